@@ -1,0 +1,71 @@
+"""The device-profile YAML as pydantic reads it."""
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from phonelm_search.precision import Precision, get_precision
+from phonelm_search.workload import Workload, decode, prefill
+from phonelm_search.yamlfile import NamedFiles, load_yaml
+
+DEVICES = NamedFiles("device_profiles", "device profile")
+
+_Tokens = Annotated[int, Field(ge=1)]
+
+
+class ProfileWorkload(BaseModel):
+    """What ``profile`` measures when nothing else is asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt_tokens: tuple[_Tokens, ...] = (128,)
+    context_tokens: tuple[_Tokens, ...] = (512,)
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """Every prompt's prefill and every context's decode step."""
+        return (
+            *(prefill(n) for n in self.prompt_tokens),
+            *(decode(n) for n in self.context_tokens),
+        )
+
+
+class DeviceProfile(BaseModel):
+    """One file of ``device_profiles/``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    connection: Literal["local"] = "local"
+    runtime: str = "onnxruntime"
+    execution_provider: str = "CPUExecutionProvider"
+    provider_options: dict[str, str] = {}
+    threads: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
+    precision: str = "int4-b32"
+    cache: Literal["cold", "warm"] = "cold"
+    workload: ProfileWorkload = ProfileWorkload()
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, value: str) -> str:
+        return get_precision(value).name
+
+    @property
+    def scheme(self) -> Precision:
+        """The precision scheme."""
+        return get_precision(self.precision)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads that compute; ``all`` is every core that this process may use."""
+        return len(os.sched_getaffinity(0)) if self.threads == "all" else self.threads
+
+
+def load_device(name: str) -> DeviceProfile:
+    """Load a device profile by name or path.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+        ConfigurationError: If the file is malformed; the message names the file and the key.
+    """
+    return load_yaml(DEVICES.resolve(name), DeviceProfile)

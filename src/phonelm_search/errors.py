@@ -1,0 +1,91 @@
+"""Every error that this package raises on purpose.
+
+PhonelmSearchError
+├── ConfigurationError (ValueError)     what a person wrote cannot be used
+│   ├── UnknownNameError (LookupError)  no such space, device, study, shape, precision
+│   ├── ShapeError                      the numbers of a shape contradict each other
+│   ├── UnsupportedConfigError          a config.json holds what ModelShape cannot represent
+│   └── EmptySpaceError                 a search space has no feasible shape
+├── UnsupportedShapeError               a runtime's kernels refuse this shape
+├── MeasurementError                    a runtime failed; carries the stage
+├── StoreError                          the database cannot be read or written
+│   ├── StoreVersionError               it was written by a newer release
+│   └── StudyMismatchError              a study would mix what may not be mixed
+├── TrainingError                       a candidate cannot be trained
+└── ExportError                         a result cannot be written
+
+Messages state what must hold, then what was given, then what to do.
+"""
+
+
+class PhonelmSearchError(Exception):
+    """Root of the tree; the command line prints its message as one line and exits with 1."""
+
+
+class ConfigurationError(PhonelmSearchError, ValueError):
+    """Something that a person wrote (a file, an option) cannot be used."""
+
+
+class UnknownNameError(ConfigurationError, LookupError):
+    """A name that nothing answers to.
+
+    Args:
+        kind: What was looked for, for example ``"device profile"``.
+        name: The name as it was given.
+        known: The names that exist; they are listed in the message.
+        remedy: What to do instead, if the list alone does not say it.
+    """
+
+    def __init__(self, kind: str, name: str, known: list[str], remedy: str = "") -> None:
+        listed = ", ".join(known) if known else "none"
+        tail = f"; {remedy}" if remedy else ""
+        super().__init__(f"unknown {kind} '{name}'; known: {listed}{tail}")
+
+
+class ShapeError(ConfigurationError):
+    """The dimensions of a shape contradict each other."""
+
+
+class UnsupportedConfigError(ConfigurationError):
+    """A Hugging Face configuration holds something that a ModelShape cannot represent."""
+
+
+class EmptySpaceError(ConfigurationError):
+    """No shape of a search space meets all of its constraints."""
+
+
+class UnsupportedShapeError(PhonelmSearchError):
+    """The kernels of a runtime refuse a shape; the message names the nearest that they take."""
+
+
+class MeasurementError(PhonelmSearchError):
+    """A runtime failed to measure.
+
+    Args:
+        message: What happened.
+        stage: Where: ``start``, ``load``, ``run``, ``timeout``, ``memory`` or ``protocol``.
+    """
+
+    def __init__(self, message: str, *, stage: str) -> None:
+        super().__init__(f"{message} (stage: {stage})")
+        self.stage = stage
+
+
+class StoreError(PhonelmSearchError):
+    """The database cannot be read or written."""
+
+
+class StoreVersionError(StoreError):
+    """The database was written by a newer release of this package."""
+
+
+class StudyMismatchError(StoreError):
+    """A study would mix measurements or settings that may not be mixed."""
+
+
+class TrainingError(PhonelmSearchError):
+    """A candidate could not be trained."""
+
+
+class ExportError(PhonelmSearchError):
+    """A result could not be written."""

@@ -1,0 +1,87 @@
+"""What this machine says about itself: identity, conditions, caches, memory."""
+
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_CPU = Path("/sys/devices/system/cpu")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return None
+
+
+def _first(pattern: str, text: str | None) -> str | None:
+    match = re.search(pattern, text or "", re.MULTILINE)
+    return match[1].strip() if match else None
+
+
+def environment(*, threads: int, execution_provider: str) -> dict[str, str]:
+    """The identity of measurements through ONNX Runtime on this machine."""
+    dmi = Path("/sys/devices/virtual/dmi/id/product_name")
+    return {
+        "device_model": _read(dmi) or platform.node(),
+        "soc": _first(r"^model name\s*:\s*(.+)$", _read(Path("/proc/cpuinfo")))
+        or platform.processor()
+        or platform.machine(),
+        "architecture": platform.machine(),
+        "build": platform.platform(terse=True),
+        "kernel": platform.release(),
+        "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor") or "unknown",
+        "runtime": "onnxruntime",
+        "runtime_version": version("onnxruntime"),
+        "execution_provider": execution_provider,
+        "threads": str(threads),
+        "affinity": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
+        "spinning": "on",
+    }
+
+
+def conditions() -> dict[str, Any]:
+    """What varies from run to run; null where this machine does not tell."""
+    load = _first(r"^([0-9.]+)", _read(Path("/proc/loadavg")))
+    frequency = _read(_CPU / "cpu0/cpufreq/scaling_cur_freq")
+    zones = [_read(p) for p in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))]
+    degrees = [int(z) / 1000 for z in zones if z and z.lstrip("-").isdigit()]
+    return {
+        "load_1min": float(load) if load else None,
+        "frequency_khz": int(frequency) if frequency else None,
+        "temperature_c": max(degrees, default=None),
+        "available_bytes": available_bytes(),
+    }
+
+
+def last_level_cache_bytes() -> int:
+    """Size of the largest cache of the first core; 32 MiB where the kernel does not tell."""
+    sizes = []
+    for path in (_CPU / "cpu0/cache").glob("index*/size"):
+        match = re.fullmatch(r"([0-9]+)([KMG]?)", _read(path) or "")
+        if match:
+            sizes.append(int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]])
+    return max(sizes, default=32 * 2**20)
+
+
+def available_bytes() -> int | None:
+    """Memory that the kernel would give out without swapping, if it tells."""
+    kilobytes = _first(r"^MemAvailable:\s*([0-9]+) kB", _read(Path("/proc/meminfo")))
+    return int(kilobytes) * 1024 if kilobytes else None
+
+
+def peak_resident_bytes() -> int | None:
+    """High-water mark of this process's resident memory, if the kernel tells."""
+    kilobytes = _first(r"^VmHWM:\s*([0-9]+) kB", _read(Path("/proc/self/status")))
+    return int(kilobytes) * 1024 if kilobytes else None
+
+
+def reset_peak_resident() -> None:
+    """Start a new high-water mark at the present size (Linux; elsewhere nothing happens)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return

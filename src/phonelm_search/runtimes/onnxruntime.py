@@ -1,0 +1,99 @@
+"""ONNX Runtime on this machine, in a child process of its own for every job.
+
+A crash, an out-of-memory kill or a time-out of the child is one failed job with its reason.
+"""
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from phonelm_search.errors import MeasurementError
+from phonelm_search.runtimes import host
+from phonelm_search.runtimes.base import Job, Result, parse_result
+from phonelm_search.units import format_bytes
+
+_START_SECONDS = 60.0
+_BYTES_PER_SECOND = 50e6  # slowest plausible making and loading of weights
+
+
+class OnnxRuntime:
+    """The runtime ``onnxruntime``.
+
+    Args:
+        threads: Threads that compute.
+        execution_provider: ONNX Runtime's name of the provider.
+    """
+
+    def __init__(self, *, threads: int, execution_provider: str) -> None:
+        self._threads = threads
+        self._provider = execution_provider
+
+    def environment(self) -> dict[str, str]:
+        """See `Runtime.environment`."""
+        return host.environment(threads=self._threads, execution_provider=self._provider)
+
+    def cache_bytes(self) -> int:
+        """See `Runtime.cache_bytes`."""
+        return host.last_level_cache_bytes()
+
+    def run(self, job: Job, model: bytes) -> Result:
+        """See `Runtime.run`."""
+        stored = sum(_nbytes(t.shape, t.type) for t in job.weights.tensors)
+        self._check_memory(job, stored)
+        seconds = (
+            _START_SECONDS
+            + 3 * job.max_seconds * len(job.phases)
+            + 2 * stored * job.cache.copies / _BYTES_PER_SECOND
+        )
+        with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
+            (Path(folder) / job.graph).write_bytes(model)
+            try:
+                done = subprocess.run(  # noqa: S603 - our own module, no shell
+                    [sys.executable, "-m", "phonelm_search.runtimes.onnxruntime_child"],
+                    input=job.model_dump_json(by_alias=True),
+                    capture_output=True,
+                    text=True,
+                    cwd=folder,
+                    timeout=seconds,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise MeasurementError(
+                    f"the child process must finish within {seconds:.0f} s and did not",
+                    stage="timeout",
+                ) from error
+            except OSError as error:
+                raise MeasurementError(
+                    f"the child process cannot be started: {error}", stage="start"
+                ) from error
+        if done.returncode < 0:
+            name = signal.Signals(-done.returncode).name
+            stage = "memory" if name == "SIGKILL" else "run"
+            why = "; most likely memory ran out" if name == "SIGKILL" else ""
+            raise MeasurementError(f"the child process was ended by {name}{why}", stage=stage)
+        if done.returncode and not done.stdout.strip():
+            last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+            raise MeasurementError(f"the child process failed: {last}", stage="start")
+        return parse_result(done.stdout, job)
+
+    @staticmethod
+    def _check_memory(job: Job, stored: int) -> None:
+        # Weights given from memory are kept beside the form that the kernels pack them into.
+        needed = round(2.2 * stored * job.cache.copies + 300e6)
+        available = host.available_bytes()
+        if available is not None and needed > available:
+            raise MeasurementError(
+                f"{job.cache.copies} copies of the weights need about {format_bytes(needed)}, "
+                f"{format_bytes(available)} are available; close programs or use a smaller "
+                "precision",
+                stage="memory",
+            )
+
+
+def _nbytes(shape: tuple[int, ...], kind: str) -> int:
+    size = 4 if kind == "float32" else 1
+    for n in shape:
+        size *= n
+    return size

@@ -1,0 +1,197 @@
+"""All feasible shapes of a search space, enumerated once with numpy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phonelm_search.errors import ConfigurationError, EmptySpaceError
+from phonelm_search.precision import Precision
+from phonelm_search.shape import ModelShape
+from phonelm_search.space.schema import SearchSpace
+from phonelm_search.units import format_bytes
+
+Ints = npt.NDArray[np.int64]
+_MAX_COMBINATIONS = 100_000_000
+_COLUMNS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "vocab_size",
+    "ffn",
+    "hidden_act",
+    "decoder_parameters",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeasibleSet:
+    """The feasible shapes, a row each, in a deterministic order."""
+
+    space: SearchSpace
+    """Where they come from."""
+    columns: dict[str, Ints]
+    """Equal-length columns; ``ffn`` and ``hidden_act`` are indices into the space's lists."""
+    combinations: int
+    """Combinations of the listed values that were looked at."""
+    failures: dict[str, int]
+    """Constraint → how many combinations break it."""
+
+    def __len__(self) -> int:
+        return len(self.columns["hidden_size"])
+
+    def shape(self, row: int) -> ModelShape:
+        """The shape of a row."""
+        values: dict[str, Any] = {k: int(v[row]) for k, v in self.columns.items()}
+        values.pop("decoder_parameters")
+        values["ffn"] = self.space.ffn[values["ffn"]]
+        values["hidden_act"] = self.space.hidden_act[values["hidden_act"]]
+        return ModelShape(**values, tie_word_embeddings=self.space.tie_word_embeddings)
+
+
+def enumerate_space(space: SearchSpace, precision: Precision) -> FeasibleSet:
+    """Enumerate the feasible shapes.
+
+    Args:
+        space: The search space.
+        precision: Scheme at which byte limits are counted.
+
+    Raises:
+        EmptySpaceError: If none is feasible; names the constraint whose removal helps most.
+        ConfigurationError: If there are more than 100 million combinations.
+    """
+    parts: list[dict[str, Ints]] = []
+    failures: dict[str, int] = {}
+    sole: dict[str, int] = {}
+    combinations = 0
+    for chunk in _chunks(space):
+        combinations += len(chunk["hidden_size"])
+        if combinations > _MAX_COMBINATIONS:
+            raise ConfigurationError(
+                f"a space must have at most {_MAX_COMBINATIONS:,} combinations, "
+                f"'{space.name}' has more; use larger steps"
+            )
+        broken = _broken(chunk, space, precision)
+        count = sum((b.astype(np.int8) for b in broken.values()), np.zeros(1, np.int8))
+        for name, mask in broken.items():
+            failures[name] = failures.get(name, 0) + int(mask.sum())
+            sole[name] = sole.get(name, 0) + int((mask & (count == 1)).sum())
+        keep = np.broadcast_to(count == 0, chunk["hidden_size"].shape)
+        parts.append({name: chunk[name][keep] for name in _COLUMNS})
+    columns = {name: np.concatenate([p[name] for p in parts]) for name in _COLUMNS}
+    feasible = FeasibleSet(
+        space=space, columns=columns, combinations=combinations, failures=failures
+    )
+    if not len(feasible):
+        tightest = max(failures, key=lambda name: (sole[name], failures[name]))
+        without = f"; without it {sole[tightest]:,} would be" if sole[tightest] else ""
+        raise EmptySpaceError(
+            f"search space '{space.name}' has no feasible shape among {combinations:,} "
+            f"combinations; tightest constraint: {tightest}{without}"
+        )
+    return feasible
+
+
+def _chunks(space: SearchSpace) -> Iterator[dict[str, Ints]]:
+    """Combinations for one (width, vocabulary, ffn) at a time, as columns."""
+    heads_given = space.num_attention_heads is not None
+    for hidden, vocab, ffn in product(
+        space.hidden_size, space.vocab_size, range(len(space.ffn))
+    ):
+        axes = (
+            np.asarray(_intermediate_sizes(space, hidden), np.int64),
+            np.asarray(space.num_hidden_layers, np.int64),
+            np.asarray(space.num_attention_heads or space.head_dim, np.int64),
+            np.asarray(space.kv_groups, np.int64),
+            np.arange(len(space.hidden_act), dtype=np.int64),
+        )
+        if int(np.prod([len(a) for a in axes])) > _MAX_COMBINATIONS:
+            raise ConfigurationError(
+                f"a space must have at most {_MAX_COMBINATIONS:,} combinations, "
+                f"'{space.name}' has more; use larger steps"
+            )
+        mesh = [m.ravel() for m in np.meshgrid(*axes, indexing="ij")]
+        intermediate, layers, heads_or_dim, groups, act = mesh
+        # The integer quotient is wrong where it does not divide; `_broken` drops those rows.
+        other = np.maximum(hidden // heads_or_dim, 1)
+        heads, head_dim = (heads_or_dim, other) if heads_given else (other, heads_or_dim)
+        kv_heads = np.maximum(heads // groups, 1)
+        chunk = {
+            "hidden_size": np.full_like(layers, hidden),
+            "intermediate_size": intermediate,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "kv_groups": groups,
+            "head_dim": head_dim,
+            "vocab_size": np.full_like(layers, vocab),
+            "ffn": np.full_like(layers, ffn),
+            "hidden_act": act,
+        }
+        chunk["decoder_parameters"] = _decoder_parameters(chunk, gated=space.ffn[ffn] == "gated")
+        yield chunk
+
+
+def _intermediate_sizes(space: SearchSpace, hidden: int) -> list[int]:
+    raw = space.intermediate_size or [ratio * hidden for ratio in space.ffn_ratio or ()]
+    unit = space.multiple_of
+    return sorted({max(unit, round(size / unit) * unit) for size in raw})
+
+
+def _decoder_parameters(c: dict[str, Ints], *, gated: bool) -> Ints:
+    """`ModelShape.decoder_parameters`, column-wise."""
+    h, q, kv = c["hidden_size"], c["num_attention_heads"] * c["head_dim"], _kv_size(c)
+    ffn = (3 if gated else 2) * h * c["intermediate_size"]
+    return c["num_hidden_layers"] * (2 * h * q + 2 * h * kv + ffn + 2 * h) + h
+
+
+def _kv_size(c: dict[str, Ints]) -> Ints:
+    return c["num_key_value_heads"] * c["head_dim"]
+
+
+def _weight_bytes(c: dict[str, Ints], space: SearchSpace, precision: Precision) -> Ints:
+    """`ModelShape.weight_bytes(...).total`, column-wise; the scheme's arithmetic is elementwise."""
+    size: Any = precision.matrix_bytes  # takes arrays as well as integers
+    h, f = c["hidden_size"], c["intermediate_size"]
+    q = c["num_attention_heads"] * c["head_dim"]
+    ups = 2 if space.ffn[int(c["ffn"][0])] == "gated" else 1
+    layer = size(h, q + 2 * _kv_size(c)) + size(q, h) + ups * size(h, f) + size(f, h) + 8 * h
+    vocab, hidden = int(c["vocab_size"][0]), int(h[0])
+    table = precision.embedding_bytes(vocab, hidden, shared=space.tie_word_embeddings)
+    total: Ints = c["num_hidden_layers"] * layer + 4 * h + size(hidden, vocab) + table
+    return total
+
+
+def _broken(
+    c: dict[str, Ints], space: SearchSpace, precision: Precision
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Constraint → where it is broken."""
+    h, heads = c["hidden_size"], c["num_attention_heads"]
+    broken = {
+        "hidden_size is a multiple of the head count": heads * c["head_dim"] != h,
+        "head_dim is even": c["head_dim"] % 2 != 0,
+        "num_attention_heads is a multiple of kv_groups": heads % c["kv_groups"] != 0,
+    }
+    if space.parameters is not None:
+        size = c["decoder_parameters"]
+        if space.parameters.count == "total":
+            size = size + h * c["vocab_size"] * (1 if space.tie_word_embeddings else 2)
+        low, high = space.parameters.bounds
+        broken[f"{space.parameters}"] = (size < low) | (size > high)
+    if space.limits.weight_bytes is not None:
+        limit = space.limits.weight_bytes
+        name = f"weight_bytes ≤ {format_bytes(limit)} at {precision.name}"
+        broken[name] = _weight_bytes(c, space, precision) > limit
+    if space.limits.kv_bytes_per_token is not None:
+        limit = space.limits.kv_bytes_per_token
+        per_token = 2 * c["num_hidden_layers"] * _kv_size(c) * precision.kv_bytes_per_element
+        broken[f"kv_bytes_per_token ≤ {format_bytes(limit)} at {precision.name}"] = (
+            per_token > limit
+        )
+    return broken

@@ -1,0 +1,171 @@
+"""The search-space YAML as pydantic reads it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from phonelm_search.errors import ConfigurationError
+from phonelm_search.shape import Ffn, HiddenAct, ModelShape
+from phonelm_search.units import format_count, parse_bytes, parse_count, parse_fraction
+from phonelm_search.yamlfile import NamedFiles, load_yaml, validate
+
+SPACES = NamedFiles("search_spaces", "search space")
+
+_PositiveInt = Annotated[int, Field(ge=1)]
+_PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _expand(value: Any) -> Any:
+    """A ``{min, max, step}`` becomes the tuple of its values, a scalar a tuple of one."""
+    if isinstance(value, dict):
+        unknown = set(value) - {"min", "max", "step"}
+        if unknown or not {"min", "max"} <= set(value):
+            raise ValueError(f"a range must have min, max and perhaps step, got {sorted(value)}")
+        numbers = (value["min"], value["max"], value.get("step", 1))
+        if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+            raise ValueError(f"min, max and step must be numbers, got {list(numbers)}")
+        low, high, step = numbers
+        if step <= 0 or low > high:
+            raise ValueError(f"a range must have min ≤ max and step > 0, got {value}")
+        count = int((high - low) / step + 1e-9) + 1
+        if count > 100_000:
+            raise ValueError(f"a range must have at most 100000 values, got {count}")
+        return tuple(low + i * step for i in range(count))
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value or len(set(value)) != len(value):
+        raise ValueError(f"the values must be distinct and at least one, got {list(value)}")
+    return value
+
+
+_Integers = Annotated[tuple[_PositiveInt, ...], BeforeValidator(_expand)]
+_Floats = Annotated[tuple[_PositiveFloat, ...], BeforeValidator(_expand)]
+_Count = Annotated[int, BeforeValidator(parse_count), Field(ge=1)]
+_Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=1)]
+_Share = Annotated[float, BeforeValidator(parse_fraction)]
+
+
+class ParameterTarget(_Strict):
+    """The size that every shape must have."""
+
+    count: Literal["decoder", "total"] = "decoder"
+    target: _Count
+    tolerance: _Share = 0.05
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Smallest and largest parameter count that is accepted, inclusive."""
+        return (
+            round(self.target * (1 - self.tolerance)),
+            round(self.target * (1 + self.tolerance)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.count} parameters {format_count(self.target)} ± {self.tolerance:.0%}"
+
+
+class Limits(_Strict):
+    """Hard limits at the device's precision."""
+
+    weight_bytes: _Bytes | None = None
+    kv_bytes_per_token: _Bytes | None = None
+
+
+class Reference(_Strict):
+    """A known model, always profiled beside the search."""
+
+    name: str
+    hidden_size: _PositiveInt
+    intermediate_size: _PositiveInt
+    num_hidden_layers: _PositiveInt
+    num_attention_heads: _PositiveInt
+    num_key_value_heads: _PositiveInt | None = None
+    head_dim: _PositiveInt | None = None
+    hidden_act: HiddenAct = "silu"
+    ffn: Ffn = "gated"
+    vocab_size: _PositiveInt | None = None
+    tie_word_embeddings: bool | None = None
+
+    def shape(self, space: "SearchSpace") -> ModelShape:
+        """The reference as a shape; what it leaves out is the space's or follows from the rest."""
+        return ModelShape(
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            num_key_value_heads=self.num_key_value_heads or self.num_attention_heads,
+            head_dim=self.head_dim or self.hidden_size // self.num_attention_heads,
+            vocab_size=self.vocab_size or space.vocab_size[0],
+            hidden_act=self.hidden_act,
+            ffn=self.ffn,
+            tie_word_embeddings=(
+                space.tie_word_embeddings
+                if self.tie_word_embeddings is None
+                else self.tie_word_embeddings
+            ),
+        )
+
+
+class SearchSpace(_Strict):
+    """One file of ``search_spaces/``; ranges are expanded to the tuple of their values."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    vocab_size: Annotated[_Integers, BeforeValidator(_expand)] = (49152,)
+    tie_word_embeddings: bool = True
+    hidden_size: _Integers
+    num_hidden_layers: _Integers
+    head_dim: _Integers | None = None
+    num_attention_heads: _Integers | None = None
+    kv_groups: _Integers = (1,)
+    ffn_ratio: _Floats | None = None
+    intermediate_size: _Integers | None = None
+    multiple_of: _PositiveInt = 1
+    ffn: Annotated[tuple[Ffn, ...], BeforeValidator(_expand)] = ("gated",)
+    hidden_act: Annotated[tuple[HiddenAct, ...], BeforeValidator(_expand)] = ("silu",)
+    parameters: ParameterTarget | None = None
+    limits: Limits = Limits()
+    references: tuple[Reference, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SearchSpace":
+        for pair in (("head_dim", "num_attention_heads"), ("ffn_ratio", "intermediate_size")):
+            if sum(getattr(self, name) is not None for name in pair) != 1:
+                raise ValueError(f"exactly one of {pair[0]} and {pair[1]} must be given")
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and name != "references":
+                try:
+                    _distinct(value)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
+        names = [r.name for r in self.references]
+        if len(set(names)) != len(names):
+            raise ValueError(f"references must have distinct names, got {names}")
+        for reference in self.references:
+            reference.shape(self)
+        return self
+
+    def with_vocab_size(self, vocab_size: int) -> "SearchSpace":
+        """The same space at another vocabulary."""
+        content = {**self.model_dump(), "vocab_size": vocab_size}
+        return validate(content, SearchSpace, source="--vocab-size")
+
+
+def load_space(name: str) -> SearchSpace:
+    """Load a search space by name or path.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+        ConfigurationError: If the file is malformed; the message names the file and the key.
+    """
+    path = SPACES.resolve(name)
+    space = load_yaml(path, SearchSpace)
+    if space.name != path.stem:
+        raise ConfigurationError(f"{path}: name must be the file's, '{path.stem}', got '{space.name}'")
+    return space

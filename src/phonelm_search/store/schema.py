@@ -1,0 +1,102 @@
+"""Tables beside Optuna's own, in the same database."""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+schema = Table("phonelm_schema", metadata, Column("version", Integer, primary_key=True))
+
+shapes = Table(
+    "phonelm_shapes",
+    metadata,
+    Column("shape_id", String(80), primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("parameters", Integer, nullable=False),
+    Column("decoder_parameters", Integer, nullable=False),
+)
+
+measurements = Table(
+    "phonelm_measurements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(12), nullable=False, index=True),
+    Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), nullable=False, index=True),
+    Column("device", String(80), nullable=False),
+    Column("precision", String(32), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("past_tokens", Integer, nullable=False),
+    Column("logits", String(8), nullable=False),
+    Column("cache_mode", String(8), nullable=False),
+    Column("copies", Integer, nullable=False),
+    Column("weights_source", String(8), nullable=False),
+    Column("environment_id", String(12), nullable=False, index=True),
+    Column("environment", JSON, nullable=False),
+    Column("graph_version", Integer, nullable=False),
+    Column("protocol_version", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("warmup_ns", JSON, nullable=False),
+    Column("samples_ns", JSON, nullable=False),
+    Column("peak_bytes", Integer),
+    Column("verdict", String(16), nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("conditions", JSON, nullable=False),
+    Column("package_version", String(32), nullable=False),
+    Column("created_at", String(40), nullable=False),
+)
+
+scores = Table(
+    "phonelm_scores",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), nullable=False, index=True),
+    Column("settings_id", String(12), nullable=False, index=True),
+    Column("settings", JSON, nullable=False),
+    Column("trained", JSON, nullable=False),
+    Column("miniature", Boolean, nullable=False),
+    Column("notes", JSON, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("tokens_per_parameter", Float, nullable=False),
+    Column("bits_per_byte", Float),
+    Column("chunk_bits", JSON, nullable=False),
+    Column("chunk_bytes", JSON, nullable=False),
+    Column("curve", JSON, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("reason", String),
+    Column("package_version", String(32), nullable=False),
+    Column("created_at", String(40), nullable=False),
+    UniqueConstraint("shape_id", "settings_id", "seed"),
+)
+
+studies = Table(
+    "phonelm_studies",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("environment_id", String(12), nullable=False),
+    Column("environment", JSON, nullable=False),
+)
+
+study_shapes = Table(
+    "phonelm_study_shapes",
+    metadata,
+    Column("study", ForeignKey("phonelm_studies.name"), primary_key=True),
+    Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), primary_key=True),
+    Column("role", String(16), primary_key=True),
+    Column("name", String(200)),
+    Column("reason", String),
+)

@@ -1,0 +1,97 @@
+"""The only place that renders and parses units. Decimal prefixes throughout: 1 kB = 1000 bytes."""
+
+import re
+
+_PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+_QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMBG]?)\s*(B?)\s*$")
+
+
+def _scaled(value: float, suffixes: tuple[str, ...]) -> str:
+    for suffix in suffixes[:-1]:
+        if abs(value) < 999.5:
+            return f"{value:.3g}{suffix}"
+        value /= 1000.0
+    return f"{value:.4g}{suffixes[-1]}" if value < 9999.5 else f"{value:.0f}{suffixes[-1]}"
+
+
+def format_count(value: float) -> str:
+    """Render a number of parameters or tokens: ``85000000`` → ``85M``."""
+    return _scaled(value, ("", "k", "M", "B"))
+
+
+def format_bytes(value: float | None) -> str:
+    """Render bytes with decimal prefixes: ``80000000`` → ``80 MB``; None → ``–``."""
+    return "–" if value is None else _scaled(value, (" B", " kB", " MB", " GB"))
+
+
+def format_ms(value: float | None) -> str:
+    """Render milliseconds with three significant digits; None → ``–``."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def format_seconds(value: float) -> str:
+    """Render a duration: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    seconds = round(value)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def parse_count(text: str | int | float) -> int:
+    """Parse a number of parameters or tokens.
+
+    Args:
+        text: ``85M``, ``1.5B``, ``512k`` or a plain number.
+
+    Raises:
+        ValueError: If the text is no such quantity.
+    """
+    if isinstance(text, bool):
+        raise ValueError(f"a count must be a number such as 85M, got {text}")
+    if isinstance(text, int | float):
+        return int(text)
+    match = _QUANTITY.match(text)
+    if match is None or (match[2] and match[3]):
+        raise ValueError(f"a count must be a number such as 512k, 85M or 1.5B, got '{text}'")
+    prefix = match[2] or match[3]
+    return round(float(match[1]) * _PREFIXES["k" if prefix == "K" else prefix])
+
+
+def parse_bytes(text: str | int) -> int:
+    """Parse bytes: ``80MB``, ``32kB``, ``2GB`` or a plain number; 1 kB = 1000 bytes.
+
+    Raises:
+        ValueError: If the text is no such quantity.
+    """
+    if isinstance(text, bool):
+        raise ValueError(f"bytes must be a number such as 80MB, got {text}")
+    if isinstance(text, int):
+        return text
+    match = _QUANTITY.match(text)
+    if match is None or (match[2] == "B" and match[3]):
+        raise ValueError(f"bytes must be a number such as 32kB, 80MB or 2GB, got '{text}'")
+    prefix = match[2] if match[2] != "B" else ""
+    return round(float(match[1]) * _PREFIXES["k" if prefix == "K" else prefix])
+
+
+def parse_fraction(text: str | float) -> float:
+    """Parse a share: ``5%`` or ``0.05`` → 0.05.
+
+    Raises:
+        ValueError: If the text is no number or lies outside [0, 1].
+    """
+    try:
+        value = (
+            float(text.strip().removesuffix("%")) / 100
+            if isinstance(text, str) and text.strip().endswith("%")
+            else float(text)
+        )
+    except ValueError:
+        raise ValueError(f"a share must be written as 5% or 0.05, got '{text}'") from None
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"a share must lie between 0% and 100%, got '{text}'")
+    return value
