@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from phonelm_search.childprocess import why_it_ended
 from phonelm_search.errors import MeasurementError
 from phonelm_search.runtimes import host
 from phonelm_search.runtimes.base import Job, Result, parse_result
@@ -69,13 +70,10 @@ class OnnxRuntime:
                     f"the child process cannot be started: {error}", stage="start"
                 ) from error
         if done.returncode < 0:
-            name = signal.Signals(-done.returncode).name
-            stage = "memory" if name == "SIGKILL" else "run"
-            why = "; most likely memory ran out" if name == "SIGKILL" else ""
-            raise MeasurementError(f"the child process was ended by {name}{why}", stage=stage)
+            stage = "memory" if done.returncode == -signal.SIGKILL else "run"
+            raise MeasurementError(why_it_ended(done.returncode, done.stderr), stage=stage)
         if done.returncode and not done.stdout.strip():
-            last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-            raise MeasurementError(f"the child process failed: {last}", stage="start")
+            raise MeasurementError(why_it_ended(done.returncode, done.stderr), stage="start")
         return parse_result(done.stdout, job)
 
     @staticmethod

@@ -1,11 +1,8 @@
 """The child process: reads a job from stdin, prints its result as the last line of stdout."""
 
-import contextlib
-import ctypes
 import gc
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from phonelm_search.childprocess import die_with_parent
 from phonelm_search.graph.weights import Array, TensorSpec, WeightPool, save_graph
 from phonelm_search.runtimes import host
 from phonelm_search.runtimes.base import (
@@ -27,7 +25,6 @@ from phonelm_search.runtimes.base import (
 
 _SEVERITY_ERROR = 3
 _LEAST_SAMPLES = 3
-_PR_SET_PDEATHSIG = 1
 
 
 class _Failure(Exception):
@@ -165,17 +162,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _die_with_parent() -> None:
-    """A killed search must not leave a child behind that disturbs the next measurement."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):  # when memory runs out, this process goes first
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
 def main() -> int:
     """Run one job."""
-    _die_with_parent()
+    die_with_parent()
     ort.set_default_logger_severity(_SEVERITY_ERROR)
     job = Job.model_validate_json(sys.stdin.read())
     if job.cpus:

@@ -54,6 +54,11 @@ class FeasibleSet:
         values["hidden_act"] = self.space.hidden_act[values["hidden_act"]]
         return ModelShape(**values, tie_word_embeddings=self.space.tie_word_embeddings)
 
+    def histogram(self, column: str) -> dict[int, int]:
+        """Value of a column → how many shapes have it, ascending."""
+        values, counts = np.unique(self.columns[column], return_counts=True)
+        return {int(v): int(n) for v, n in zip(values, counts, strict=True)}
+
 
 def enumerate_space(space: SearchSpace, precision: Precision) -> FeasibleSet:
     """Enumerate the feasible shapes.

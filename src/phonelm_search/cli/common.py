@@ -1,0 +1,83 @@
+"""Parsing and messages that several commands need; imported only when a command runs."""
+
+from dataclasses import asdict
+from typing import cast, get_args
+
+from phonelm_search.cli.output import print_json, say
+from phonelm_search.errors import ConfigurationError, UnknownNameError
+from phonelm_search.pick import RULES, Rule
+from phonelm_search.pipeline import DryRun, Setup
+from phonelm_search.proxy.scoring import ScoreSettings
+from phonelm_search.search.samplers import SAMPLERS
+from phonelm_search.units import format_count, format_seconds, parse_count
+
+import typer
+
+
+def check_rule(name: str) -> Rule:
+    """The pick's rule by name.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    if name not in get_args(Rule):
+        raise UnknownNameError("pick rule", name, list(RULES))
+    return cast(Rule, name)
+
+
+def check_sampler(name: str) -> None:
+    """Refuse an unknown sampler before anything is measured.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    if name not in SAMPLERS:
+        raise UnknownNameError("sampler", name, list(SAMPLERS))
+
+
+def parse_score_settings(tokens_per_parameter: float, budget: str, seed: int) -> ScoreSettings:
+    """What the scoring options say.
+
+    Raises:
+        ConfigurationError: If ``--proxy-parameters`` is no count and not ``full``.
+    """
+    try:
+        parameters = None if budget == "full" else parse_count(budget)
+    except ValueError as error:
+        raise ConfigurationError(f"--proxy-parameters: {error}, or full") from error
+    if parameters is not None and parameters < 1:
+        raise ConfigurationError(f"--proxy-parameters must be positive or full, got {budget}")
+    return ScoreSettings(tokens_per_parameter=tokens_per_parameter, budget=parameters, seed=seed)
+
+
+def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
+    """Print what a run would do."""
+    names = [w.name for w in setup.goals.workloads]
+    trained = [asdict(c.trained) for c in plan.scoring.candidates]
+    if as_json:
+        print_json(
+            [],
+            study=setup.study,
+            feasible_shapes=plan.shapes,
+            references=plan.references,
+            trials=plan.trials,
+            workloads=names,
+            objectives=list(setup.goals.objectives),
+            trainings=len(trained),
+            tokens=plan.scoring.tokens,
+            search_seconds=round(plan.search_seconds),
+            score_seconds=round(plan.score_seconds),
+        )
+        return
+    sizes = [c.trained.decoder_parameters for c in plan.scoring.candidates]
+    typer.echo(
+        f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
+        f"{', '.join(setup.goals.objectives)}\n"
+        f"would measure {plan.trials} trials and {plan.references} references "
+        f"({', '.join(names)}; {setup.device.precision} on {setup.device.name}): "
+        f"about {format_seconds(plan.search_seconds)}\n"
+        f"would train {len(sizes)} shapes of {format_count(min(sizes))} to "
+        f"{format_count(max(sizes))} decoder parameters on {format_count(plan.scoring.tokens)} "
+        f"tokens each: about {format_seconds(plan.score_seconds)}"
+    )
+    say("estimates for a quiet machine; nothing was measured")

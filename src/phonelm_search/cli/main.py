@@ -1,0 +1,110 @@
+"""The command ``phonelm-search``."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from phonelm_search import __version__
+from phonelm_search.cli import (
+    devices,
+    export,
+    pareto,
+    plot,
+    profile,
+    run,
+    score,
+    search,
+    spaces,
+    studies,
+)
+from phonelm_search.errors import PhonelmSearchError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Search the shape of a small language model for on-device speed before pre-training it. "
+    "Begin with `phonelm-search run`, or with `phonelm-search run tiny` for a first try.",
+)
+for module in (run, search, score, profile, pareto, plot, export):
+    app.command(name=module.NAME, help=module.HELP)(module.command)
+for name, group in (("studies", studies), ("spaces", spaces), ("devices", devices)):
+    app.add_typer(group.app, name=name, help=group.HELP)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options before a command."""
+
+
+def entry() -> None:
+    """Run the command line; exit 0, 1 for an error of ours, 2 for wrong usage, 130 for Ctrl-C."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; nothing but this prints errors."""
+    try:
+        result = typer.main.get_command(app).main(
+            arguments, prog_name="phonelm-search", standalone_mode=False
+        )
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except PhonelmSearchError as error:
+        _complain(str(error))
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("stopped; everything finished so far is kept, run again to continue")
+        return 130
+    except BrokenPipeError:
+        # The reader has gone; keep Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        _complain(f"{error.filename or 'a file'} must be usable: {error.strerror or error}")
+        return 1
+    except Exception as error:  # the last place: no traceback may reach a user
+        usage = _usage_error(error)
+        if usage is not None:
+            return usage
+        if os.environ.get("PHONELM_SEARCH_DEBUG"):
+            raise
+        _complain(
+            f"internal error, please report it: {type(error).__name__}: {error} "
+            "(PHONELM_SEARCH_DEBUG=1 shows where)"
+        )
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: Exception) -> int | None:
+    """Show the parser's own errors as it shows them; None for any other error."""
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if callable(show) and isinstance(code, int):
+        show()
+        return code
+    return None
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"phonelm-search: {' '.join(message.split())}", err=True)
+
+
+if __name__ == "__main__":
+    entry()

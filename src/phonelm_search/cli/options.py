@@ -1,0 +1,72 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Format = Literal["table", "md", "csv", "jsonl"]
+
+SpaceArgument = Annotated[
+    str, typer.Argument(help="A search space by name, or the path of a YAML file.")
+]
+StudyArgument = Annotated[str, typer.Argument(help="Name of a study; `studies` lists them.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="A device profile.")]
+StudyOption = Annotated[
+    str | None, typer.Option("--study", help="Name of the study (default SPACE.DEVICE).")
+]
+TrialsOption = Annotated[
+    int, typer.Option("--trials", min=1, help="Trials that the study shall have in total.")
+]
+ScenarioOption = Annotated[
+    str, typer.Option("--scenario", help="NAME=P:G, a prompt of P tokens and G generated ones.")
+]
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective",
+        help="latency, prefill, decode, parameters or memory; repeats. "
+        "Default: latency, and parameters where sizes differ.",
+    ),
+]
+SamplerOption = Annotated[str, typer.Option("--sampler", help="tpe, nsga2, random or grid.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of sampler and training.")]
+VocabOption = Annotated[
+    int | None, typer.Option("--vocab-size", min=1, help="Overrides the space's vocabulary.")
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", help="Overrides the profile's precision scheme.")
+]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", help="Folder of the database and of a study's files.")
+]
+StorageOption = Annotated[
+    str | None, typer.Option("--storage", help="SQLAlchemy URL instead of RESULTS/phonelm.db.")
+]
+ScoreTopOption = Annotated[
+    int, typer.Option("--score-top", min=1, help="Shapes of the front and near-front to train.")
+]
+TokensOption = Annotated[
+    float,
+    typer.Option(
+        "--tokens-per-parameter", min=0.001, help="Training tokens per decoder parameter."
+    ),
+]
+BudgetOption = Annotated[
+    str,
+    typer.Option(
+        "--proxy-parameters", help="Decoder parameters of miniatures (1M), or full for none."
+    ),
+]
+PickOption = Annotated[str, typer.Option("--pick", help="knee, fastest or best.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
+
+DEFAULT_SPACE = "slm-100m"
+DEFAULT_DEVICE = "host-cpu"
+DEFAULT_SCENARIO = "chat=256:128"
+DEFAULT_TRIALS = 24
+DEFAULT_TOP = 4
+DEFAULT_TOKENS = 0.5
+DEFAULT_BUDGET = "1M"
+DEFAULT_RESULTS = Path("results")

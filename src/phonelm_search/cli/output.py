@@ -1,0 +1,78 @@
+"""Tables and JSON on stdout, everything else on stderr."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from phonelm_search.cli.options import Format
+
+ROWS_SCHEMA = 1
+Row = dict[str, Any]
+Column = tuple[str, str]
+"""Key of a row, and its heading."""
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_json(rows: Sequence[Row], **extra: Any) -> None:
+    """The document that programs read."""
+    document = {"schema": ROWS_SCHEMA, "rows": list(rows), **extra}
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def print_rows(
+    rows: Sequence[Row], columns: Sequence[Column], fmt: Format, *, title: str = ""
+) -> None:
+    """Rows as a table for people, or all their columns as CSV or JSON lines."""
+    if fmt == "jsonl":
+        for row in rows:
+            typer.echo(json.dumps(row, allow_nan=False))
+    elif fmt == "csv":
+        keys = list(dict.fromkeys(k for row in rows for k in row)) or [k for k, _ in columns]
+        writer = csv.DictWriter(sys.stdout, keys, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
+    elif fmt == "md":
+        typer.echo("| " + " | ".join(h for _, h in columns) + " |")
+        typer.echo("|" + "---|" * len(columns))
+        for row in rows:
+            typer.echo("| " + " | ".join(text(row.get(k)) for k, _ in columns) + " |")
+    else:
+        _print_table(rows, columns, title)
+
+
+def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for key, heading in columns:
+        numeric = any(isinstance(r.get(key), int | float) for r in rows)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(text(row.get(k)) for k, _ in columns))
+    console = Console(soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def text(value: Any) -> str:
+    """A cell: three significant digits, lists joined, nothing as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return str(value)

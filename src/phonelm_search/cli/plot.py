@@ -1,0 +1,49 @@
+"""``phonelm-search plot``: pictures of a study."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from phonelm_search.cli import options as o
+from phonelm_search.cli.output import say
+
+NAME = "plot"
+HELP = (
+    "Draw a study. Example: phonelm-search plot tiny.host-cpu --kind front -o front.svg "
+    "(.png, .svg or .pdf)"
+)
+Kind = Literal["front", "training", "spread"]
+
+
+def command(
+    study: o.StudyArgument,
+    kind: Annotated[
+        Kind, typer.Option("--kind", help="Latency–quality front, training curves, or speed.")
+    ] = "front",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File (default RESULTS/STUDY/plots/KIND.png)."),
+    ] = None,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+) -> None:
+    """Draw and save a picture."""
+    from phonelm_search.plots import draw, info
+    from phonelm_search.store import Store
+    from phonelm_search.tables import load_view
+
+    store = Store(results, url=storage, create=False)
+    view = load_view(store, study)
+    if kind == "spread":
+        figure = draw.draw_spread(info.spread_info(view))
+    else:
+        from phonelm_search.pick import choose
+
+        pick = choose(view).row.shape.shape_id if view.scored else None
+        figure = (
+            draw.draw_front(info.front_info(view, pick=pick))
+            if kind == "front"
+            else draw.draw_training(info.training_info(view, pick=pick))
+        )
+    say(f"wrote {draw.save(figure, output or store.results / study / 'plots' / f'{kind}.png')}")

@@ -1,0 +1,91 @@
+"""``phonelm-search profile``: latencies of given shapes."""
+
+from typing import Annotated
+
+import typer
+
+from phonelm_search.cli import options as o
+from phonelm_search.cli.output import print_json, print_rows
+
+NAME = "profile"
+HELP = (
+    "Measure shapes: a reference's or space's name (phonelm-0.5b), a shape id, or the path of a "
+    "config.json. Examples: phonelm-search profile phonelm-0.5b --json; phonelm-search profile "
+    "./config.json --precision int8-b32 --context-tokens 512 --context-tokens 2000"
+)
+COLUMNS = (
+    ("name", "name"),
+    ("shape_id", "shape"),
+    ("parameters", "parameters"),
+    ("device", "device"),
+    ("precision", "precision"),
+    ("test", "test"),
+    ("latency_ms", "ms"),
+    ("interval", "95 % interval"),
+    ("tokens_per_s", "tokens/s"),
+    ("peak_bytes", "peak bytes"),
+    ("verdict", "verdict"),
+    ("reasons", "reasons"),
+)
+
+
+def command(
+    shapes: Annotated[
+        list[str] | None, typer.Argument(help="Names, shape ids, or paths of config.json files.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", help="Measure a whole study's front as well.")
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option("--device", help="A device profile; repeats.")
+    ] = None,
+    precision: o.PrecisionOption = None,
+    prompt_tokens: Annotated[
+        list[int] | None, typer.Option("--prompt-tokens", min=1, help="Prompt length; repeats.")
+    ] = None,
+    context_tokens: Annotated[
+        list[int] | None,
+        typer.Option("--context-tokens", min=1, help="Past length at a decode step; repeats."),
+    ] = None,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Measure what is in the database, too.")
+    ] = False,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+    as_json: o.JsonOption = False,
+    fmt: o.FormatOption = "table",
+) -> None:
+    """Measure shapes and print their latencies."""
+    from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.profiling import profile_shapes
+    from phonelm_search.store import Store
+
+    store = Store(results, url=storage)
+    with ProgressReporter() as report:
+        rows, failed = profile_shapes(
+            store,
+            shapes or [],
+            study=study,
+            devices=device or [o.DEFAULT_DEVICE],
+            precision=precision,
+            prompt_tokens=prompt_tokens,
+            context_tokens=context_tokens,
+            remeasure=remeasure,
+            report=report,
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows([_shown(r) for r in rows] if fmt in ("table", "md") else rows, COLUMNS, fmt)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _shown(row: dict[str, object]) -> dict[str, object]:
+    prompt, context = row["prompt_tokens"], row["context_tokens"]
+    low, high = row["ci_low_ms"], row["ci_high_ms"]
+    return {
+        **row,
+        "test": f"pp{prompt}" if prompt else f"tg @ d{context}",
+        "interval": None if low is None else f"{low:.4g} … {high:.4g}",
+    }

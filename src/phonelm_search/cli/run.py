@@ -1,0 +1,93 @@
+"""``phonelm-search run``: everything, ends with the pick."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from phonelm_search.cli import options as o
+from phonelm_search.cli.output import print_json, print_rows, say
+
+NAME = "run"
+HELP = (
+    "Search, measure, train the front, and pick a shape. Example: phonelm-search run tiny "
+    "--trials 12. Stopped runs continue where they were."
+)
+
+
+def command(
+    space: o.SpaceArgument = o.DEFAULT_SPACE,
+    device: o.DeviceOption = o.DEFAULT_DEVICE,
+    study: o.StudyOption = None,
+    trials: o.TrialsOption = o.DEFAULT_TRIALS,
+    score_top: o.ScoreTopOption = o.DEFAULT_TOP,
+    tokens_per_parameter: o.TokensOption = o.DEFAULT_TOKENS,
+    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
+    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    objective: o.ObjectiveOption = None,
+    sampler: o.SamplerOption = "tpe",
+    pick: o.PickOption = "knee",
+    seed: o.SeedOption = 0,
+    vocab_size: o.VocabOption = None,
+    precision: o.PrecisionOption = None,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be measured and trained.")
+    ] = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Run the whole thread."""
+    from phonelm_search import pipeline
+    from phonelm_search.cli.common import check_rule, check_sampler, parse_score_settings
+    from phonelm_search.cli.pareto import COLUMNS, title
+    from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.store import Store
+    from phonelm_search.tables import study_rows
+
+    rule = check_rule(pick)
+    check_sampler(sampler)
+    settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed)
+    setup = pipeline.prepare(
+        space,
+        device,
+        study=study,
+        scenario=scenario,
+        objectives=objective or (),
+        vocab_size=vocab_size,
+        precision=precision,
+    )
+    if dry_run:
+        from phonelm_search.cli.common import show_dry_run
+
+        cores = len(os.sched_getaffinity(0))
+        plan = pipeline.dry_run(
+            setup, trials=trials, top=score_top, settings=settings, cores=cores
+        )
+        show_dry_run(setup, plan, as_json=as_json)
+        return
+    store = Store(results, url=storage)
+    with ProgressReporter() as report:
+        pipeline.run_search(
+            store, setup, trials=trials, sampler=sampler, seed=seed, report=report
+        )
+        pipeline.run_score(store, setup.study, settings, top=score_top, report=report)
+        chosen, view = pipeline.finish(store, setup.study, rule=rule, report=report)
+    picked = chosen.row.shape.shape_id
+    shown = [r for r in view.rows if r.score is not None or r.name is not None]
+    rows = study_rows(view, shown, pick=picked)
+    if as_json:
+        verdict = {
+            "shape_id": picked,
+            "why": chosen.why,
+            "provisional": list(chosen.provisional),
+            "tied": [r.shape.shape_id for r in chosen.tied],
+        }
+        print_json(rows, pick=verdict)
+        return
+    print_rows(rows, COLUMNS, "table", title=title(view))
+    state = "PROVISIONAL PICK" if chosen.provisional else "PICK"
+    typer.echo(f"\n{state}: {picked}, {chosen.why}.")
+    for doubt in chosen.provisional:
+        typer.echo(f"  provisional: {doubt}")
+    say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

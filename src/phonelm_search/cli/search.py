@@ -1,0 +1,54 @@
+"""``phonelm-search search``: sampling and measuring only."""
+
+from phonelm_search.cli import options as o
+from phonelm_search.cli.output import print_json, print_rows, say
+
+NAME = "search"
+HELP = "Sample shapes and measure them. Example: phonelm-search search tiny --trials 20"
+
+
+def command(
+    space: o.SpaceArgument = o.DEFAULT_SPACE,
+    device: o.DeviceOption = o.DEFAULT_DEVICE,
+    study: o.StudyOption = None,
+    trials: o.TrialsOption = o.DEFAULT_TRIALS,
+    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    objective: o.ObjectiveOption = None,
+    sampler: o.SamplerOption = "tpe",
+    seed: o.SeedOption = 0,
+    vocab_size: o.VocabOption = None,
+    precision: o.PrecisionOption = None,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Run the search."""
+    from phonelm_search import pipeline
+    from phonelm_search.cli.common import check_sampler
+    from phonelm_search.cli.pareto import COLUMNS, title
+    from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.store import Store
+    from phonelm_search.tables import study_rows
+
+    check_sampler(sampler)
+    setup = pipeline.prepare(
+        space,
+        device,
+        study=study,
+        scenario=scenario,
+        objectives=objective or (),
+        vocab_size=vocab_size,
+        precision=precision,
+    )
+    store = Store(results, url=storage)
+    with ProgressReporter() as report:
+        view = pipeline.run_search(
+            store, setup, trials=trials, sampler=sampler, seed=seed, report=report
+        )
+    pipeline.write_tables(view, store.results / setup.study)
+    rows = study_rows(view, view.front)
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows, COLUMNS, "table", title=title(view))
+    say(f"{len(view.sampled)} shapes measured; next: `phonelm-search score {setup.study}`")

@@ -1,0 +1,65 @@
+"""``phonelm-search studies``: what is in the database."""
+
+import typer
+
+from phonelm_search.cli import options as o
+from phonelm_search.cli.output import print_json, print_rows
+
+HELP = "List and show studies."
+app = typer.Typer(no_args_is_help=True)
+COLUMNS = (
+    ("study", "study"),
+    ("space", "space"),
+    ("device", "device"),
+    ("scenario", "scenario"),
+    ("measured", "measured"),
+    ("failed", "failed"),
+    ("scored", "scored"),
+)
+
+
+@app.command("list")
+def list_studies(
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+    as_json: o.JsonOption = False,
+    fmt: o.FormatOption = "table",
+) -> None:
+    """All studies of a results folder. Example: phonelm-search studies list --json."""
+    from phonelm_search.store import Store
+    from phonelm_search.tables import load_view
+
+    store = Store(results, url=storage, create=False)
+    rows = []
+    for record in store.studies():
+        view = load_view(store, record.name)
+        rows.append(
+            {
+                "study": record.name,
+                "space": record.config["space"]["name"],
+                "device": record.config["device"]["name"],
+                "scenario": record.config["scenario"],
+                "measured": len(view.sampled),
+                "failed": len(view.failed),
+                "scored": len(view.scored),
+            }
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows, COLUMNS, fmt)
+
+
+@app.command("show")
+def show_study(
+    study: o.StudyArgument,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+) -> None:
+    """A study's configuration and environment as JSON. Example: studies show tiny.host-cpu."""
+    from dataclasses import asdict
+
+    from phonelm_search.store import Store
+
+    record = Store(results, url=storage, create=False).study(study)
+    print_json([asdict(record)])

@@ -1,0 +1,124 @@
+"""Which shape of a scored study to take, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from phonelm_search.errors import TrainingError
+from phonelm_search.proxy.comparison import SEED_DEVIATION, paired_difference
+from phonelm_search.tables import StudyRow, StudyView
+from phonelm_search.units import format_ms
+
+Rule = Literal["knee", "fastest", "best"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+_RESOLVED = 2.0  # paired deviations
+_LEAST_TOKENS_PER_PARAMETER = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """The shape that a study recommends."""
+
+    row: StudyRow
+    """The shape with its evidence."""
+    why: str
+    """One sentence."""
+    provisional: tuple[str, ...]
+    """Why the pick may change; empty when it is sure."""
+    tied: tuple[StudyRow, ...]
+    """Scored shapes that the score cannot tell from the pick, fastest first."""
+
+
+def choose(view: StudyView, rule: Rule = "knee") -> Pick:
+    """Pick a shape by the rule of the contract.
+
+    A slower shape is dropped when a faster one is no worse by two paired deviations. Of what is
+    left, ``knee`` takes the point farthest from the chord with both axes scaled to [0, 1], or,
+    with fewer than three, the fastest of those tied with the best.
+
+    Raises:
+        TrainingError: If no shape was scored.
+    """
+    rows = [r for r in view.scored if r.verdict != "rejected"]
+    if not rows:
+        reasons = [r.score.reason for r in view.sampled if r.score and r.score.reason]
+        why = f"; trainings failed: {reasons[0]}" if reasons else "; run `phonelm-search score`"
+        raise TrainingError(f"study '{view.record.name}' must have a scored shape to pick{why}")
+    untied = _untied(rows)
+    best = min(rows, key=lambda r: r.bits_per_byte or 0.0)
+    tied_with_best = [r for r in rows if _no_worse(r, best)]
+    if rule == "fastest":
+        row, why = rows[0], "the fastest of the scored shapes"
+    elif rule == "best":
+        row, why = best, "the lowest bits per byte of the scored shapes"
+    elif len(untied) >= 3:
+        row = untied[_knee(untied)]
+        why = f"the knee of {len(untied)} shapes that the score tells apart"
+    else:
+        row = tied_with_best[0]
+        others = len(tied_with_best) - 1
+        why = (
+            f"the fastest of {others + 1} shapes that the score cannot tell from the best"
+            if others
+            else "the best score, which no faster shape reaches"
+        )
+    tied = tuple(r for r in rows if r is not row and _tie(r, row))
+    return Pick(row=row, why=why, provisional=_doubts(row, tied), tied=tied)
+
+
+def _doubts(row: StudyRow, tied: Sequence[StudyRow]) -> tuple[str, ...]:
+    doubts = []
+    assert row.score is not None
+    if row.score.tokens_per_parameter < _LEAST_TOKENS_PER_PARAMETER:
+        doubts.append(
+            f"a quick look: trained on {row.score.tokens_per_parameter:.2g} tokens per decoder "
+            f"parameter, fewer than {_LEAST_TOKENS_PER_PARAMETER:.0f}"
+        )
+    if tied:
+        names = ", ".join(f"{r.label} ({format_ms(r.end_to_end_ms)} ms)" for r in tied)
+        doubts.append(
+            f"tied within two paired deviations (one seed, {SEED_DEVIATION} bits per byte "
+            f"between seeds assumed): {names}"
+        )
+    if row.verdict == "suspect":
+        doubts.append(f"its latency is suspect: {'; '.join(row.reasons)}")
+    return tuple(doubts)
+
+
+def _untied(rows: Sequence[StudyRow]) -> list[StudyRow]:
+    """Rows, fastest first, without those that a faster one is no worse than."""
+    kept: list[StudyRow] = []
+    for row in rows:
+        if not any(_no_worse(faster, row) for faster in kept):
+            kept.append(row)
+    return kept
+
+
+def _no_worse(a: StudyRow, b: StudyRow) -> bool:
+    """Whether a is not worse than b by two paired deviations."""
+    if a is b:
+        return True
+    difference, deviation = _difference(a, b)
+    return difference <= _RESOLVED * deviation
+
+
+def _tie(a: StudyRow, b: StudyRow) -> bool:
+    difference, deviation = _difference(a, b)
+    return abs(difference) <= _RESOLVED * deviation
+
+
+def _difference(a: StudyRow, b: StudyRow) -> tuple[float, float]:
+    assert a.score is not None
+    assert b.score is not None
+    return paired_difference(a.score, b.score)
+
+
+def _knee(rows: Sequence[StudyRow]) -> int:
+    """Index of the point farthest below the chord from the first to the last."""
+    points = np.array([[r.end_to_end_ms, r.bits_per_byte] for r in rows], float)
+    span = np.ptp(points, axis=0)
+    scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
+    # After scaling the chord runs from (0, 1) to (1, 0): x + y = 1.
+    return int(np.argmax(1 - scaled.sum(axis=1)))

@@ -1,0 +1,404 @@
+"""The whole thread: space → shapes → latencies → front → trained scores → pick and files."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from phonelm_search.devices import DeviceProfile, load_device
+from phonelm_search.errors import (
+    ConfigurationError,
+    ExportError,
+    MeasurementError,
+    StudyMismatchError,
+    UnsupportedConfigError,
+    UnsupportedShapeError,
+)
+from phonelm_search.export import export_hf, export_onnx
+from phonelm_search.measure import Profiler
+from phonelm_search.pick import Pick, Rule, choose
+from phonelm_search.plots.draw import draw_front, draw_training, save
+from phonelm_search.plots.info import front_info, training_info
+from phonelm_search.precision import get_precision
+from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring, score_shapes
+from phonelm_search.records import StudyRecord, StudyShape, identity
+from phonelm_search.search.driver import SearchDriver, TrialReport
+from phonelm_search.search.objectives import Goals, choose_objectives
+from phonelm_search.search.selection import Measured, select_for_training
+from phonelm_search.shape import ModelShape
+from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
+from phonelm_search.store import Store
+from phonelm_search.tables import Row, StudyView, load_view, study_rows
+from phonelm_search.units import format_ms
+from phonelm_search.workload import Scenario
+
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_COMPARED = ("space", "device", "scenario", "objectives")
+_START_SECONDS = 1.5
+_LOAD_BYTES_PER_SECOND = 80e6
+_DECODE_SECONDS = 1.5
+
+
+class Reporter(Protocol):
+    """Shows a person what is going on."""
+
+    def stage(self, title: str, total: float) -> None:
+        """A stage begins; ``total`` is in whatever unit `advance` counts."""
+        ...
+
+    def advance(self, amount: float, detail: str = "") -> None:
+        """Some of the stage is done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line of its own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """Everything that a search is started with."""
+
+    study: str
+    """Name of the study."""
+    space: SearchSpace
+    """The search space."""
+    device: DeviceProfile
+    """Where latency is measured."""
+    feasible: FeasibleSet
+    """The space's shapes."""
+    goals: Goals
+    """Objectives and scenario."""
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, as JSON."""
+        return {
+            "space": self.space.model_dump(mode="json"),
+            "device": self.device.model_dump(mode="json"),
+            "scenario": str(self.goals.scenario),
+            "objectives": list(self.goals.objectives),
+        }
+
+
+def prepare(
+    space: str,
+    device: str,
+    *,
+    study: str | None = None,
+    scenario: str = "chat=256:128",
+    objectives: Sequence[str] = (),
+    vocab_size: int | None = None,
+    precision: str | None = None,
+) -> Setup:
+    """Resolve names and enumerate the space.
+
+    Raises:
+        ConfigurationError: If a name, a file or an option cannot be used.
+    """
+    loaded = load_space(space)
+    if vocab_size is not None:
+        loaded = loaded.with_vocab_size(vocab_size)
+    profile = load_device(device)
+    if precision is not None:
+        profile = profile.model_copy(update={"precision": get_precision(precision).name})
+    name = study or f"{loaded.name}.{profile.name}"
+    check_study_name(name)
+    feasible = enumerate_space(loaded, profile.scheme)
+    goals = Goals(
+        objectives=choose_objectives(list(objectives), feasible),
+        scenario=Scenario.parse(scenario),
+        precision=profile.scheme,
+    )
+    return Setup(study=name, space=loaded, device=profile, feasible=feasible, goals=goals)
+
+
+def check_study_name(name: str) -> None:
+    """A study's name is also a folder's.
+
+    Raises:
+        ConfigurationError: If it cannot be one.
+    """
+    if not _STUDY_NAME.fullmatch(name):
+        raise ConfigurationError(
+            "a study's name must be up to 100 letters, digits, dots, dashes and underscores, "
+            f"got '{name}'"
+        )
+
+
+def run_search(
+    store: Store,
+    setup: Setup,
+    *,
+    trials: int,
+    sampler: str,
+    seed: int,
+    report: Reporter,
+) -> StudyView:
+    """Measure references and trials until the study has ``trials`` of them in all.
+
+    Raises:
+        StudyMismatchError: If the study exists with another configuration or environment.
+        MeasurementError: If not one shape could be measured.
+        StoreError: If the database cannot be used.
+    """
+    profiler = Profiler(store, setup.device)
+    open_study(store, setup, profiler.environment)
+    driver = SearchDriver(
+        store, setup.study, setup.feasible, profiler, setup.goals, sampler=sampler, seed=seed
+    )
+    done = driver.finished()
+    report.stage("measuring", len(setup.space.references) + max(0, trials - done))
+    for reference in setup.space.references:
+        reason = _measure_reference(profiler, setup, reference.shape(setup.space))
+        shape = reference.shape(setup.space)
+        part = StudyShape(
+            shape_id=shape.shape_id, role="reference", name=reference.name, reason=reason
+        )
+        store.set_study_shape(setup.study, shape, part)
+        if reason:
+            report.note(f"reference {reference.name} left out: {reason}")
+        report.advance(1, reference.name)
+
+    def on_trial(trial: TrialReport) -> None:
+        if trial.reason:
+            report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
+        value = format_ms(trial.values[0]) if trial.values else "failed"
+        report.advance(1, f"{trial.shape.shape_id} {value}")
+
+    driver.run(trials, on_trial)
+    view = load_view(store, setup.study)
+    if not view.sampled and trials > 0:
+        reasons = [reason for _, reason in view.failed]
+        raise MeasurementError(
+            f"at least one shape must be measured; all {len(reasons)} failed, the first: "
+            f"{reasons[0] if reasons else 'unknown'}",
+            stage="run",
+        )
+    return view
+
+
+def _measure_reference(profiler: Profiler, setup: Setup, shape: ModelShape) -> str | None:
+    """Measure a reference; what the runtime refuses is listed and never fatal."""
+    try:
+        profiler.latencies(shape, setup.goals.workloads)
+    except (MeasurementError, UnsupportedShapeError) as error:
+        return str(error)
+    return None
+
+
+def open_study(store: Store, setup: Setup, environment: dict[str, str]) -> StudyRecord:
+    """Start a study, or check that an existing one may go on with this setup.
+
+    Raises:
+        StudyMismatchError: If configuration or environment differ; says what.
+    """
+    fresh = StudyRecord(
+        name=setup.study,
+        config=setup.config(),
+        environment_id=identity(environment),
+        environment=environment,
+    )
+    known = {s.name: s for s in store.studies()}.get(setup.study)
+    if known is None:
+        store.save_study(fresh)
+        return fresh
+    differs = []
+    for key in _COMPARED:
+        differs += _differences(known.config[key], fresh.config[key], key)
+    differs += _differences(dict(known.environment), environment, "environment")
+    if differs:
+        raise StudyMismatchError(
+            f"study '{setup.study}' must be continued as it was started; differs: "
+            f"{'; '.join(differs)}; use another --study or the first settings"
+        )
+    return known
+
+
+def _differences(before: Any, now: Any, path: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted({*before, *now})
+        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{path}.{k}")]
+    return [] if before == now else [f"{path} was {_short(before)}, is {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def candidates(view: StudyView, count: int) -> list[ModelShape]:
+    """The measured shapes of a study that are worth training, fastest first."""
+    shapes = {r.shape.shape_id: r.shape for r in view.sampled}
+    measured = [
+        Measured(
+            shape_id=r.shape.shape_id,
+            latency_ms=r.end_to_end_ms,
+            decoder_parameters=r.shape.decoder_parameters,
+            num_hidden_layers=r.shape.num_hidden_layers,
+        )
+        for r in view.sampled
+        if r.verdict != "rejected"
+    ]
+    return [shapes[i] for i in select_for_training(measured, count)]
+
+
+def run_score(
+    store: Store,
+    study: str,
+    settings: ScoreSettings,
+    *,
+    top: int,
+    report: Reporter,
+    retrain: bool = False,
+) -> StudyView:
+    """Train the front and near-front of a study.
+
+    Raises:
+        UnknownNameError: If there is no such study.
+        TrainingError: If nothing was measured yet.
+        StoreError: If the database cannot be used.
+    """
+    view = load_view(store, study)
+    shapes = candidates(view, top)
+    report.stage("preparing the text", 0)
+    progress: dict[int, int] = {}
+
+    def on_start(jobs: int, tokens: int) -> None:
+        if jobs:
+            report.stage("training", jobs * tokens)
+
+    def on_progress(index: int, tokens: int, bits: float) -> None:
+        report.advance(tokens - progress.get(index, 0), f"{bits:.3f} bits per byte")
+        progress[index] = tokens
+
+    scores, settings_id = score_shapes(
+        store, shapes, settings, retrain=retrain, on_start=on_start, on_progress=on_progress
+    )
+    for score in scores:
+        if score.reason:
+            report.note(f"{score.shape_id} has no score: {score.reason}")
+    for note in dict.fromkeys(n for s in scores for n in s.notes if n.startswith("width")):
+        report.note(note)
+    chosen = {
+        "settings_id": settings_id,
+        "tokens_per_parameter": settings.tokens_per_parameter,
+        "budget": settings.budget,
+        "vocab_size": settings.vocab_size,
+        "seed": settings.seed,
+    }
+    store.save_study(replace(view.record, config={**view.record.config, "score": chosen}))
+    return load_view(store, study)
+
+
+def finish(store: Store, study: str, *, rule: Rule, report: Reporter) -> tuple[Pick, StudyView]:
+    """Pick a shape and write the files of ``results/STUDY``.
+
+    Raises:
+        TrainingError: If nothing was scored.
+        ExportError: If a file cannot be written.
+    """
+    view = load_view(store, study)
+    pick = choose(view, rule)
+    device = DeviceProfile.model_validate(view.record.config["device"])
+    report.stage("peak memory of the pick, files", 3)
+    try:
+        Profiler(store, device).peak_bytes(pick.row.shape, view.scenario.workloads[0])
+    except MeasurementError as error:
+        report.note(f"peak memory is unknown: {error}")
+    view = load_view(store, study)
+    pick = choose(view, rule)
+    report.advance(1)
+    folder = store.results / study
+    write_tables(view, folder, pick=pick)
+    picked = pick.row.shape.shape_id
+    for name, figure in (
+        ("front", draw_front(front_info(view, pick=picked))),
+        ("training", draw_training(training_info(view, pick=picked))),
+    ):
+        for suffix in (".png", ".svg"):
+            save(figure, folder / "plots" / f"{name}{suffix}")
+    report.advance(1)
+    export_onnx(pick.row.shape, device.scheme, folder / "winner")
+    try:
+        export_hf(pick.row.shape, folder / "winner")
+    except UnsupportedConfigError as error:
+        report.note(f"no config.json: {error}")
+    report.advance(1)
+    return pick, view
+
+
+def write_tables(view: StudyView, folder: Path, *, pick: Pick | None = None) -> None:
+    """Write configuration, ``trials.csv`` and ``front.csv``.
+
+    Raises:
+        ExportError: If the folder cannot be written.
+    """
+    picked = pick.row.shape.shape_id if pick else None
+    rows = study_rows(view, pick=picked)
+    failed = [{"name": name, "verdict": "rejected", "reasons": [why]} for name, why in view.failed]
+    documents = {
+        "config.json": json.dumps(
+            {**view.record.config, "environment": dict(view.record.environment)}, indent=2
+        )
+        + "\n",
+        "trials.csv": to_csv([*rows, *failed]),
+        "front.csv": to_csv(study_rows(view, view.front, pick=picked)),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV; lists joined by ``; ``, missing values empty."""
+    flat = [
+        {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
+        for row in rows
+    ]
+    frame = pd.DataFrame(flat, dtype=object)
+    return str(frame.to_csv(index=False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What a run would do."""
+
+    shapes: int
+    """Feasible shapes."""
+    references: int
+    """References to measure."""
+    trials: int
+    """Trials to measure."""
+    search_seconds: float
+    """About how long measuring takes."""
+    scoring: ScorePlan
+    """What would be trained, on a sample of the space in place of the front."""
+    score_seconds: float
+    """About how long training takes."""
+
+
+def dry_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cores: int) -> DryRun:
+    """Estimate a run from the shapes of the space, without touching the device."""
+    count = len(setup.feasible)
+    rows = sorted({round(i * (count - 1) / max(1, top - 1)) for i in range(min(top, count))})
+    sample = [setup.feasible.shape(row) for row in rows]
+    scoring = plan_scoring(sample, settings)
+    stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)
+    each = _START_SECONDS + 2 * stored / _LOAD_BYTES_PER_SECOND + 3.0 + _DECODE_SECONDS
+    return DryRun(
+        shapes=count,
+        references=len(setup.space.references),
+        trials=trials,
+        search_seconds=each * (trials + len(setup.space.references)),
+        scoring=scoring,
+        score_seconds=scoring.estimated_seconds(cores),
+    )
+
+

@@ -1,0 +1,1 @@
+"""Pictures: first what is shown (info), then the drawing."""

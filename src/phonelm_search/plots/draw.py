@@ -1,0 +1,172 @@
+"""Drawing with matplotlib, colour-blind-safe (Okabe–Ito), PNG, SVG or PDF by the file's name."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from phonelm_search.errors import ExportError
+from phonelm_search.plots.info import FrontInfo, Point, SpreadInfo, TrainingInfo, step_line
+
+_BLUE, _ORANGE, _GREEN, _GREY, _BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
+_CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
+_SUFFIXES = (".png", ".svg", ".pdf")
+_MANY_LABELS = 12
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure.
+
+    Raises:
+        ExportError: If the suffix is not .png, .svg or .pdf, or the file cannot be written.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise ExportError(f"a plot's file must end in {', '.join(_SUFFIXES)}, got '{path.name}'")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context({"svg.hashsalt": "phonelm-search"}):
+            metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(path, dpi=160, metadata=metadata)
+    except OSError as error:
+        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+    return path
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _tidy(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) -> None:
+    axes.errorbar(
+        [p.x],
+        [p.y],
+        xerr=[[p.x_error[0]], [p.x_error[1]]],
+        yerr=[p.y_error],
+        fmt="D" if p.reference else "o",
+        markersize=size,
+        markerfacecolor="white" if p.suspect else colour,
+        markeredgecolor=colour,
+        ecolor=colour,
+        elinewidth=0.9,
+        capsize=2,
+        alpha=alpha,
+        zorder=3,
+    )
+
+
+def draw_front(info: FrontInfo) -> Figure:
+    """Draw a front: a step line, dominated points faint, references labelled."""
+    figure = _figure(8, 5)
+    axes = figure.add_subplot()
+    drawn = [p for p in info.points if p.y is not None]
+    only_x = [p for p in info.points if p.y is None]
+    axes.plot(*step_line(info.points), color=_BLUE, linewidth=1.4, zorder=2, label="front")
+    for p in drawn:
+        colour = _GREEN if p.reference else _BLUE if p.front else _GREY
+        _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
+        if p.pick:
+            axes.plot(
+                [p.x], [p.y], marker="*", markersize=19, color=_ORANGE, linestyle="", zorder=4,
+                label=f"pick: {p.label}",
+            )
+        if p.reference or p.front or len(drawn) <= _MANY_LABELS:
+            axes.annotate(
+                p.label, (p.x, p.y), xytext=(6, 6), textcoords="offset points", fontsize=8,
+                color=colour if p.reference else _BLACK,
+            )
+    if drawn and only_x:
+        bottom = axes.get_ylim()[0]
+        rug = [p.x for p in only_x if not p.reference]
+        if rug:
+            axes.plot(
+                rug, [bottom] * len(rug), "|", color=_GREY, markersize=10, clip_on=False,
+                label="measured, not trained",
+            )
+        for p in only_x:
+            if p.reference:
+                axes.axvline(p.x, color=_GREEN, linestyle="--", linewidth=1, zorder=1)
+                axes.annotate(
+                    f"{p.label} (not trained)", (p.x, 0.98), xycoords=("data", "axes fraction"),
+                    rotation=90, va="top", ha="right", fontsize=8, color=_GREEN,
+                )
+    if info.baseline is not None:
+        axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
+        axes.annotate(
+            f"lzma on the same text: {info.baseline}", (0.01, info.baseline),
+            xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
+        )
+    if not info.points:
+        axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
+    axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
+    if info.footnote:
+        figure.supxlabel(info.footnote, fontsize=8, color=_GREY)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
+    _tidy(axes)
+    return figure
+
+
+def draw_training(info: TrainingInfo) -> Figure:
+    """Draw training curves; validation scores stand in the legend and at the end."""
+    figure = _figure(8, 5)
+    axes = figure.add_subplot()
+    for i, curve in enumerate(info.curves):
+        colour = _CYCLE[i % len(_CYCLE)]
+        final = "failed" if curve.final is None else f"{curve.final:.3f}"
+        axes.plot(
+            curve.tokens,
+            curve.bits_per_byte,
+            color=colour,
+            linewidth=2.0 if curve.pick else 1.1,
+            label=f"{curve.label}: {final}" + (" (pick)" if curve.pick else ""),
+        )
+        if curve.final is not None:
+            axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)
+    axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
+    axes.annotate(
+        f"lzma on the validation text: {info.baseline}", (0.01, info.baseline),
+        xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
+    )
+    if info.curves:
+        # The first steps fall from 8 bits per byte and would flatten everything else.
+        late = [b for c in info.curves for b in c.bits_per_byte[len(c.bits_per_byte) // 10 :]]
+        axes.set_ylim(min([*late, info.baseline]) - 0.05, max(late) + 0.05)
+        axes.legend(frameon=False, fontsize=8, title="width×layers: validation", title_fontsize=8)
+    else:
+        axes.text(0.5, 0.5, "nothing was trained yet", ha="center", transform=axes.transAxes)
+    axes.set(
+        title=info.title,
+        xlabel="training tokens",
+        ylabel="bits per byte, lines: training, dots: validation",
+    )
+    _tidy(axes)
+    return figure
+
+
+def draw_spread(info: SpreadInfo) -> Figure:
+    """Draw latency over depth, a panel a phase."""
+    figure = _figure(9, 4.2)
+    for i, (label, points) in enumerate(info.panels):
+        axes = figure.add_subplot(1, len(info.panels), i + 1)
+        for p in points:
+            _mark(axes, p, _GREEN if p.reference else _BLUE, size=5)
+            if p.reference:
+                axes.annotate(
+                    p.label, (p.x, p.y), xytext=(-6, 6), textcoords="offset points",
+                    fontsize=8, color=_GREEN, ha="right",
+                )
+        axes.set(xlabel="layers", ylabel=label)
+        axes.set_ylim(bottom=0)
+        _tidy(axes)
+    figure.suptitle(info.title, fontsize=11)
+    return figure

@@ -1,0 +1,222 @@
+"""What the pictures show, without drawing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from phonelm_search.proxy.comparison import score_interval
+from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
+from phonelm_search.tables import StudyRow, StudyView
+from phonelm_search.units import format_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One shape in a picture."""
+
+    x: float
+    """Position along the horizontal axis."""
+    y: float | None
+    """Position along the vertical axis; None: known in x only."""
+    x_error: tuple[float, float]
+    """Distance to the lower and upper end of the interval."""
+    y_error: float
+    """Half width of the interval; 0 without one."""
+    label: str
+    """Name."""
+    front: bool
+    """Whether it is on the front."""
+    suspect: bool
+    """Drawn hollow."""
+    reference: bool
+    """A known model beside the search."""
+    pick: bool
+    """The recommended shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontInfo:
+    """The latency–quality front, or latency against size before any training."""
+
+    title: str
+    """Headline."""
+    x_label: str
+    """Horizontal axis with its unit."""
+    y_label: str
+    """Vertical axis with its unit."""
+    points: tuple[Point, ...]
+    """All shapes."""
+    baseline: float | None
+    """What lzma reaches; None where the axis is not bits per byte."""
+    footnote: str
+    """What to keep in mind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveInfo:
+    """Training of one shape."""
+
+    label: str
+    """Name."""
+    tokens: tuple[int, ...]
+    """Tokens so far."""
+    bits_per_byte: tuple[float, ...]
+    """Training loss, averaged between points."""
+    final: float | None
+    """Validation score."""
+    pick: bool
+    """The recommended shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingInfo:
+    """All trainings of a study."""
+
+    title: str
+    """Headline."""
+    curves: tuple[CurveInfo, ...]
+    """One a shape, fastest shape first."""
+    baseline: float
+    """What lzma reaches on the validation text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadInfo:
+    """How far speed is spread at (nearly) equal size, a panel a quantity."""
+
+    title: str
+    """Headline."""
+    panels: tuple[tuple[str, tuple[Point, ...]], ...]
+    """(axis label with unit, points over depth)."""
+
+
+def front_info(view: StudyView, *, pick: str | None = None) -> FrontInfo:
+    """Collect the front of a study.
+
+    Args:
+        view: The study.
+        pick: Shape id of the recommended shape.
+    """
+    scored = bool(view.scored)
+    front = {r.shape.shape_id for r in view.front}
+    points = []
+    for row in view.rows:
+        if row.verdict == "rejected":
+            continue
+        y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
+        interval = score_interval(row.score) if scored and row.score else None
+        points.append(
+            Point(
+                x=row.end_to_end_ms,
+                y=y,
+                x_error=(row.end_to_end_ms - row.ci_low_ms, row.ci_high_ms - row.end_to_end_ms),
+                y_error=interval or 0.0,
+                label=row.label,
+                front=row.name is None and row.shape.shape_id in front,
+                suspect=row.verdict == "suspect",
+                reference=row.name is not None,
+                pick=row.name is None and row.shape.shape_id == pick,
+            )
+        )
+    return FrontInfo(
+        title=f"{view.record.name}: latency against "
+        + ("quality" if scored else "size (nothing is trained yet)"),
+        x_label=f"end-to-end latency of {view.scenario} on {_place(view)} [ms]",
+        y_label="validation bits per byte [lower is better]"
+        if scored
+        else "decoder parameters [M]",
+        points=tuple(points),
+        baseline=LZMA_BITS_PER_BYTE if scored else None,
+        footnote=_footnote(view),
+    )
+
+
+def training_info(view: StudyView, *, pick: str | None = None) -> TrainingInfo:
+    """Collect the training curves of a study."""
+    rows = [r for r in view.rows if r.score is not None and r.score.curve]
+    return TrainingInfo(
+        title=f"{view.record.name}: short-horizon training",
+        curves=tuple(_curve(r, pick) for r in rows),
+        baseline=LZMA_BITS_PER_BYTE,
+    )
+
+
+def _curve(row: StudyRow, pick: str | None) -> CurveInfo:
+    assert row.score is not None
+    tokens, bits = zip(*row.score.curve, strict=True)
+    return CurveInfo(
+        label=row.label,
+        tokens=tokens,
+        bits_per_byte=bits,
+        final=row.bits_per_byte,
+        pick=row.shape.shape_id == pick,
+    )
+
+
+def spread_info(view: StudyView) -> SpreadInfo:
+    """Collect prefill, decode and end-to-end latency over depth."""
+    prompt, context = view.scenario.prompt_tokens, view.scenario.middle_context
+    sizes = [r.shape.decoder_parameters for r in view.sampled] or [0]
+    panels = (
+        (f"prefill of {prompt} tokens [ms]", [r.prefill for r in view.rows]),
+        (f"decode step at {context} tokens [ms]", [r.decode for r in view.rows]),
+    )
+    return SpreadInfo(
+        title=f"{view.record.name}: speed at {format_count(min(sizes))} to "
+        f"{format_count(max(sizes))} decoder parameters on {_place(view)}",
+        panels=tuple(
+            (
+                label,
+                tuple(
+                    Point(
+                        x=row.shape.num_hidden_layers,
+                        y=found.median_ms,
+                        x_error=(0.0, 0.0),
+                        y_error=(found.ci_high_ms - found.ci_low_ms) / 2,
+                        label=row.label,
+                        front=False,
+                        suspect=found.verdict == "suspect",
+                        reference=row.name is not None,
+                        pick=False,
+                    )
+                    for row, found in zip(view.rows, summaries, strict=True)
+                ),
+            )
+            for label, summaries in panels
+        ),
+    )
+
+
+def _place(view: StudyView) -> str:
+    device = view.record.config["device"]
+    return f"{device['name']} ({device['precision']})"
+
+
+def _footnote(view: StudyView) -> str:
+    parts = []
+    reasons = sorted({reason for r in view.rows for reason in r.reasons if "%" not in reason})
+    if any(r.verdict == "suspect" for r in view.rows):
+        parts.append(f"hollow: suspect ({'; '.join(reasons) or 'wide interval'})")
+    scores = [r.score for r in view.scored if r.score]
+    if scores:
+        least = min(s.tokens_per_parameter for s in scores)
+        kind = "miniatures" if any(s.miniature for s in scores) else "shapes"
+        parts.append(f"scored as {kind} on {least:.2g} tokens per decoder parameter")
+        if least < 2:
+            parts.append("a quick look")
+    return " · ".join(parts)
+
+
+def step_line(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """Corners of the front's step line: between two points nothing better is known."""
+    front = sorted((p for p in points if p.front and p.y is not None), key=lambda p: p.x)
+    xs: list[float] = []
+    ys: list[float] = []
+    for p in front:
+        if ys:
+            xs.append(p.x)
+            ys.append(ys[-1])
+        xs.append(p.x)
+        ys.append(p.y if p.y is not None else math.nan)
+    return xs, ys

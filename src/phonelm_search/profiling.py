@@ -1,0 +1,142 @@
+"""Measuring shapes that a person names: the thread of ``profile``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from phonelm_search.devices import DeviceProfile, load_device
+from phonelm_search.errors import (
+    ConfigurationError,
+    MeasurementError,
+    UnknownNameError,
+    UnsupportedShapeError,
+)
+from phonelm_search.hf_config import load_hf_config
+from phonelm_search.measure import Profiler
+from phonelm_search.pipeline import Reporter
+from phonelm_search.precision import get_precision
+from phonelm_search.shape import ModelShape
+from phonelm_search.space import SPACES, load_space
+from phonelm_search.store import Store
+from phonelm_search.tables import Row, latency_row, load_view
+from phonelm_search.workload import Workload, decode, prefill
+
+
+def known_shapes() -> dict[str, tuple[str, ModelShape]]:
+    """References of all search spaces by lower-case name: (name as written, shape)."""
+    found: dict[str, tuple[str, ModelShape]] = {}
+    for name in SPACES.names():
+        space = load_space(name)
+        for reference in space.references:
+            found.setdefault(reference.name.lower(), (reference.name, reference.shape(space)))
+    return found
+
+
+def find_shape(store: Store, text: str) -> tuple[str | None, ModelShape]:
+    """A shape by what a person wrote, and its name if it has one.
+
+    Args:
+        store: Where shape ids are looked up.
+        text: A reference's name in any case, the path of a ``config.json`` or of its folder,
+            or a shape id.
+
+    Raises:
+        UnsupportedConfigError: If the file cannot be represented.
+        UnknownNameError: If nothing is called so.
+    """
+    path = Path(text)
+    if path.suffix == ".json" or (path.is_dir() and (path / "config.json").exists()):
+        return path.stem if path.stem != "config" else path.resolve().parent.name, load_hf_config(path)
+    known = known_shapes()
+    if text.lower() in known:
+        return known[text.lower()]
+    try:
+        return None, store.shape(text)
+    except UnknownNameError:
+        names = [name for name, _ in known.values()]
+        raise UnknownNameError(
+            "shape", text, names, "or give the path of a config.json, or a study's shape id"
+        ) from None
+
+
+def profile_shapes(
+    store: Store,
+    texts: Sequence[str],
+    *,
+    study: str | None,
+    devices: Sequence[str],
+    precision: str | None,
+    prompt_tokens: Sequence[int] | None,
+    context_tokens: Sequence[int] | None,
+    remeasure: bool,
+    report: Reporter,
+) -> tuple[list[Row], int]:
+    """Measure shapes on devices.
+
+    Returns:
+        Rows, one a workload, and how many shapes failed; a failed one has rows with its reason.
+
+    Raises:
+        ConfigurationError: If no shape is named or a name cannot be used.
+        StoreError: If the database cannot be used.
+    """
+    shapes = [find_shape(store, text) for text in texts]
+    if study is not None:
+        shapes += [(r.name, r.shape) for r in load_view(store, study).front]
+    if not shapes:
+        raise ConfigurationError(
+            "at least one shape must be given: a name (phonelm-0.5b), a config.json, or --study"
+        )
+    profiles = [load_device(name) for name in devices]
+    if precision is not None:
+        scheme = get_precision(precision).name
+        profiles = [p.model_copy(update={"precision": scheme}) for p in profiles]
+    report.stage("measuring", len(shapes) * len(profiles))
+    rows: list[Row] = []
+    failed = 0
+    for profile in profiles:
+        profiler = Profiler(store, profile)
+        workloads = _workloads(profile, prompt_tokens, context_tokens)
+        for name, shape in shapes:
+            try:
+                rows += _measure(profiler, name, shape, workloads, remeasure=remeasure)
+            except (MeasurementError, UnsupportedShapeError) as error:
+                failed += 1
+                report.note(f"{name or shape.shape_id} on {profile.name}: {error}")
+                rows += [
+                    latency_row(
+                        shape, profile.name, profile.precision, w, None, name=name,
+                        reasons=[str(error)],
+                    )
+                    for w in workloads
+                ]
+            report.advance(1, name or shape.shape_id)
+    return rows, failed
+
+
+def _workloads(
+    profile: DeviceProfile, prompts: Sequence[int] | None, contexts: Sequence[int] | None
+) -> tuple[Workload, ...]:
+    """What is asked, or the profile's own workload; one kind alone may be asked."""
+    if prompts is None and contexts is None:
+        return profile.workload.workloads()
+    asked = (*(prefill(n) for n in prompts or ()), *(decode(n) for n in contexts or ()))
+    return tuple(dict.fromkeys(asked))
+
+
+def _measure(
+    profiler: Profiler,
+    name: str | None,
+    shape: ModelShape,
+    workloads: Sequence[Workload],
+    *,
+    remeasure: bool,
+) -> list[Row]:
+    found = profiler.latencies(shape, workloads, remeasure=remeasure)
+    peak = profiler.peak_bytes(shape, workloads[0], remeasure=remeasure)
+    device = profiler.device
+    return [
+        latency_row(
+            shape, device.name, device.precision, w, found[w], name=name, peak_bytes=peak
+        )
+        for w in workloads
+    ]

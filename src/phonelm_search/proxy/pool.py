@@ -1,0 +1,151 @@
+"""Training candidates in parallel, one child process per core."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from phonelm_search.childprocess import why_it_ended
+from phonelm_search.proxy.training import Outcome, TrainingSettings
+from phonelm_search.shape import ModelShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One candidate to train."""
+
+    shape: ModelShape
+    """What is trained."""
+    settings: TrainingSettings
+    """How."""
+    tokens_file: Path
+    """The tokenised corpus."""
+    seed: int
+    """Seed of weights and data order."""
+
+
+class TrainingPool:
+    """Runs training jobs in child processes.
+
+    Args:
+        workers: Jobs at once; by default one per core that this process may use.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self._children: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(
+        self,
+        jobs: Sequence[TrainingJob],
+        *,
+        on_progress: Callable[[int, int, float], None],
+        on_done: Callable[[int, Outcome], None],
+    ) -> None:
+        """Train all jobs; both callbacks run in the calling thread or a worker's, one at a time.
+
+        Args:
+            jobs: What to train.
+            on_progress: Called with (index of the job, tokens so far, training bits per byte).
+            on_done: Called with (index of the job, outcome) as soon as it is finished.
+        """
+        calls = threading.Lock()
+
+        def report(index: int, tokens: int, bits_per_byte: float) -> None:
+            with calls:
+                on_progress(index, tokens, bits_per_byte)
+
+        with ThreadPoolExecutor(self.workers) as executor:
+            futures: dict[Future[Outcome], int] = {
+                executor.submit(self._run_one, job, index, report): index
+                for index, job in enumerate(jobs)
+            }
+            pending = set(futures)
+            try:
+                while pending:
+                    # A short wait keeps Ctrl-C quick.
+                    done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        with calls:
+                            on_done(futures[future], future.result())
+            except BaseException:
+                self._stop()
+                raise
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for child in self._children:
+                child.kill()
+
+    def _run_one(
+        self, job: TrainingJob, index: int, report: Callable[[int, int, float], None]
+    ) -> Outcome:
+        document = {
+            "shape": job.shape.as_dict(),
+            "settings": asdict(job.settings),
+            "tokens_file": str(job.tokens_file.resolve()),
+            "seed": job.seed,
+            "threads": 1 if self.workers > 1 else len(os.sched_getaffinity(0)),
+        }
+        with self._lock:
+            if self._stopped:
+                return _failed("stopped")
+            child = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                [sys.executable, "-m", "phonelm_search.proxy.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            self._children.add(child)
+        try:
+            assert child.stdin and child.stdout and child.stderr
+            child.stdin.write(json.dumps(document))
+            child.stdin.close()
+            # Read beside stdout: a full pipe of warnings must not stop the child.
+            errors: list[str] = []
+            drain = threading.Thread(target=lambda: errors.append(child.stderr.read()))
+            drain.start()
+            last: dict[str, Any] = {}
+            for line in child.stdout:
+                last = json.loads(line)
+                if "tokens" in last:
+                    report(index, last["tokens"], last["bits_per_byte"])
+            code = child.wait()
+            drain.join()
+            if "outcome" not in last:
+                return _failed(why_it_ended(code, "".join(errors)))
+            return _outcome(last["outcome"])
+        except (OSError, ValueError) as error:
+            return _failed(f"the child process failed: {error}")
+        finally:
+            child.kill()
+            child.wait()
+            with self._lock:
+                self._children.discard(child)
+
+
+def _outcome(document: dict[str, Any]) -> Outcome:
+    return Outcome(
+        **{
+            **document,
+            "chunk_bits": tuple(document["chunk_bits"]),
+            "chunk_bytes": tuple(document["chunk_bytes"]),
+            "curve": tuple((int(n), float(b)) for n, b in document["curve"]),
+        }
+    )
+
+
+def _failed(reason: str) -> Outcome:
+    return Outcome(
+        chunk_bits=(), chunk_bytes=(), curve=(), tokens=0, seconds=0.0, reason=reason
+    )

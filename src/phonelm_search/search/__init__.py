@@ -1,0 +1,1 @@
+"""Ask/tell search over the feasible shapes of a space."""

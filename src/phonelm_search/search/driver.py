@@ -1,0 +1,223 @@
+"""The ask/tell loop: a sampler asks for a point, the nearest feasible shape is measured."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from phonelm_search.errors import MeasurementError, StoreError, UnsupportedShapeError
+from phonelm_search.measure import LatencySummary
+from phonelm_search.records import StudyShape
+from phonelm_search.search.objectives import Goals
+from phonelm_search.search.samplers import distributions, grid_points, make_sampler
+from phonelm_search.shape import ModelShape
+from phonelm_search.space import Coordinates, FeasibleSet
+from phonelm_search.store import Store
+from phonelm_search.workload import Workload
+
+_REASON = "reason"
+_SHAPE = "shape_id"
+
+
+class LatencySource(Protocol):
+    """Where latencies come from; `measure.Profiler` is one."""
+
+    def latencies(
+        self, shape: ModelShape, workloads: Sequence[Workload]
+    ) -> dict[Workload, LatencySummary]:
+        """Latency of each workload of a shape."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReport:
+    """What one trial gave, for showing progress."""
+
+    number: int
+    """Finished trials so far, this one included."""
+    total: int
+    """Trials that the study shall have."""
+    shape: ModelShape
+    """The decoded shape."""
+    values: tuple[float, ...] | None
+    """Values in the order of the objectives; None when it failed."""
+    reason: str | None
+    """Why it failed."""
+    seconds: float
+    """Time that it took; near 0 when it was in the database."""
+
+
+class SearchDriver:
+    """Runs the trials of one study.
+
+    Args:
+        store: The database; the Optuna study lives in it, too.
+        study: Name of the study.
+        feasible: The shapes.
+        source: Where latencies come from.
+        goals: Objectives and scenario.
+        sampler: Name of the sampler.
+        seed: Seed of the sampler.
+
+    Raises:
+        StoreError: If the database cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: str,
+        feasible: FeasibleSet,
+        source: LatencySource,
+        goals: Goals,
+        *,
+        sampler: str = "tpe",
+        seed: int = 0,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._store, self._name, self._feasible = store, study, feasible
+        self._source, self._goals, self._sampler = source, goals, sampler
+        self._coordinates = Coordinates(feasible)
+        self._distributions = distributions(self._coordinates)
+        with _foreign("open"):
+            storage = open_optuna_storage(store)
+            self._study = optuna.create_study(
+                study_name=study,
+                storage=storage,
+                directions=goals.directions,
+                load_if_exists=True,
+            )
+            # A resumed study must not draw its first points once more.
+            self._study.sampler = make_sampler(sampler, seed + len(self._study.trials))
+            self._study.set_metric_names(list(goals.objectives))
+            self._fail_abandoned()
+
+    def _fail_abandoned(self) -> None:
+        """A trial left RUNNING belongs to a process that was killed."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def finished(self) -> int:
+        """Trials that count: measured, or failed for a reason of their own."""
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(t.state == TrialState.COMPLETE or _REASON in t.user_attrs for t in trials)
+
+    def run(self, trials: int, on_trial: Callable[[TrialReport], None]) -> None:
+        """Run until the study has so many finished trials in all.
+
+        Raises:
+            StoreError: If the database cannot be written; what was finished is kept.
+        """
+        done = self.finished()
+        if self._sampler == "grid" and done < trials:
+            with _foreign("write"):
+                points = grid_points(self._coordinates, len(self._feasible), trials)
+                for point in points:
+                    self._study.enqueue_trial(point, skip_if_exists=True)
+        while done < trials:
+            began = time.monotonic()
+            with _foreign("write"):
+                trial = self._study.ask(self._distributions)
+            shape = self._feasible.shape(self._coordinates.nearest(trial.params))
+            values, reason = self._measure(shape)
+            with _foreign("write"):
+                self._record(trial, shape, values, reason)
+            done += 1
+            on_trial(
+                TrialReport(
+                    number=done,
+                    total=trials,
+                    shape=shape,
+                    values=None if values is None else tuple(values),
+                    reason=reason,
+                    seconds=time.monotonic() - began,
+                )
+            )
+
+    def _measure(self, shape: ModelShape) -> tuple[list[float] | None, str | None]:
+        known = {p.shape_id: p for p in self._store.study_shapes(self._name) if p.role == "trial"}
+        if shape.shape_id in known and known[shape.shape_id].reason:
+            return None, known[shape.shape_id].reason
+        try:
+            latencies = self._source.latencies(shape, self._goals.workloads)
+        except (MeasurementError, UnsupportedShapeError) as error:
+            return None, str(error)
+        rejected = [s for s in latencies.values() if s.verdict == "rejected"]
+        if rejected:
+            return None, f"rejected: {'; '.join(rejected[0].reasons)}"
+        return self._goals.values(shape, latencies), None
+
+    def _record(
+        self,
+        trial: optuna.Trial,
+        shape: ModelShape,
+        values: list[float] | None,
+        reason: str | None,
+    ) -> None:
+        attributes: Mapping[str, Any] = {
+            _SHAPE: shape.shape_id,
+            "hidden_size": shape.hidden_size,
+            "intermediate_size": shape.intermediate_size,
+            "num_hidden_layers": shape.num_hidden_layers,
+            "num_attention_heads": shape.num_attention_heads,
+            "num_key_value_heads": shape.num_key_value_heads,
+            "hidden_act": shape.hidden_act,
+            "ffn": shape.ffn,
+            "vocab_size": shape.vocab_size,
+            "decoder_parameters": shape.decoder_parameters,
+        }
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+        if reason is not None:
+            trial.set_user_attr(_REASON, reason)
+        part = StudyShape(shape_id=shape.shape_id, role="trial", reason=reason)
+        self._store.set_study_shape(self._name, shape, part)
+        if values is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, values)
+
+
+class _foreign:  # noqa: N801 - reads as a statement
+    """Turns Optuna's and the database's failures into ours, with the action named."""
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SQLAlchemyError | optuna.exceptions.OptunaError):
+            cause = error.__cause__ or error
+            first = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+            raise StoreError(
+                f"cannot {self._action} the study's trials: {first}; what was finished before is "
+                "kept, run again to continue"
+            ) from error
+
+
+def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
+    """Optuna's own tables in the same database."""
+    return optuna.storages.RDBStorage(
+        store.url, engine_kwargs={"connect_args": store.connect_args}
+    )
+
+
+def trials_of(store: Store, study: str) -> list[FrozenTrial]:
+    """All trials of a study, in order; empty before the first search.
+
+    Raises:
+        StoreError: If the database cannot be read.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with _foreign("read"):
+        storage = open_optuna_storage(store)
+        names = {s.study_name for s in storage.get_all_studies()}
+        if study not in names:
+            return []
+        return optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False)

@@ -1,0 +1,77 @@
+"""What a search optimises: each objective as a number to minimise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from phonelm_search.errors import ConfigurationError, UnknownNameError
+from phonelm_search.measure import LatencySummary
+from phonelm_search.precision import Precision
+from phonelm_search.shape import ModelShape
+from phonelm_search.space import FeasibleSet
+from phonelm_search.workload import Scenario, Workload
+
+Objective = Literal["latency", "prefill", "decode", "parameters", "memory"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+_SAME_SIZE = 1.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goals:
+    """The objectives of a study and what their values depend on."""
+
+    objectives: tuple[Objective, ...]
+    """In the order of a trial's values."""
+    scenario: Scenario
+    """Prompt and answer that latencies are of."""
+    precision: Precision
+    """Scheme at which memory is counted."""
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """What must be measured of a shape."""
+        return self.scenario.workloads
+
+    @property
+    def directions(self) -> list[str]:
+        """Optuna's directions: decoder parameters are maximised, the rest minimised."""
+        return ["maximize" if o == "parameters" else "minimize" for o in self.objectives]
+
+    def values(
+        self, shape: ModelShape, latencies: Mapping[Workload, LatencySummary]
+    ) -> list[float]:
+        """A trial's values, each in its own direction.
+
+        Latency, prefill and decode are in ms; memory is the bytes of weights and of the KV cache
+        at the end of the scenario; parameters are decoder parameters.
+        """
+        prefill, decode = (latencies[w].median_ms for w in self.workloads)
+        context = self.scenario.prompt_tokens + self.scenario.generated_tokens
+        kv_bytes = context * shape.kv_bytes_per_token(self.precision.kv_bytes_per_element)
+        found: dict[Objective, float] = {
+            "latency": self.scenario.end_to_end_ms(prefill, decode),
+            "prefill": prefill,
+            "decode": decode,
+            "parameters": float(shape.decoder_parameters),
+            "memory": float(shape.weight_bytes(self.precision).total + kv_bytes),
+        }
+        return [found[o] for o in self.objectives]
+
+
+def choose_objectives(asked: list[str], feasible: FeasibleSet) -> tuple[Objective, ...]:
+    """The objectives asked for, or the default: latency, and parameters where sizes differ.
+
+    Raises:
+        UnknownNameError: If an objective does not exist.
+        ConfigurationError: If one is named twice.
+    """
+    for name in asked:
+        if name not in OBJECTIVES:
+            raise UnknownNameError("objective", name, list(OBJECTIVES))
+    if len(set(asked)) != len(asked):
+        raise ConfigurationError(f"objectives must be distinct, got {', '.join(asked)}")
+    if asked:
+        return tuple(o for o in OBJECTIVES if o in asked)
+    sizes = feasible.columns["decoder_parameters"]
+    same = sizes.max() <= _SAME_SIZE * sizes.min()
+    return ("latency",) if same else ("latency", "parameters")

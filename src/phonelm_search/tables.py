@@ -1,0 +1,273 @@
+"""Joins of the database for reading: one row a shape, one row a measurement."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.measure import LatencySummary, summarise
+from phonelm_search.pareto import non_dominated
+from phonelm_search.proxy.comparison import score_interval
+from phonelm_search.records import ProxyScore, StudyRecord, Verdict, measurement_key
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
+from phonelm_search.shape import ModelShape
+from phonelm_search.store import Store
+from phonelm_search.workload import Scenario, Workload
+
+ROWS_SCHEMA = 1
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRow:
+    """One measured shape of a study."""
+
+    shape: ModelShape
+    """The shape."""
+    name: str | None
+    """A reference's name; None for a sampled shape."""
+    prefill: LatencySummary
+    """Reading the scenario's prompt."""
+    decode: LatencySummary
+    """One step at the middle of the scenario's answer."""
+    end_to_end_ms: float
+    """Time of the whole scenario."""
+    ci_low_ms: float
+    """Lower end of its 95 % interval."""
+    ci_high_ms: float
+    """Upper end."""
+    peak_bytes: int | None
+    """Peak memory, where it was measured."""
+    score: ProxyScore | None
+    """The trained score, where there is one."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worse of the two latencies'."""
+        order: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
+        return max((self.prefill.verdict, self.decode.verdict), key=order.index)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not valid."""
+        return tuple(dict.fromkeys((*self.prefill.reasons, *self.decode.reasons)))
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """The score, where there is one."""
+        return self.score.bits_per_byte if self.score else None
+
+    @property
+    def label(self) -> str:
+        """How pictures call it."""
+        return self.name or f"{self.shape.hidden_size}×{self.shape.num_hidden_layers}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyView:
+    """A study as it is read: never touches a device."""
+
+    record: StudyRecord
+    """Its configuration."""
+    scenario: Scenario
+    """The scenario of its latencies."""
+    rows: tuple[StudyRow, ...]
+    """Measured shapes, fastest first; references among them."""
+    failed: tuple[tuple[str, str], ...]
+    """(name or shape id, reason) of what could not be measured."""
+
+    @property
+    def sampled(self) -> tuple[StudyRow, ...]:
+        """Rows that are no references."""
+        return tuple(r for r in self.rows if r.name is None)
+
+    @property
+    def scored(self) -> tuple[StudyRow, ...]:
+        """Sampled rows with a score."""
+        return tuple(r for r in self.sampled if r.bits_per_byte is not None)
+
+    @property
+    def front(self) -> tuple[StudyRow, ...]:
+        """Non-dominated rows, fastest first.
+
+        By latency and bits per byte where shapes were scored, else by latency and decoder
+        parameters.
+        """
+        if self.scored:
+            rows = self.scored
+            points = [[r.end_to_end_ms, r.bits_per_byte or math.nan] for r in rows]
+        else:
+            rows = self.sampled
+            points = [[r.end_to_end_ms, -float(r.shape.decoder_parameters)] for r in rows]
+        if not rows:
+            return ()
+        return tuple(r for r, kept in zip(rows, non_dominated(points), strict=True) if kept)
+
+
+def load_view(store: Store, study: str) -> StudyView:
+    """Read a study.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+        StoreError: If the database cannot be read.
+    """
+    record = store.study(study)
+    scenario = Scenario.parse(record.config["scenario"])
+    device = DeviceProfile.model_validate(record.config["device"])
+    parts = store.study_shapes(study)
+    ids = [p.shape_id for p in parts]
+    shapes = store.shapes(ids)
+    settings_id = (record.config.get("score") or {}).get("settings_id", "")
+    scores = {s.shape_id: s for s in store.scores(shape_ids=ids, settings_id=settings_id)}
+    prefill, decode = scenario.workloads
+    found: dict[str, list[Any]] = {}
+    for m in store.measurements(shape_ids=ids, environment_id=record.environment_id):
+        found.setdefault(m.key, []).append(m)
+
+    def rounds(shape_id: str, workload: Workload, source: str = "memory") -> list[Any]:
+        return found.get(
+            measurement_key(
+                shape_id=shape_id,
+                workload=workload,
+                precision=device.precision,
+                environment_id=record.environment_id,
+                cache_mode=device.cache,
+                weights_source=source,
+                graph_version=GRAPH_VERSION,
+                protocol_version=PROTOCOL_VERSION,
+            ),
+            [],
+        )
+
+    rows: list[StudyRow] = []
+    for part in parts:
+        measured = rounds(part.shape_id, prefill), rounds(part.shape_id, decode)
+        if part.reason is None and all(measured):
+            p, d = summarise(measured[0]), summarise(measured[1])
+            low, high = _end_to_end_interval(scenario, p, d)
+            peak = rounds(part.shape_id, prefill, "file")
+            rows.append(
+                StudyRow(
+                    shape=shapes[part.shape_id],
+                    name=part.name,
+                    prefill=p,
+                    decode=d,
+                    end_to_end_ms=scenario.end_to_end_ms(p.median_ms, d.median_ms),
+                    ci_low_ms=low,
+                    ci_high_ms=high,
+                    peak_bytes=peak[-1].peak_bytes if peak else None,
+                    score=scores.get(part.shape_id),
+                )
+            )
+    return StudyView(
+        record=record,
+        scenario=scenario,
+        rows=tuple(sorted(rows, key=lambda r: (r.end_to_end_ms, r.shape.shape_id))),
+        failed=tuple((p.name or p.shape_id, p.reason) for p in parts if p.reason is not None),
+    )
+
+
+def _end_to_end_interval(
+    scenario: Scenario, prefill: LatencySummary, decode: LatencySummary
+) -> tuple[float, float]:
+    """The two intervals are independent, so their widths add in squares."""
+    steps = scenario.generated_tokens - 1
+    middle = scenario.end_to_end_ms(prefill.median_ms, decode.median_ms)
+    low = math.hypot(
+        prefill.median_ms - prefill.ci_low_ms, steps * (decode.median_ms - decode.ci_low_ms)
+    )
+    high = math.hypot(
+        prefill.ci_high_ms - prefill.median_ms, steps * (decode.ci_high_ms - decode.median_ms)
+    )
+    return middle - low, middle + high
+
+
+def shape_fields(shape: ModelShape) -> Row:
+    """The columns that describe a shape in every table."""
+    return {
+        "shape_id": shape.shape_id,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.num_hidden_layers,
+        "num_attention_heads": shape.num_attention_heads,
+        "num_key_value_heads": shape.num_key_value_heads,
+        "hidden_act": shape.hidden_act,
+        "ffn": shape.ffn,
+        "parameters": shape.parameters,
+        "decoder_parameters": shape.decoder_parameters,
+    }
+
+
+def latency_row(
+    shape: ModelShape,
+    device: str,
+    precision: str,
+    workload: Workload,
+    found: LatencySummary | None,
+    *,
+    name: str | None = None,
+    peak_bytes: int | None = None,
+    reasons: Sequence[str] = (),
+) -> Row:
+    """One row of ``profile``; a value that does not exist is None, never 0."""
+    prompt = workload.tokens if workload.phase == "prefill" else None
+    context = workload.past_tokens if workload.phase == "decode" else None
+    return {
+        "name": name,
+        **shape_fields(shape),
+        "kind": "measured",
+        "device": device,
+        "precision": precision,
+        "phase": workload.phase,
+        "prompt_tokens": prompt,
+        "context_tokens": context,
+        "latency_ms": found.median_ms if found else None,
+        "ci_low_ms": found.ci_low_ms if found else None,
+        "ci_high_ms": found.ci_high_ms if found else None,
+        "tokens_per_s": 1000 * workload.tokens / found.median_ms if found else None,
+        "peak_bytes": peak_bytes,
+        "verdict": found.verdict if found else "rejected",
+        "reasons": list(found.reasons if found else reasons),
+        "coverage": None,
+    }
+
+
+def study_row(row: StudyRow, view: StudyView, *, pick: str | None = None) -> Row:
+    """One row of ``pareto`` and of the CSV files."""
+    score = row.score
+    front = {r.shape.shape_id for r in view.front}
+    return {
+        "name": row.name,
+        **shape_fields(row.shape),
+        "kind": "measured",
+        "device": view.record.config["device"]["name"],
+        "precision": view.record.config["device"]["precision"],
+        "scenario": str(view.scenario),
+        "prefill_ms": row.prefill.median_ms,
+        "decode_ms": row.decode.median_ms,
+        "tokens_per_s": 1000 / row.decode.median_ms,
+        "latency_ms": row.end_to_end_ms,
+        "ci_low_ms": row.ci_low_ms,
+        "ci_high_ms": row.ci_high_ms,
+        "peak_bytes": row.peak_bytes,
+        "verdict": row.verdict,
+        "reasons": list(row.reasons),
+        "coverage": None,
+        "bits_per_byte": row.bits_per_byte,
+        "score_ci": score_interval(score) if score else None,
+        "tokens": score.tokens if score else None,
+        "tokens_per_parameter": score.tokens_per_parameter if score else None,
+        "seeds": 1 if score else None,
+        "miniature": score.miniature if score else None,
+        "front": row.name is None and row.shape.shape_id in front,
+        "pick": row.name is None and row.shape.shape_id == pick,
+    }
+
+
+def study_rows(
+    view: StudyView, rows: Iterable[StudyRow] | None = None, *, pick: str | None = None
+) -> list[Row]:
+    """Rows of a study, all of them by default."""
+    return [study_row(r, view, pick=pick) for r in (view.rows if rows is None else rows)]
