@@ -65,7 +65,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the table is
 DEFAULT_SPACE = "slm-100m"
 DEFAULT_DEVICE = "host-cpu"
 DEFAULT_SCENARIO = "chat=256:128"
-DEFAULT_TRIALS = 24
+DEFAULT_TRIALS = 40
 DEFAULT_TOP = 4
 DEFAULT_TOKENS = 0.5
 DEFAULT_BUDGET = "1M"

@@ -44,7 +44,8 @@ def print_rows(
         typer.echo("| " + " | ".join(h for _, h in columns) + " |")
         typer.echo("|" + "---|" * len(columns))
         for row in rows:
-            typer.echo("| " + " | ".join(text(row.get(k)) for k, _ in columns) + " |")
+            shown = {**row, "verdict": verdict_text(row)}
+            typer.echo("| " + " | ".join(text(shown.get(k)) for k, _ in columns) + " |")
     else:
         _print_table(rows, columns, title)
 
@@ -53,6 +54,7 @@ def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str) -> 
     from rich.console import Console
     from rich.table import Table
 
+    rows = [{**row, "verdict": verdict_text(row)} for row in rows]
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for key, heading in columns:
         numeric = any(isinstance(r.get(key), int | float) for r in rows)
@@ -66,7 +68,7 @@ def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str) -> 
 
 
 def text(value: Any) -> str:
-    """A cell: three significant digits, lists joined, nothing as a dash."""
+    """A cell: four significant digits, lists joined, nothing as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -76,3 +78,12 @@ def text(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(map(str, value))
     return str(value)
+
+
+def verdict_text(row: Row) -> str | None:
+    """A verdict with its first reason: ``suspect: single round (+1)``."""
+    verdict, reasons = row.get("verdict"), row.get("reasons") or []
+    if verdict is None or not reasons:
+        return verdict
+    more = f" (+{len(reasons) - 1})" if len(reasons) > 1 else ""
+    return f"{verdict}: {reasons[0]}{more}"

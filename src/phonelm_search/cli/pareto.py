@@ -26,7 +26,6 @@ COLUMNS = (
     ("bits_per_byte", "bits/byte"),
     ("score_ci", "±"),
     ("verdict", "verdict"),
-    ("reasons", "reasons"),
 )
 
 

@@ -25,7 +25,6 @@ COLUMNS = (
     ("tokens_per_s", "tokens/s"),
     ("peak_bytes", "peak bytes"),
     ("verdict", "verdict"),
-    ("reasons", "reasons"),
 )
 
 

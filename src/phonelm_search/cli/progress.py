@@ -14,7 +14,7 @@ from rich.progress import (
 
 
 class ProgressReporter:
-    """A `pipeline.Reporter` for terminals; without one it prints a line a stage."""
+    """A `pipeline.Reporter` for terminals; without one it prints a line for every tenth."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -33,6 +33,7 @@ class ProgressReporter:
             refresh_per_second=2,
         )
         self._task: TaskID | None = None
+        self._title, self._total, self._done = "", 0.0, 0.0
 
     def __enter__(self) -> "ProgressReporter":
         self._progress.start()
@@ -51,6 +52,7 @@ class ProgressReporter:
         if self._task is not None:
             self._progress.stop_task(self._task)
         self._task = self._progress.add_task(title, total=total or None, detail="")
+        self._title, self._total, self._done = title, total, 0.0
         if not self._live:
             self._console.print(f"{title} …", highlight=False)
 
@@ -58,6 +60,13 @@ class ProgressReporter:
         """See `pipeline.Reporter.advance`."""
         if self._task is not None:
             self._progress.update(self._task, advance=amount, detail=detail)
+        before, self._done = self._done, self._done + amount
+        if not self._live and self._total and self._tenth(before) != self._tenth(self._done):
+            share = self._done / self._total
+            self._console.print(f"{self._title} {share:4.0%}  {detail}", highlight=False, markup=False)
+
+    def _tenth(self, done: float) -> int:
+        return int(10 * done / self._total + 1e-9)
 
     def note(self, text: str) -> None:
         """See `pipeline.Reporter.note`."""

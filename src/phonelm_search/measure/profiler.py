@@ -27,7 +27,7 @@ from phonelm_search.store import Store
 from phonelm_search.workload import Workload
 
 _POSITIONS = 4096
-_MOST_COPIES = 64
+_MOST_COPIES = 256
 _SEED = 20241105  # arXiv 2411.05046
 
 

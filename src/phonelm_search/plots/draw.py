@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from phonelm_search.errors import ExportError
 from phonelm_search.plots.info import FrontInfo, Point, SpreadInfo, TrainingInfo, step_line
@@ -70,14 +71,17 @@ def draw_front(info: FrontInfo) -> Figure:
     axes = figure.add_subplot()
     drawn = [p for p in info.points if p.y is not None]
     only_x = [p for p in info.points if p.y is None]
-    axes.plot(*step_line(info.points), color=_BLUE, linewidth=1.4, zorder=2, label="front")
+    right = max((p.x + p.x_error[1] for p in info.points), default=0.0)
+    xs, ys = step_line(info.points, right)
+    axes.plot(xs, ys, color=_BLUE, linewidth=1.4, zorder=2, label="front")
     for p in drawn:
         colour = _GREEN if p.reference else _BLUE if p.front else _GREY
         _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
         if p.pick:
             axes.plot(
-                [p.x], [p.y], marker="*", markersize=19, color=_ORANGE, linestyle="", zorder=4,
-                label=f"pick: {p.label}",
+                [p.x], [p.y], marker="*", markersize=17, linestyle="", zorder=4,
+                markerfacecolor="white" if p.suspect else _ORANGE, markeredgecolor=_ORANGE,
+                markeredgewidth=1.6, label=f"pick: {p.label}",
             )
         if p.reference or p.front or len(drawn) <= _MANY_LABELS:
             axes.annotate(
@@ -85,12 +89,11 @@ def draw_front(info: FrontInfo) -> Figure:
                 color=colour if p.reference else _BLACK,
             )
     if drawn and only_x:
-        bottom = axes.get_ylim()[0]
         rug = [p.x for p in only_x if not p.reference]
         if rug:
             axes.plot(
-                rug, [bottom] * len(rug), "|", color=_GREY, markersize=10, clip_on=False,
-                label="measured, not trained",
+                rug, [0.015] * len(rug), "|", color=_GREY, markersize=9,
+                transform=axes.get_xaxis_transform(), label="measured, not trained",
             )
         for p in only_x:
             if p.reference:
@@ -111,7 +114,7 @@ def draw_front(info: FrontInfo) -> Figure:
     if info.footnote:
         figure.supxlabel(info.footnote, fontsize=8, color=_GREY)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     _tidy(axes)
     return figure
 
@@ -144,6 +147,7 @@ def draw_training(info: TrainingInfo) -> Figure:
         axes.legend(frameon=False, fontsize=8, title="width×layers: validation", title_fontsize=8)
     else:
         axes.text(0.5, 0.5, "nothing was trained yet", ha="center", transform=axes.transAxes)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set(
         title=info.title,
         xlabel="training tokens",

@@ -195,9 +195,10 @@ def _place(view: StudyView) -> str:
 
 def _footnote(view: StudyView) -> str:
     parts = []
-    reasons = sorted({reason for r in view.rows for reason in r.reasons if "%" not in reason})
-    if any(r.verdict == "suspect" for r in view.rows):
-        parts.append(f"hollow: suspect ({'; '.join(reasons) or 'wide interval'})")
+    suspect = [r for r in view.rows if r.verdict == "suspect"]
+    if suspect:
+        common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
+        parts.append(f"hollow: suspect ({'; '.join(common) or 'reasons in trials.csv'})")
     scores = [r.score for r in view.scored if r.score]
     if scores:
         least = min(s.tokens_per_parameter for s in scores)
@@ -208,8 +209,13 @@ def _footnote(view: StudyView) -> str:
     return " · ".join(parts)
 
 
-def step_line(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    """Corners of the front's step line: between two points nothing better is known."""
+def step_line(points: Sequence[Point], right: float) -> tuple[list[float], list[float]]:
+    """Corners of the front's step line: between two points nothing better is known.
+
+    Args:
+        points: All points of a picture.
+        right: Where the line ends; nothing slower is better than the last point.
+    """
     front = sorted((p for p in points if p.front and p.y is not None), key=lambda p: p.x)
     xs: list[float] = []
     ys: list[float] = []
@@ -219,4 +225,4 @@ def step_line(points: Sequence[Point]) -> tuple[list[float], list[float]]:
             ys.append(ys[-1])
         xs.append(p.x)
         ys.append(p.y if p.y is not None else math.nan)
-    return xs, ys
+    return ([*xs, right], [*ys, ys[-1]]) if xs else ([], [])

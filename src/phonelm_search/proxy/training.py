@@ -101,7 +101,7 @@ def train(
     per_byte = _bits_per_nat_and_byte(corpus)
     batches = _batches(corpus.train, settings, seed)
     step_tokens = settings.sequence * settings.batch
-    every = max(1, settings.steps // 100)
+    every = max(1, settings.steps // 50)
     curve: list[tuple[int, float]] = []
     losses: list[float] = []
     began = time.perf_counter()

@@ -1,6 +1,7 @@
 """The ask/tell loop: a sampler asks for a point, the nearest feasible shape is measured."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -93,7 +94,9 @@ class SearchDriver:
             )
             # A resumed study must not draw its first points once more.
             self._study.sampler = make_sampler(sampler, seed + len(self._study.trials))
-            self._study.set_metric_names(list(goals.objectives))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(list(goals.objectives))
             self._fail_abandoned()
 
     def _fail_abandoned(self) -> None:

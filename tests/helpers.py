@@ -1,0 +1,139 @@
+"""Shapes, stores and studies that several tests need."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.measure import Profiler
+from phonelm_search.records import Measurement, ProxyScore, StudyRecord, StudyShape
+from phonelm_search.shape import ModelShape
+from phonelm_search.store import Store
+from phonelm_search.tables import StudyView, load_view
+from phonelm_search.workload import Scenario, Workload, prefill
+
+SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
+
+
+def small_shape(**changes: Any) -> ModelShape:
+    base: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "vocab_size": 320,
+    }
+    return ModelShape(**{**base, **changes})
+
+
+def fake_device(**changes: Any) -> DeviceProfile:
+    return DeviceProfile(**{"name": "fake-phone", "runtime": "fake", "threads": 2, **changes})
+
+
+def fake_profiler(store: Store, **changes: Any) -> Profiler:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return Profiler(store, fake_device(**changes), clock=lambda: moment)
+
+
+def measurement(samples_ns: list[int], **changes: Any) -> Measurement:
+    base: dict[str, Any] = {
+        "shape_id": small_shape().shape_id,
+        "device": "d",
+        "precision": "int4-b32",
+        "workload": prefill(16),
+        "cache_mode": "cold",
+        "copies": 1,
+        "weights_source": "memory",
+        "environment": {"soc": "x"},
+        "graph_version": 1,
+        "protocol_version": 1,
+        "round": 0,
+        "warmup_ns": (9,),
+        "samples_ns": tuple(samples_ns),
+        "peak_bytes": None,
+        "verdict": "valid",
+        "reasons": (),
+        "conditions": {"before": {}, "after": {}},
+        "package_version": "0",
+        "created_at": "2026-01-01T00:00:00+00:00",
+    }
+    return Measurement(**{**base, **changes})
+
+
+def score(shape: ModelShape, bits_per_byte: float | None, **changes: Any) -> ProxyScore:
+    """A score whose chunks scatter in the same way for every shape, as paired ones do."""
+    text_bytes = np.full(64, 500)
+    wobble = np.random.default_rng(0).normal(0, 0.2, 64)
+    wobble -= wobble.mean()
+    bits = () if bits_per_byte is None else tuple(((bits_per_byte + wobble) * text_bytes).tolist())
+    base: dict[str, Any] = {
+        "shape_id": shape.shape_id,
+        "settings_id": "s",
+        "settings": {},
+        "trained": shape.as_dict(),
+        "miniature": False,
+        "notes": (),
+        "seed": 0,
+        "tokens": 1000,
+        "tokens_per_parameter": 4.0,
+        "bits_per_byte": bits_per_byte,
+        "chunk_bits": bits,
+        "chunk_bytes": tuple(text_bytes.tolist()) if bits else (),
+        "curve": ((500, 3.0), (1000, 2.5)),
+        "seconds": 1.0,
+        "reason": None if bits else "training diverged",
+        "package_version": "0",
+        "created_at": "2026-01-01T00:00:00+00:00",
+    }
+    return ProxyScore(**{**base, **changes})
+
+
+def study(
+    folder: Path, points: list[tuple[float, float | None]], *, verdict: str = "valid", **scores: Any
+) -> tuple[Store, StudyView]:
+    """A stored study of shapes with given end-to-end milliseconds and bits per byte."""
+    store = Store(folder)
+    device = fake_device()
+    environment = {"soc": "x"}
+    record = StudyRecord(
+        name="study",
+        config={
+            "space": {"name": "s"},
+            "device": device.model_dump(mode="json"),
+            "scenario": str(SCENARIO),
+            "objectives": ["latency"],
+            "score": {"settings_id": "s"},
+        },
+        environment_id=measurement([1], environment=environment).environment_id,
+        environment=environment,
+    )
+    store.save_study(record)
+    for i, (latency_ms, bits) in enumerate(points):
+        shape = small_shape(num_hidden_layers=i + 1)
+        rounds = []
+        # Prefill takes 1 ms, the seven decode steps the rest.
+        step_ns = round((latency_ms - 1) / (SCENARIO.generated_tokens - 1) * 1e6)
+        for workload, ns in zip(SCENARIO.workloads, (10**6, step_ns), strict=True):
+            rounds.append(
+                measurement(
+                    [ns] * 9,
+                    shape_id=shape.shape_id,
+                    workload=workload,
+                    device=device.name,
+                    environment=environment,
+                    verdict=verdict,
+                    reasons=() if verdict == "valid" else ("single round",),
+                )
+            )
+        store.add_measurements(shape, rounds)
+        store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
+        if bits is not None:
+            store.add_score(shape, score(shape, bits, **scores))
+    return store, load_view(store, "study")
+
+
+WORKLOADS: tuple[Workload, ...] = SCENARIO.workloads

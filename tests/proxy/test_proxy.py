@@ -1,0 +1,250 @@
+"""The training proxy: text, miniatures, training, scoring, comparison."""
+
+import lzma
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonelm_search.decoder import Decoder
+from phonelm_search.errors import TrainingError
+from phonelm_search.precision import get_precision
+from phonelm_search.proxy import corpus as c
+from phonelm_search.proxy import training as t
+from phonelm_search.proxy.comparison import SEED_DEVIATION, paired_difference, score_interval
+from phonelm_search.proxy.miniature import NARROWEST, make_candidates
+from phonelm_search.proxy.optimiser import make_optimisers, schedule
+from phonelm_search.proxy.pool import TrainingJob, TrainingPool
+from phonelm_search.proxy.scoring import ScoreSettings, plan_scoring, score_shapes
+from phonelm_search.space import enumerate_space, load_space
+from phonelm_search.store import Store
+
+from helpers import score, small_shape
+
+TRAIN, VALIDATION = c.load_documents()
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, c.TokenisedCorpus]:
+    cache = tmp_path_factory.mktemp("tokens")
+    return cache, c.tokenise(512, cache)
+
+
+def test_the_corpus_is_whole_and_split_by_document() -> None:
+    assert (len(TRAIN), len(VALIDATION)) == (214, 19)
+    assert sum(len(d.encode()) for d in (*TRAIN, *VALIDATION)) == 10_761_413
+    assert not set(TRAIN) & set(VALIDATION)
+
+
+def test_lzma_reaches_what_is_shown_beside_every_score() -> None:
+    text = "\n\n".join(VALIDATION).encode()
+    assert round(8 * len(lzma.compress(text)) / len(text), 2) == c.LZMA_BITS_PER_BYTE
+
+
+def test_tokens_stand_for_exactly_the_texts_bytes(tokens: tuple[Path, c.TokenisedCorpus]) -> None:
+    _, corpus = tokens
+    assert corpus.vocab_size == 512
+    for ids, documents in ((corpus.train, TRAIN), (corpus.validation, VALIDATION)):
+        assert corpus.token_bytes[ids].sum() == sum(len(d.encode()) for d in documents)
+        assert (ids == 0).sum() == len(documents)
+    assert c.tokenise(512, tokens[0]).digest == corpus.digest
+
+
+def test_a_damaged_token_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "tokens-x.npz"
+    file.write_bytes(b"junk")
+    with pytest.raises(TrainingError, match=r"tokens-x.npz is damaged; remove it"):
+        c.load_tokens(file)
+    with pytest.raises(TrainingError, match="257 to 65536"):
+        c.train_tokenizer(["x"], 100)
+
+
+SPACES = {n: enumerate_space(load_space(n), get_precision("int4-b32")) for n in ("slm-100m", "phonelm-0.5b")}
+
+
+@given(st.data())
+def test_miniatures_keep_what_they_promise(data: st.DataObject) -> None:
+    feasible = SPACES[data.draw(st.sampled_from(sorted(SPACES)))]
+    rows = data.draw(st.lists(st.integers(0, len(feasible) - 1), min_size=1, max_size=6, unique=True))
+    shapes = [feasible.shape(r) for r in rows]
+    found = make_candidates(shapes, vocab_size=512, budget=1_000_000)
+    factors = []
+    for candidate in found:
+        full, mini = candidate.shape, candidate.trained
+        assert candidate.miniature
+        assert mini.num_hidden_layers == full.num_hidden_layers
+        assert mini.kv_groups == full.kv_groups
+        assert (mini.hidden_act, mini.ffn) == (full.hidden_act, full.ffn)
+        assert mini.hidden_size >= NARROWEST
+        assert mini.ffn_ratio == pytest.approx(full.ffn_ratio, rel=0.13)
+        changed = mini.num_attention_heads != full.num_attention_heads
+        assert changed == any("heads of" in n for n in candidate.notes)
+        if mini.num_attention_heads > mini.kv_groups:
+            assert mini.head_dim >= 12
+        factors.append(mini.hidden_size / full.hidden_size)
+    # One common width factor, up to rounding to a multiple of 8.
+    assert max(factors) / min(factors) < 1.13
+
+
+def test_small_shapes_are_trained_as_they_are() -> None:
+    shape = small_shape(vocab_size=9999, tie_word_embeddings=False)
+    (found,) = make_candidates([shape], vocab_size=512, budget=1_000_000)
+    assert not found.miniature
+    assert found.trained == replace(shape, vocab_size=512, tie_word_embeddings=True)
+    (full,) = make_candidates([SPACES["slm-100m"].shape(0)], vocab_size=512, budget=None)
+    assert full.trained.decoder_parameters == full.shape.decoder_parameters
+    with pytest.raises(TrainingError, match="at least one measured shape"):
+        make_candidates([], vocab_size=512, budget=None)
+
+
+def test_a_factor_that_would_make_a_shape_too_narrow_is_raised_and_said() -> None:
+    feasible = SPACES["slm-100m"]
+    narrow = feasible.shape(int(np.argmin(feasible.columns["hidden_size"])))
+    (found,) = make_candidates([narrow], vocab_size=512, budget=300_000)
+    assert found.trained.hidden_size == NARROWEST
+    assert any("width factor raised to 0.125" in n for n in found.notes)
+
+
+def test_schedule_warms_up_stays_and_decays() -> None:
+    factors = [schedule(i, 100) for i in range(100)]
+    assert factors[0] == pytest.approx(0.2)
+    assert factors[5:70] == [1.0] * 65
+    assert factors[-1] == pytest.approx(1 / 30)
+    assert schedule(0, 1) == 1.0
+
+
+def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
+    model = Decoder(small_shape(qkv_bias=True))
+    muon, adamw = make_optimisers(model, matrix_lr=0.1, vector_lr=0.1, fused=False)
+    matrices = {id(p) for g in muon.param_groups for p in g["params"]}
+    rest = {id(p) for g in adamw.param_groups for p in g["params"]}
+    assert not matrices & rest
+    assert matrices | rest == {id(p) for p in model.parameters()}
+    assert id(model.model.embed_tokens.weight) in rest
+    assert id(model.model.layers[0].self_attn.q_proj.weight) in matrices
+
+
+def settings_for(corpus: c.TokenisedCorpus, **changes: Any) -> t.TrainingSettings:
+    base: dict[str, Any] = {
+        "corpus": corpus.digest, "vocab_size": 512, "tokens": 12_000, "budget": None,
+        "sequence": 64, "batch": 4, "validation_chunks": 32,
+    }  # fmt: skip
+    return t.TrainingSettings(**{**base, **changes})
+
+
+MINI = small_shape(vocab_size=512)
+
+
+def test_training_learns_and_the_same_seed_gives_the_same_bits(
+    tokens: tuple[Path, c.TokenisedCorpus],
+) -> None:
+    _, corpus = tokens
+    torch.set_num_threads(1)
+    settings = settings_for(corpus)
+    first, model = t.train(MINI, corpus, settings, seed=1)
+    second, _ = t.train(MINI, corpus, settings, seed=1)
+    other, _ = t.train(MINI, corpus, settings, seed=2)
+    assert first.chunk_bits == second.chunk_bits != other.chunk_bits
+    assert first.reason is None
+    assert first.tokens == settings.steps * 256 >= settings.tokens
+    assert first.curve[-1][0] == first.tokens
+    # Untrained, a byte-pair vocabulary of 512 costs about 9 bits a token.
+    untrained = t.validate(Decoder(MINI), corpus, settings)
+    start = sum(untrained[0]) / sum(untrained[1])
+    assert first.bits_per_byte is not None
+    assert first.bits_per_byte < 0.85 * start
+    again = t.validate(model, corpus, settings)
+    assert sum(again[0]) / sum(again[1]) == pytest.approx(first.bits_per_byte)
+
+
+def test_bits_per_byte_is_the_cross_entropy_of_the_text(
+    tokens: tuple[Path, c.TokenisedCorpus],
+) -> None:
+    _, corpus = tokens
+    settings = settings_for(corpus, validation_chunks=3)
+    model = Decoder(MINI)
+    with torch.no_grad():  # equal logits: every token costs log2(512) bits
+        model.model.norm.weight.zero_()
+    bits, text_bytes = t.validate(model, corpus, settings)
+    assert bits == pytest.approx([9.0 * 64] * 3, rel=1e-5)
+    chunks = t.validation_chunks(corpus.validation, settings)
+    assert list(text_bytes) == [int(corpus.token_bytes[row[1:]].sum()) for row in chunks]
+
+
+def test_every_candidate_sees_the_same_data(tokens: tuple[Path, c.TokenisedCorpus]) -> None:
+    _, corpus = tokens
+    settings = settings_for(corpus)
+    a, b = (t._batches(corpus.train, settings, 3) for _ in range(2))
+    for _ in range(5):
+        batch = next(a)
+        assert (batch == next(b)).all()
+        assert batch.shape == (4, 65)
+
+
+def test_a_diverging_candidate_is_a_result_with_its_reason(
+    tokens: tuple[Path, c.TokenisedCorpus],
+) -> None:
+    _, corpus = tokens
+    wild = settings_for(corpus, matrix_lr=1e4, vector_lr=1e4, tokens=3000)
+    outcome, _ = t.train(MINI, corpus, wild, seed=0)
+    assert outcome.bits_per_byte is None
+    assert outcome.reason is not None
+    assert "training diverged" in outcome.reason
+
+
+def test_the_pool_trains_in_children_and_reports(tokens: tuple[Path, c.TokenisedCorpus]) -> None:
+    cache, corpus = tokens
+    settings = settings_for(corpus, tokens=1500)
+    file = c.tokens_file(cache, corpus)
+    jobs = [
+        TrainingJob(shape=MINI, settings=settings, tokens_file=file, seed=0),
+        TrainingJob(shape=small_shape(vocab_size=77), settings=settings, tokens_file=file, seed=0),
+    ]
+    done: dict[int, t.Outcome] = {}
+    seen: list[tuple[int, int]] = []
+    TrainingPool(2).run(
+        jobs, on_progress=lambda i, n, b: seen.append((i, n)), on_done=done.__setitem__
+    )
+    assert done[0].bits_per_byte is not None
+    assert (0, done[0].tokens) in seen
+    # Token ids outside the vocabulary: the child fails, the other candidate does not.
+    assert done[1].bits_per_byte is None
+    assert "the child process failed" in (done[1].reason or "")
+
+
+def test_scores_are_kept_and_not_trained_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    shapes = [small_shape(), small_shape(num_hidden_layers=3)]
+    settings = ScoreSettings(tokens_per_parameter=0.02)
+    plan = plan_scoring(shapes, settings)
+    assert plan.tokens == math.ceil(0.02 * plan.candidates[1].trained.decoder_parameters)
+    started: list[int] = []
+    scores, settings_id = score_shapes(
+        store, shapes, settings, on_start=lambda jobs, _: started.append(jobs)
+    )
+    again, same_id = score_shapes(
+        store, shapes, settings, on_start=lambda jobs, _: started.append(jobs)
+    )
+    assert (scores, settings_id) == (again, same_id)
+    assert started == [2, 0]
+    assert {s.tokens for s in scores} == {scores[0].tokens}
+    assert all(s.bits_per_byte and 1 < s.bits_per_byte < 9 for s in scores)
+    assert scores[0].tokens_per_parameter > scores[1].tokens_per_parameter >= 0.02
+
+
+def test_paired_differences_see_through_common_scatter() -> None:
+    a, b = score(small_shape(), 2.50), score(small_shape(num_hidden_layers=3), 2.45)
+    difference, deviation = paired_difference(a, b)
+    assert difference == pytest.approx(0.05)
+    assert deviation == pytest.approx(SEED_DEVIATION, rel=1e-3)
+    # Alone, each is far less sure than their difference.
+    assert score_interval(a) == pytest.approx(1.96 * 0.2 / 8, rel=0.25)
+    assert score_interval(score(small_shape(), None)) is None
+    with pytest.raises(TrainingError, match="same settings and validation text"):
+        paired_difference(a, replace(b, settings_id="other"))

@@ -1,0 +1,212 @@
+"""One contract for every runtime; and what the child process makes of failures."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phonelm_search.errors import MeasurementError, UnknownNameError
+from phonelm_search.graph import build_graph
+from phonelm_search.precision import get_precision
+from phonelm_search.runtimes import Runtime, get_runtime, host
+from phonelm_search.runtimes.base import (
+    CacheJob,
+    Job,
+    PhaseJob,
+    TensorJob,
+    WeightsJob,
+    parse_result,
+)
+from phonelm_search.runtimes.onnxruntime import OnnxRuntime
+
+from helpers import small_shape
+
+SHAPE = small_shape()
+GRAPH = build_graph(SHAPE, get_precision("int4-b32"))
+
+
+def job(**changes: Any) -> Job:
+    base: dict[str, Any] = {
+        "tag": "t1",
+        "graph": "model.onnx",
+        "vocab_size": SHAPE.vocab_size,
+        "weights": WeightsJob(
+            seed=1, tensors=tuple(TensorJob(**asdict(t)) for t in GRAPH.tensors)
+        ),
+        "phases": (
+            PhaseJob(kind="decode", tokens=1, past_tokens=8),
+            PhaseJob(kind="prefill", tokens=8, past_tokens=0),
+        ),
+        "repetitions": 7,
+        "warmups": 2,
+        "max_seconds": 5.0,
+        "cache": CacheJob(mode="rotate", copies=3),
+        "threads": 1,
+    }
+    return Job(**{**base, **changes})
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "fake"])
+class TestContract:
+    """What every runtime must do."""
+
+    def runtime(self, name: str, provider: str = "CPUExecutionProvider") -> Runtime:
+        return get_runtime(name, threads=1, execution_provider=provider)
+
+    def test_every_phase_has_its_samples_in_the_order_asked(self, name: str) -> None:
+        asked = job()
+        result = self.runtime(name).run(asked, GRAPH.model)
+        assert [(p.kind, p.tokens, p.past_tokens) for p in result.phases] == [
+            ("decode", 1, 8),
+            ("prefill", 8, 0),
+        ]
+        for phase in result.phases:
+            assert len(phase.samples_ns) == asked.repetitions
+            assert len(phase.warmup_ns) >= asked.warmups
+            assert all(isinstance(s, int) and s > 0 for s in phase.samples_ns)
+            assert phase.peak_bytes is None
+        assert result.logits is not None
+        assert len(result.logits.first) == 16
+
+    def test_the_environment_is_told_beforehand(self, name: str) -> None:
+        runtime = self.runtime(name)
+        assert runtime.run(job(), GRAPH.model).environment == runtime.environment()
+        assert runtime.environment()["threads"] == "1"
+        assert runtime.cache_bytes() > 0
+
+    def test_peak_memory_only_of_weights_from_a_file(self, name: str) -> None:
+        weights = job().weights.model_copy(update={"source": "file"})
+        asked = job(weights=weights, cache=CacheJob(mode="warm", copies=1))
+        result = self.runtime(name).run(asked, GRAPH.model)
+        assert all((p.peak_bytes or 0) > 10_000 for p in result.phases)
+
+    def test_a_failure_names_its_stage(self, name: str) -> None:
+        with pytest.raises(MeasurementError, match=r"stage: load") as caught:
+            runtime = self.runtime(name, "FailingExecutionProvider")
+            runtime.run(job(execution_provider="FailingExecutionProvider"), GRAPH.model)
+        assert caught.value.stage == "load"
+
+    def test_jobs_survive_json(self, name: str) -> None:
+        document = json.loads(job().model_dump_json(by_alias=True))
+        assert document["schema"] == 1
+        assert Job.model_validate(document) == job()
+
+
+def test_weights_decide_the_logits_and_nothing_else_does() -> None:
+    runtime = get_runtime("onnxruntime", threads=1, execution_provider="CPUExecutionProvider")
+    first = runtime.run(job(), GRAPH.model).logits
+    again = runtime.run(job(cache=CacheJob(mode="warm", copies=1)), GRAPH.model).logits
+    file = runtime.run(
+        job(weights=job().weights.model_copy(update={"source": "file"})), GRAPH.model
+    ).logits
+    other = runtime.run(
+        job(weights=job().weights.model_copy(update={"seed": 2})), GRAPH.model
+    ).logits
+    assert first == again == file
+    assert first != other
+
+
+def test_a_broken_graph_is_a_failed_load() -> None:
+    runtime = OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
+    with pytest.raises(MeasurementError, match="stage: load"):
+        runtime.run(job(), b"no model")
+
+
+def child_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> OnnxRuntime:
+    """A runtime whose child process runs given code instead."""
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}'\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    return OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
+
+
+@pytest.mark.parametrize(
+    ("code", "stage", "message"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "memory", "ended by SIGKILL; most likely memory"),
+        ("import os; os.kill(os.getpid(), 11)", "run", "ended by SIGSEGV"),
+        ("raise SystemExit(\"no such luck\")", "start", "no such luck"),
+        ("print(\"half a docum\")", "protocol", "malformed"),
+        ("pass", "protocol", "printed no result"),
+    ],
+)
+def test_a_child_that_ends_badly_is_one_failed_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, stage: str, message: str
+) -> None:
+    runtime = child_that(tmp_path, monkeypatch, code)
+    with pytest.raises(MeasurementError, match=message) as caught:
+        runtime.run(job(), GRAPH.model)
+    assert caught.value.stage == stage
+
+
+def test_a_hanging_child_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonelm_search.runtimes.onnxruntime._START_SECONDS", 0.5)
+    runtime = child_that(tmp_path, monkeypatch, "import time; time.sleep(600)")
+    with pytest.raises(MeasurementError, match="must finish within") as caught:
+        runtime.run(job(max_seconds=0.01), GRAPH.model)
+    assert caught.value.stage == "timeout"
+
+
+def test_a_child_does_not_outlive_its_parent() -> None:
+    grandchild = (
+        "from phonelm_search.childprocess import die_with_parent as d; d();"
+        "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert parent.stdout
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    os.kill(pid, 9)
+    pytest.fail("the child outlived its parent")
+
+
+def test_too_little_memory_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "available_bytes", lambda: 1_000_000)
+    runtime = OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
+    with pytest.raises(MeasurementError, match=r"3 copies of the weights need about .* 1 MB are"):
+        runtime.run(job(), GRAPH.model)
+
+
+def result_document(**changes: Any) -> str:
+    runtime = get_runtime("fake", threads=1, execution_provider="CPUExecutionProvider")
+    document = json.loads(runtime.run(job(), GRAPH.model).model_dump_json(by_alias=True))
+    return json.dumps({**document, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "printed no result"),
+        ("[]", "malformed"),
+        (result_document(tag="other"), "carry tag t1, got 1 and other"),
+        (result_document(schema=9), "schema 1 .* got 9"),
+        (result_document(phases=[]), r"must hold the phases .* got \[\]"),
+        (result_document(ok=False, error={"stage": "load", "message": "too big"}), "too big"),
+        (result_document(surprise=1), "surprise"),
+    ],
+)
+def test_answers_that_are_no_result_of_the_job_are_refused(text: str, message: str) -> None:
+    with pytest.raises(MeasurementError, match=message):
+        parse_result(text, job())
+    assert parse_result(f"a log line\n{result_document()}\n\n", job()).ok
+
+
+def test_an_unknown_runtime_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="unknown runtime 'tvm'; known: onnxruntime, fake"):
+        get_runtime("tvm", threads=1, execution_provider="x")

@@ -1,0 +1,262 @@
+"""The ask/tell driver on a space with a known front, with latencies from a formula."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from phonelm_search.errors import MeasurementError, UnknownNameError
+from phonelm_search.measure import LatencySummary
+from phonelm_search.pareto import hypervolume, non_dominated
+from phonelm_search.precision import get_precision
+from phonelm_search.records import StudyRecord
+from phonelm_search.search.driver import SearchDriver, TrialReport, open_optuna_storage, trials_of
+from phonelm_search.search.objectives import Goals, choose_objectives
+from phonelm_search.search.selection import Measured, select_for_training
+from phonelm_search.shape import ModelShape
+from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space
+from phonelm_search.store import Store
+from phonelm_search.workload import Workload
+
+from helpers import SCENARIO
+
+SPACE = SearchSpace.model_validate(
+    {
+        "name": "s",
+        "vocab_size": 512,
+        "hidden_size": {"min": 64, "max": 640, "step": 32},
+        "num_hidden_layers": {"min": 1, "max": 24},
+        "head_dim": [32],
+        "kv_groups": [1, 2, 4],
+        "ffn_ratio": {"min": 1.0, "max": 5.0, "step": 0.25},
+        "multiple_of": 16,
+        "hidden_act": ["relu", "silu"],
+    }
+)
+INT4 = get_precision("int4-b32")
+FEASIBLE = enumerate_space(SPACE, INT4)
+
+
+def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
+    return LatencySummary(
+        median_ms=ms, ci_low_ms=ms, ci_high_ms=ms, samples=9, verdict=verdict, reasons=("why",)
+    )
+
+
+class Formula:
+    """Latency as a function of the shape; counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[ModelShape] = []
+
+    def latencies(
+        self, shape: ModelShape, workloads: Sequence[Workload]
+    ) -> dict[Workload, LatencySummary]:
+        self.asked.append(shape)
+        prefill = shape.prefill_flops(64) / 1e8 + 0.4 * shape.num_hidden_layers
+        decode = shape.weight_bytes(INT4).streamed / 1e7 + 0.05 * shape.num_hidden_layers
+        return dict(zip(workloads, (summary(prefill), summary(decode)), strict=True))
+
+
+def goals(*objectives: str, feasible: FeasibleSet = FEASIBLE) -> Goals:
+    return Goals(
+        objectives=choose_objectives(list(objectives), feasible), scenario=SCENARIO, precision=INT4
+    )
+
+
+def driver(
+    folder: Path, source: Any, *, sampler: str = "tpe", seed: int = 0, wanted: Goals | None = None
+) -> SearchDriver:
+    store = Store(folder)
+    store.save_study(StudyRecord(name="st", config={}, environment_id="e"))
+    return SearchDriver(
+        store, "st", FEASIBLE, source, wanted or goals(), sampler=sampler, seed=seed
+    )
+
+
+def ignore(_: TrialReport) -> None:
+    return None
+
+
+def test_trials_carry_the_decoded_shape_and_its_values(tmp_path: Path) -> None:
+    source = Formula()
+    reports: list[TrialReport] = []
+    driver(tmp_path, source).run(5, reports.append)
+    trials = trials_of(Store(tmp_path), "st")
+    assert [r.number for r in reports] == [1, 2, 3, 4, 5]
+    for trial, report in zip(trials, reports, strict=True):
+        shape = report.shape
+        assert trial.user_attrs["shape_id"] == shape.shape_id
+        assert trial.user_attrs["num_hidden_layers"] == shape.num_hidden_layers
+        latencies = source.latencies(shape, SCENARIO.workloads)
+        assert trial.values == goals().values(shape, latencies) == list(report.values or ())
+        assert trial.values[1] == shape.decoder_parameters
+
+
+def test_trials_are_a_total_and_a_rerun_continues(tmp_path: Path) -> None:
+    source = Formula()
+    driver(tmp_path, source).run(6, ignore)
+    driver(tmp_path, source).run(6, ignore)
+    assert len(source.asked) == 6
+    driver(tmp_path, source).run(9, ignore)
+    trials = trials_of(Store(tmp_path), "st")
+    assert len(trials) == 9
+    # The continued sampler does not draw its first points once more.
+    assert trials[6].params != trials[0].params
+
+
+def test_a_trial_left_running_by_a_killed_process_is_failed(tmp_path: Path) -> None:
+    first = driver(tmp_path, Formula())
+    first.run(2, ignore)
+    first._study.ask(first._distributions)
+    second = driver(tmp_path, Formula())
+    assert [t.state for t in trials_of(Store(tmp_path), "st")][-1] == TrialState.FAIL
+    assert second.finished() == 2
+    second.run(3, ignore)
+    assert second.finished() == 3
+
+
+class Refusing(Formula):
+    """Fails for deep shapes and rejects wide ones."""
+
+    def latencies(
+        self, shape: ModelShape, workloads: Sequence[Workload]
+    ) -> dict[Workload, LatencySummary]:
+        found = super().latencies(shape, workloads)
+        if shape.num_hidden_layers > 12:
+            raise MeasurementError("the child process was ended by SIGKILL", stage="memory")
+        if shape.hidden_size > 400:
+            return {w: summary(1.0, "rejected") for w in found}
+        return found
+
+
+def test_failed_shapes_are_failed_trials_with_a_reason_and_not_tried_again(tmp_path: Path) -> None:
+    source = Refusing()
+    reports: list[TrialReport] = []
+    driver(tmp_path, source, sampler="random").run(30, reports.append)
+    reasons = {r.reason for r in reports if r.reason}
+    assert "the child process was ended by SIGKILL (stage: memory)" in reasons
+    assert "rejected: why" in reasons
+    failed = [t for t in trials_of(Store(tmp_path), "st") if t.state == TrialState.FAIL]
+    assert len(failed) == sum(r.reason is not None for r in reports) > 5
+    asked = len(source.asked)
+    bad = next(r.shape for r in reports if r.reason)
+    again = driver(tmp_path, source)
+    assert again._measure(bad)[0] is None
+    assert len(source.asked) == asked
+
+
+def front_volume(folder: Path, sampler: str, seed: int, trials: int) -> float:
+    driver(folder, Formula(), sampler=sampler, seed=seed, wanted=goals("latency", "parameters")).run(
+        trials, ignore
+    )
+    values = np.array([t.values for t in trials_of(Store(folder), "st")]) * [1, -1]
+    # Latency is wished below what the space's middle takes, parameters above a tenth of its most.
+    return hypervolume(values, REFERENCE)
+
+
+ALL = np.array(
+    [
+        goals("latency", "parameters").values(s, Formula().latencies(s, SCENARIO.workloads))
+        for s in map(FEASIBLE.shape, range(0, len(FEASIBLE), 5))
+    ]
+) * [1, -1]
+REFERENCE = np.array([np.median(ALL[:, 0]), np.quantile(ALL[:, 1], 0.9)])
+
+
+def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
+    tmp_path: Path,
+) -> None:
+    best = hypervolume(ALL[non_dominated(ALL)], REFERENCE)
+    shares = {
+        sampler: [
+            front_volume(tmp_path / f"{sampler}{seed}", sampler, seed, 120) / best
+            for seed in range(3)
+        ]
+        for sampler in ("nsga2", "random")
+    }
+    assert np.mean(shares["nsga2"]) > np.mean(shares["random"])
+    key = "NSGAIISampler:generation"
+    trials = trials_of(Store(tmp_path / "nsga20"), "st")
+    storage = open_optuna_storage(Store(tmp_path / "nsga20"))
+    attributes = [storage.get_trial_system_attrs(t._trial_id) for t in trials]
+    generations = [v for a in attributes for k, v in a.items() if k.startswith(key)]
+    assert max(generations) >= 2
+
+
+def test_grid_spreads_over_the_enumeration(tmp_path: Path) -> None:
+    source = Formula()
+    driver(tmp_path, source, sampler="grid").run(7, ignore)
+    expected = [FEASIBLE.shape(round(i * (len(FEASIBLE) - 1) / 6)) for i in range(7)]
+    assert source.asked == expected
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_the_same_seed_asks_the_same_shapes(tmp_path: Path, sampler: str) -> None:
+    asked = []
+    for run in ("a", "b"):
+        source = Formula()
+        driver(tmp_path / run, source, sampler=sampler, seed=5).run(14, ignore)
+        asked.append(source.asked)
+    assert asked[0] == asked[1]
+
+
+def test_objectives_are_chosen_by_name_or_by_what_differs() -> None:
+    sized = SPACE.model_copy(update={"num_hidden_layers": (3,), "hidden_size": (64,),
+                                     "ffn_ratio": (2.0,), "kv_groups": (1,)})  # fmt: skip
+    one_size = enumerate_space(sized, INT4)
+    assert choose_objectives([], FEASIBLE) == ("latency", "parameters")
+    assert choose_objectives([], one_size) == ("latency",)
+    assert goals("memory", "prefill").objectives == ("prefill", "memory")
+    assert goals("prefill", "parameters").directions == ["minimize", "maximize"]
+    with pytest.raises(UnknownNameError, match="unknown objective 'speed'; known: latency"):
+        choose_objectives(["speed"], FEASIBLE)
+    with pytest.raises(ValueError, match="objectives must be distinct"):
+        choose_objectives(["latency", "latency"], FEASIBLE)
+
+
+def test_memory_counts_weights_and_the_cache_of_the_scenario() -> None:
+    shape = FEASIBLE.shape(0)
+    (memory,) = goals("memory").values(shape, Formula().latencies(shape, SCENARIO.workloads))
+    cache = 24 * shape.kv_bytes_per_token(4)
+    assert memory == shape.weight_bytes(INT4).total + cache
+
+
+def test_studies_open_in_optuna_dashboard(tmp_path: Path) -> None:
+    import optuna_dashboard
+
+    driver(tmp_path, Formula()).run(3, ignore)
+    app = optuna_dashboard.wsgi(optuna.storages.RDBStorage(Store(tmp_path).url))
+    status: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "SERVER_NAME": "x",
+        "SERVER_PORT": "1", "wsgi.url_scheme": "http", "QUERY_STRING": "",
+    }  # fmt: skip
+    body = b"".join(app(environ, lambda s, h, e=None: status.append(s)))
+    assert status == ["200 OK"]
+    assert b'"st"' in body
+
+
+def measured(latency: float, size: int, depth: int) -> Measured:
+    return Measured(
+        shape_id=f"{latency}-{size}-{depth}", latency_ms=latency, decoder_parameters=size,
+        num_hidden_layers=depth,
+    )  # fmt: skip
+
+
+def test_training_takes_the_front_and_near_front_spread_over_depth() -> None:
+    shapes = [measured(10 + d, 100, d) for d in range(4, 24)]
+    shapes += [measured(30 + d, 90, d) for d in range(4, 24)]  # dominated everywhere
+    chosen = select_for_training(shapes, 4)
+    assert chosen == ["14-100-4", "19-100-9", "24-100-14", "29-100-19"]
+
+
+def test_training_takes_no_more_than_there_is() -> None:
+    shapes = [measured(1.0, 5, 4), measured(2.0, 6, 4)]
+    assert len(select_for_training(shapes, 6)) == 2
+    assert select_for_training(shapes, 1) == ["1.0-5-4"]
+    assert select_for_training([], 3) == []

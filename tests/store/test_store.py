@@ -1,0 +1,134 @@
+"""The database: what goes in comes out, and what goes wrong is one clear line."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, event
+
+from phonelm_search.errors import StoreError, StoreVersionError, StudyMismatchError, UnknownNameError
+from phonelm_search.records import StudyRecord, StudyShape
+from phonelm_search.store import Store
+
+from helpers import measurement, score, small_shape
+
+SHAPE = small_shape()
+
+
+def test_records_come_back_as_they_were(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    rounds = [measurement([3, 1, 2]), measurement([5], round=1, verdict="suspect", reasons=("x",))]
+    store.add_measurements(SHAPE, rounds)
+    assert Store(tmp_path).measurements() == rounds
+    kept = score(SHAPE, 2.5, notes=("a",), miniature=True)
+    store.add_score(SHAPE, kept)
+    assert store.scores(shape_ids=[SHAPE.shape_id], settings_id="s") == [kept]
+    failed = score(SHAPE, None)
+    store.add_score(SHAPE, failed)  # replaces: same shape, settings and seed
+    assert store.scores(shape_ids=[SHAPE.shape_id], settings_id="s") == [failed]
+
+
+def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    here, there = measurement([1]), measurement([2], environment={"soc": "y"})
+    store.add_measurements(SHAPE, [here, there])
+    assert store.measurements(keys=[here.key]) == [here]
+    assert store.measurements(environment_id=there.environment_id) == [there]
+    assert store.measurements(shape_ids=["other"]) == []
+    store.forget_measurements([here.key])
+    assert store.measurements() == [there]
+
+
+def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for layers in (2, 20):
+        store.add_shape(small_shape(num_hidden_layers=layers))
+    assert store.shape("w64-l20").num_hidden_layers == 20
+    assert store.shape(SHAPE.shape_id) == SHAPE
+    for text in ("w64", "w65", "%"):
+        with pytest.raises(UnknownNameError, match=f"unknown shape id '{text}'"):
+            store.shape(text)
+
+
+def test_studies_are_written_and_changed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = StudyRecord(name="a", config={"x": 1}, environment_id="e", environment={"k": "v"})
+    store.save_study(record)
+    changed = StudyRecord(name="a", config={"x": 2}, environment_id="e", environment={"k": "v"})
+    store.save_study(changed)
+    assert store.study("a") == changed
+    part = StudyShape(shape_id=SHAPE.shape_id, role="reference", name="R", reason="no")
+    store.set_study_shape("a", SHAPE, part)
+    trial = StudyShape(shape_id=SHAPE.shape_id, role="trial")
+    store.set_study_shape("a", SHAPE, trial)
+    store.set_study_shape("a", SHAPE, trial)
+    assert store.study_shapes("a") == [part, trial]
+    with pytest.raises(UnknownNameError, match="unknown study 'b'; known: a"):
+        store.study("b")
+    with pytest.raises(StudyMismatchError):
+        store.set_study_shape("a", small_shape(num_hidden_layers=9), trial)
+
+
+def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    Store(tmp_path)
+    with sqlite3.connect(tmp_path / "phonelm.db") as connection:
+        connection.execute("UPDATE phonelm_schema SET version = 99")
+    with pytest.raises(StoreVersionError, match="schema 1 or older, it is 99; update"):
+        Store(tmp_path)
+
+
+def test_a_missing_database_is_not_made_by_readers(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no database .* run `phonelm-search run` first"):
+        Store(tmp_path / "results", create=False)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "phonelm.db").write_text("hello " * 1000)
+    with pytest.raises(StoreError, match="file is not a database"):
+        Store(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="results folder .* must be writable: Not a directory"):
+        Store(tmp_path / "file" / "results")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql+nope://x/y"])
+def test_a_wrong_storage_url_is_one_line(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StoreError, match="--storage must be an SQLAlchemy URL"):
+        Store(tmp_path, url=url)
+
+
+def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_measurements(SHAPE, [measurement([1])])
+
+    @event.listens_for(store._engine, "connect")
+    def _full(connection: sqlite3.Connection, _record: object) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    store._engine.dispose()
+    many = [measurement(list(range(1, 3000)), round=i) for i in range(50)]
+    with pytest.raises(StoreError, match=r"database or disk is full; what was finished .* is kept"):
+        store.add_measurements(SHAPE, many)
+    assert len(Store(tmp_path).measurements()) == 1
+
+
+def test_two_processes_can_write(tmp_path: Path) -> None:
+    first, second = Store(tmp_path), Store(tmp_path)
+    first.add_measurements(SHAPE, [measurement([1])])
+    second.add_measurements(SHAPE, [measurement([2], round=1)])
+    assert len(first.measurements()) == 2
+
+
+def test_our_tables_stand_beside_optunas(tmp_path: Path) -> None:
+    import optuna
+
+    store = Store(tmp_path)
+    optuna.create_study(storage=store.url, study_name="x")
+    with create_engine(store.url).connect() as connection:
+        tables = {r[0] for r in connection.exec_driver_sql("SELECT name FROM sqlite_master")}
+    assert {"phonelm_schema", "phonelm_measurements", "studies", "trials"} <= tables

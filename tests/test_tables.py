@@ -1,0 +1,55 @@
+"""Rows that programs read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from phonelm_search.pipeline import to_csv, write_tables
+from phonelm_search.tables import study_rows
+
+from helpers import SCENARIO, study
+
+ROW_KEYS = (
+    "shape_id hidden_size intermediate_size num_hidden_layers num_attention_heads "
+    "num_key_value_heads hidden_act ffn parameters decoder_parameters kind device precision "
+    "latency_ms ci_low_ms ci_high_ms tokens_per_s peak_bytes verdict reasons coverage "
+    "bits_per_byte score_ci tokens tokens_per_parameter seeds miniature"
+).split()
+
+
+def test_rows_hold_the_agreed_keys_and_null_for_what_does_not_exist(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 2.5), (20.0, None)])
+    rows = study_rows(view)
+    assert all(set(ROW_KEYS) <= set(r) for r in rows)
+    assert rows[1]["bits_per_byte"] is rows[1]["peak_bytes"] is rows[1]["coverage"] is None
+    assert rows[0]["kind"] == "measured"
+    json.dumps(rows, allow_nan=False)
+
+
+def test_end_to_end_is_prefill_and_the_remaining_steps(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 2.5)])
+    (row,) = view.rows
+    steps = SCENARIO.generated_tokens - 1
+    assert row.end_to_end_ms == pytest.approx(
+        row.prefill.median_ms + steps * row.decode.median_ms
+    )
+    assert row.ci_low_ms <= row.end_to_end_ms <= row.ci_high_ms
+
+
+def test_the_front_is_of_scores_where_there_are_any_else_of_sizes(tmp_path: Path) -> None:
+    _, scored = study(tmp_path / "a", [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None)])
+    assert [round(r.end_to_end_ms) for r in scored.front] == [10, 30]
+    _, plain = study(tmp_path / "b", [(10.0, None), (20.0, None)])
+    assert len(plain.front) == 2  # the slower one is deeper, so larger
+
+
+def test_files_of_a_study(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 2.5), (20.0, None)])
+    write_tables(view, tmp_path / "study")
+    lines = (tmp_path / "study" / "trials.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("name,shape_id,hidden_size")
+    assert len((tmp_path / "study" / "front.csv").read_text().splitlines()) == 2
+    assert json.loads((tmp_path / "study" / "config.json").read_text())["scenario"] == str(SCENARIO)
+    assert to_csv([{"a": ["x", "y"], "b": None}]) == "a,b\nx; y,\n"
