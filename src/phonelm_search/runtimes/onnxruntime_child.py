@@ -49,8 +49,9 @@ class _Copy:
         self._kept: list[Array] = []  # a session does not own what it was given
         path: str = job.graph
         if job.weights.source == "file":
+            # A folder for each copy: a session maps its file, which must never change under it.
             model = Path(job.graph).read_bytes()
-            path = str(save_graph(Path("file-backed"), model, specs, self._pool))
+            path = str(save_graph(Path(f"copy-{index}"), model, specs, self._pool))
         else:
             self._kept = [self._pool.fill(s) for s in specs]
             values = [ort.OrtValue.ortvalue_from_numpy(a) for a in self._kept]
