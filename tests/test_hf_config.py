@@ -8,10 +8,9 @@ import pytest
 import torch
 import transformers
 
+from helpers import small_shape
 from phonelm_search.errors import UnsupportedConfigError
 from phonelm_search.hf_config import from_hf_config, load_hf_config, to_hf_config
-
-from helpers import small_shape
 from test_shape import PUBLIC
 
 

@@ -17,9 +17,7 @@ points = st.integers(1, 4).flatmap(
 
 @given(points)
 def test_front_is_what_no_row_dominates(values: np.ndarray) -> None:
-    expected = [
-        not any((o <= row).all() and (o < row).any() for o in values) for row in values
-    ]
+    expected = [not any((o <= row).all() and (o < row).any() for o in values) for row in values]
     assert non_dominated(values).tolist() == expected
 
 

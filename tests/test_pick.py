@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers import study
 from phonelm_search.errors import TrainingError
 from phonelm_search.pick import choose
-
-from helpers import study
 
 
 def picked(folder: Path, points: list[tuple[float, float | None]], rule: str = "knee") -> float:

@@ -8,13 +8,12 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import small_shape
 from phonelm_search.errors import ShapeError
 from phonelm_search.graph import build_graph
 from phonelm_search.hf_config import from_hf_config
 from phonelm_search.precision import PRECISIONS, get_precision
 from phonelm_search.shape import ModelShape
-
-from helpers import small_shape
 
 # Public configurations, as their config.json files state them.
 PUBLIC: dict[str, dict[str, Any]] = {
@@ -97,14 +96,14 @@ def test_kv_cache_grows_with_heads_and_layers() -> None:
 
 
 @given(
-    layers=st.integers(1, 9), groups=st.sampled_from([1, 2, 4]), act=st.sampled_from(["relu", "silu"])
+    layers=st.integers(1, 9),
+    groups=st.sampled_from([1, 2, 4]),
+    act=st.sampled_from(["relu", "silu"]),
 )
 def test_shape_survives_its_dictionary_and_ids_are_unique(
     layers: int, groups: int, act: str
 ) -> None:
-    shape = small_shape(
-        num_hidden_layers=layers, num_key_value_heads=4 // groups, hidden_act=act
-    )
+    shape = small_shape(num_hidden_layers=layers, num_key_value_heads=4 // groups, hidden_act=act)
     assert ModelShape(**shape.as_dict()) == shape
     assert shape.shape_id != small_shape(num_hidden_layers=layers + 1).shape_id
     assert shape.shape_id != small_shape(**{**shape.as_dict(), "vocab_size": 999}).shape_id

@@ -5,17 +5,39 @@ from pathlib import Path
 
 import pytest
 
-from phonelm_search.pipeline import to_csv, write_tables
+from helpers import SCENARIO, study
+from phonelm_search.export import to_csv, write_tables
 from phonelm_search.tables import study_rows
 
-from helpers import SCENARIO, study
-
-ROW_KEYS = (
-    "shape_id hidden_size intermediate_size num_hidden_layers num_attention_heads "
-    "num_key_value_heads hidden_act ffn parameters decoder_parameters kind device precision "
-    "latency_ms ci_low_ms ci_high_ms tokens_per_s peak_bytes verdict reasons coverage "
-    "bits_per_byte score_ci tokens tokens_per_parameter seeds miniature"
-).split()
+ROW_KEYS = [
+    "shape_id",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "ffn",
+    "parameters",
+    "decoder_parameters",
+    "kind",
+    "device",
+    "precision",
+    "latency_ms",
+    "ci_low_ms",
+    "ci_high_ms",
+    "tokens_per_s",
+    "peak_bytes",
+    "verdict",
+    "reasons",
+    "coverage",
+    "bits_per_byte",
+    "score_ci",
+    "tokens",
+    "tokens_per_parameter",
+    "seeds",
+    "miniature",
+]
 
 
 def test_rows_hold_the_agreed_keys_and_null_for_what_does_not_exist(tmp_path: Path) -> None:
@@ -31,9 +53,7 @@ def test_end_to_end_is_prefill_and_the_remaining_steps(tmp_path: Path) -> None:
     _, view = study(tmp_path, [(10.0, 2.5)])
     (row,) = view.rows
     steps = SCENARIO.generated_tokens - 1
-    assert row.end_to_end_ms == pytest.approx(
-        row.prefill.median_ms + steps * row.decode.median_ms
-    )
+    assert row.end_to_end_ms == pytest.approx(row.prefill.median_ms + steps * row.decode.median_ms)
     assert row.ci_low_ms <= row.end_to_end_ms <= row.ci_high_ms
 
 

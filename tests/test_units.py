@@ -54,4 +54,8 @@ def test_rendering() -> None:
     assert units.format_bytes(80_000_000) == "80 MB"
     assert units.format_ms(123.456) == "123"
     assert units.format_ms(1.2345) == "1.23"
-    assert [units.format_seconds(s) for s in (42, 185, 7800)] == ["42 s", "3 min 05 s", "2 h 10 min"]
+    assert [units.format_seconds(s) for s in (42, 185, 7800)] == [
+        "42 s",
+        "3 min 05 s",
+        "2 h 10 min",
+    ]

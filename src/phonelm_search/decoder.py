@@ -63,7 +63,10 @@ class Attention(nn.Module):
         v = self.v_proj(x).view(b, t, -1, self.shape.head_dim).transpose(1, 2)
         if self.shape.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k = _rotate(q.transpose(1, 2), rotary), _rotate(k.transpose(1, 2), rotary)  # [b, n, t, d]
+        q, k = (
+            _rotate(q.transpose(1, 2), rotary),
+            _rotate(k.transpose(1, 2), rotary),
+        )  # [b, n, t, d]
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         mask = None

@@ -127,7 +127,7 @@ def to_hf_config(shape: ModelShape, *, max_position_embeddings: int = 4096) -> d
         UnsupportedConfigError: If no architecture of transformers fits.
     """
     extras = (shape.qkv_bias, shape.qk_norm)
-    if shape.ffn == "plain" and any(extras) or all(extras):
+    if (shape.ffn == "plain" and any(extras)) or all(extras):
         raise UnsupportedConfigError(
             "a shape must be gated with at most one of qkv_bias and qk_norm, or plain with neither,"
             f" to fit an architecture of transformers; got ffn {shape.ffn}, qkv_bias "

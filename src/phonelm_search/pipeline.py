@@ -4,21 +4,17 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
-
-import pandas as pd
 
 from phonelm_search.devices import DeviceProfile, load_device
 from phonelm_search.errors import (
     ConfigurationError,
-    ExportError,
     MeasurementError,
     StudyMismatchError,
     UnsupportedConfigError,
     UnsupportedShapeError,
 )
-from phonelm_search.export import export_hf, export_onnx
+from phonelm_search.export import export_hf, export_onnx, write_tables
 from phonelm_search.measure import Profiler
 from phonelm_search.pick import Pick, Rule, choose
 from phonelm_search.plots.draw import draw_front, draw_training, save
@@ -32,7 +28,7 @@ from phonelm_search.search.selection import Measured, select_for_training
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
 from phonelm_search.store import Store
-from phonelm_search.tables import Row, StudyView, load_view, study_rows
+from phonelm_search.tables import StudyView, load_view
 from phonelm_search.units import format_ms
 from phonelm_search.workload import Scenario
 
@@ -331,41 +327,6 @@ def finish(store: Store, study: str, *, rule: Rule, report: Reporter) -> tuple[P
     return pick, view
 
 
-def write_tables(view: StudyView, folder: Path, *, pick: Pick | None = None) -> None:
-    """Write configuration, ``trials.csv`` and ``front.csv``.
-
-    Raises:
-        ExportError: If the folder cannot be written.
-    """
-    picked = pick.row.shape.shape_id if pick else None
-    rows = study_rows(view, pick=picked)
-    failed = [{"name": name, "verdict": "rejected", "reasons": [why]} for name, why in view.failed]
-    documents = {
-        "config.json": json.dumps(
-            {**view.record.config, "environment": dict(view.record.environment)}, indent=2
-        )
-        + "\n",
-        "trials.csv": to_csv([*rows, *failed]),
-        "front.csv": to_csv(study_rows(view, view.front, pick=picked)),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in documents.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """Rows as CSV; lists joined by ``; ``, missing values empty."""
-    flat = [
-        {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
-        for row in rows
-    ]
-    frame = pd.DataFrame(flat, dtype=object)
-    return str(frame.to_csv(index=False))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
     """What a run would do."""
@@ -400,5 +361,3 @@ def dry_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cor
         scoring=scoring,
         score_seconds=scoring.estimated_seconds(cores),
     )
-
-

@@ -45,7 +45,9 @@ def find_shape(store: Store, text: str) -> tuple[str | None, ModelShape]:
     """
     path = Path(text)
     if path.suffix == ".json" or (path.is_dir() and (path / "config.json").exists()):
-        return path.stem if path.stem != "config" else path.resolve().parent.name, load_hf_config(path)
+        return path.stem if path.stem != "config" else path.resolve().parent.name, load_hf_config(
+            path
+        )
     known = known_shapes()
     if text.lower() in known:
         return known[text.lower()]
@@ -104,7 +106,12 @@ def profile_shapes(
                 report.note(f"{name or shape.shape_id} on {profile.name}: {error}")
                 rows += [
                     latency_row(
-                        shape, profile.name, profile.precision, w, None, name=name,
+                        shape,
+                        profile.name,
+                        profile.precision,
+                        w,
+                        None,
+                        name=name,
                         reasons=[str(error)],
                     )
                     for w in workloads
@@ -135,8 +142,6 @@ def _measure(
     peak = profiler.peak_bytes(shape, workloads[0], remeasure=remeasure)
     device = profiler.device
     return [
-        latency_row(
-            shape, device.name, device.precision, w, found[w], name=name, peak_bytes=peak
-        )
+        latency_row(shape, device.name, device.precision, w, found[w], name=name, peak_bytes=peak)
         for w in workloads
     ]

@@ -34,7 +34,9 @@ def shape_of(**changes: Any) -> ModelShape:
 
 SHAPES = {
     **{f"gated-{a}": shape_of(hidden_act=a) for a in ("silu", "relu", "gelu", "relu2")},
-    **{f"plain-{a}": shape_of(ffn="plain", hidden_act=a) for a in ("silu", "relu", "gelu", "relu2")},
+    **{
+        f"plain-{a}": shape_of(ffn="plain", hidden_act=a) for a in ("silu", "relu", "gelu", "relu2")
+    },
     "multi-head": shape_of(num_key_value_heads=4),
     "multi-query": shape_of(num_key_value_heads=1),
     "untied": shape_of(tie_word_embeddings=False),
@@ -166,7 +168,10 @@ def test_quantised_graph_agrees_with_its_dequantised_weights(
     model = trained_looking(shape)
     graph = build_graph(shape, precision, logits="all", max_positions=64, accuracy_level=level)
     session = session_of(graph, graph_tensors(graph, shape, precision, state_of(model)))
-    got, expected = run_onnx(session, shape, ids), run_torch(dequantised(model, shape, precision), ids)
+    got, expected = (
+        run_onnx(session, shape, ids),
+        run_torch(dequantised(model, shape, precision), ids),
+    )
     if level == 0:
         np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
     relative_rms = np.sqrt(np.square(got - expected).mean() / np.square(expected).mean())

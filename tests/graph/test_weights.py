@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import small_shape
 from phonelm_search.errors import UnsupportedShapeError
 from phonelm_search.graph import TensorSpec, WeightPool, build_graph
 from phonelm_search.graph.quantise import dequantise_blocks, quantise_blocks
 from phonelm_search.graph.weights import POOL_WORDS, fnv1a64, splitmix64
 from phonelm_search.precision import get_precision
-
-from helpers import small_shape
 
 
 def test_generators_match_published_vectors() -> None:
@@ -26,7 +25,13 @@ def test_generators_match_published_vectors() -> None:
 
 def spec(kind: str, shape: tuple[int, ...], **changes: object) -> TensorSpec:
     types = {"int4": "uint8", "int8": "uint8"}
-    base = {"name": "w", "shape": shape, "kind": kind, "type": types.get(kind, "float32"), "scale": 0.5}
+    base = {
+        "name": "w",
+        "shape": shape,
+        "kind": kind,
+        "type": types.get(kind, "float32"),
+        "scale": 0.5,
+    }
     return TensorSpec(**{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -85,7 +90,8 @@ def test_no_two_tensors_or_copies_hold_equal_bytes() -> None:
 
 def test_token_ids_lie_in_the_vocabulary() -> None:
     ids = WeightPool(1).integers("input_ids", 1000, 320)
-    assert (ids.min() >= 0) and (ids.max() < 320) and (len(set(ids.tolist())) > 200)
+    assert 0 <= ids.min() <= ids.max() < 320
+    assert len(set(ids.tolist())) > 200
 
 
 @given(st.sampled_from(["int4-b32", "int4-b128", "int8-b32"]), st.integers(1, 300))
@@ -113,7 +119,12 @@ def test_graphs_are_valid_onnx_of_the_agreed_versions(precision: str) -> None:
     assert {(o.domain, o.version) for o in model.opset_import} == {("", 22), ("com.microsoft", 1)}
     assert len(graph.model) < 1_000_000
     names = [i.name for i in model.graph.input]
-    assert names[:4] == ["input_ids", "attention_mask", "past_key_values.0.key", "past_key_values.0.value"]
+    assert names[:4] == [
+        "input_ids",
+        "attention_mask",
+        "past_key_values.0.key",
+        "past_key_values.0.value",
+    ]
     assert [o.name for o in model.graph.output][:2] == ["logits", "present.0.key"]
     assert not graph.separate_rotary
     assert build_graph(small_shape(head_dim=8), get_precision(precision)).separate_rotary
@@ -121,7 +132,9 @@ def test_graphs_are_valid_onnx_of_the_agreed_versions(precision: str) -> None:
 
 def test_what_the_kernels_refuse_is_refused_with_the_nearest_sizes() -> None:
     shape = small_shape(hidden_size=576)
-    with pytest.raises(UnsupportedShapeError, match=r"multiple of 128 .* got 576; nearest: 512 or 640"):
+    with pytest.raises(
+        UnsupportedShapeError, match=r"multiple of 128 .* got 576; nearest: 512 or 640"
+    ):
         build_graph(shape, get_precision("int4-b128"))
     build_graph(shape, get_precision("int4-b32"))
     # The kernel takes a feed-forward width that the block does not divide.

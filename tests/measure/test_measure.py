@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import WORKLOADS, fake_device, fake_profiler, measurement, small_shape
 from phonelm_search.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.measure import summarise
 from phonelm_search.measure.statistics import bootstrap_median
@@ -16,8 +17,6 @@ from phonelm_search.runtimes.base import Job, Result
 from phonelm_search.runtimes.fake import FakeRuntime
 from phonelm_search.store import Store
 from phonelm_search.workload import decode, prefill
-
-from helpers import WORKLOADS, fake_device, fake_profiler, measurement, small_shape
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=60))

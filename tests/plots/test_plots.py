@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers import study
 from phonelm_search.errors import ExportError
 from phonelm_search.plots.draw import draw_front, draw_spread, draw_training, save
 from phonelm_search.plots.info import front_info, spread_info, step_line, training_info
-
-from helpers import study
 
 POINTS: list[tuple[float, float | None]] = [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None)]
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import score, small_shape
 from phonelm_search.decoder import Decoder
 from phonelm_search.errors import TrainingError
 from phonelm_search.precision import get_precision
@@ -25,8 +26,6 @@ from phonelm_search.proxy.pool import TrainingJob, TrainingPool
 from phonelm_search.proxy.scoring import ScoreSettings, plan_scoring, score_shapes
 from phonelm_search.space import enumerate_space, load_space
 from phonelm_search.store import Store
-
-from helpers import score, small_shape
 
 TRAIN, VALIDATION = c.load_documents()
 
@@ -66,13 +65,18 @@ def test_a_damaged_token_file_is_named(tmp_path: Path) -> None:
         c.train_tokenizer(["x"], 100)
 
 
-SPACES = {n: enumerate_space(load_space(n), get_precision("int4-b32")) for n in ("slm-100m", "phonelm-0.5b")}
+SPACES = {
+    n: enumerate_space(load_space(n), get_precision("int4-b32"))
+    for n in ("slm-100m", "phonelm-0.5b")
+}
 
 
 @given(st.data())
 def test_miniatures_keep_what_they_promise(data: st.DataObject) -> None:
     feasible = SPACES[data.draw(st.sampled_from(sorted(SPACES)))]
-    rows = data.draw(st.lists(st.integers(0, len(feasible) - 1), min_size=1, max_size=6, unique=True))
+    rows = data.draw(
+        st.lists(st.integers(0, len(feasible) - 1), min_size=1, max_size=6, unique=True)
+    )
     shapes = [feasible.shape(r) for r in rows]
     found = make_candidates(shapes, vocab_size=512, budget=1_000_000)
     factors = []

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from helpers import small_shape
 from phonelm_search.errors import MeasurementError, UnknownNameError
 from phonelm_search.graph import build_graph
 from phonelm_search.precision import get_precision
@@ -25,8 +26,6 @@ from phonelm_search.runtimes.base import (
 )
 from phonelm_search.runtimes.onnxruntime import OnnxRuntime
 
-from helpers import small_shape
-
 SHAPE = small_shape()
 GRAPH = build_graph(SHAPE, get_precision("int4-b32"))
 
@@ -36,9 +35,7 @@ def job(**changes: Any) -> Job:
         "tag": "t1",
         "graph": "model.onnx",
         "vocab_size": SHAPE.vocab_size,
-        "weights": WeightsJob(
-            seed=1, tensors=tuple(TensorJob(**asdict(t)) for t in GRAPH.tensors)
-        ),
+        "weights": WeightsJob(seed=1, tensors=tuple(TensorJob(**asdict(t)) for t in GRAPH.tensors)),
         "phases": (
             PhaseJob(kind="decode", tokens=1, past_tokens=8),
             PhaseJob(kind="prefill", tokens=8, past_tokens=0),
@@ -87,9 +84,10 @@ class TestContract:
         assert all((p.peak_bytes or 0) > 10_000 for p in result.phases)
 
     def test_a_failure_names_its_stage(self, name: str) -> None:
+        runtime = self.runtime(name, "FailingExecutionProvider")
+        asked = job(execution_provider="FailingExecutionProvider")
         with pytest.raises(MeasurementError, match=r"stage: load") as caught:
-            runtime = self.runtime(name, "FailingExecutionProvider")
-            runtime.run(job(execution_provider="FailingExecutionProvider"), GRAPH.model)
+            runtime.run(asked, GRAPH.model)
         assert caught.value.stage == "load"
 
     def test_jobs_survive_json(self, name: str) -> None:
@@ -132,8 +130,8 @@ def child_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> On
     [
         ("import os; os.kill(os.getpid(), 9)", "memory", "ended by SIGKILL; most likely memory"),
         ("import os; os.kill(os.getpid(), 11)", "run", "ended by SIGSEGV"),
-        ("raise SystemExit(\"no such luck\")", "start", "no such luck"),
-        ("print(\"half a docum\")", "protocol", "malformed"),
+        ('raise SystemExit("no such luck")', "start", "no such luck"),
+        ('print("half a docum")', "protocol", "malformed"),
         ("pass", "protocol", "printed no result"),
     ],
 )
@@ -159,10 +157,8 @@ def test_a_child_does_not_outlive_its_parent() -> None:
         "from phonelm_search.childprocess import die_with_parent as d; d();"
         "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     pid = int(parent.stdout.readline())
     parent.kill()

@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from helpers import SCENARIO
 from phonelm_search.errors import MeasurementError, UnknownNameError
 from phonelm_search.measure import LatencySummary
 from phonelm_search.pareto import hypervolume, non_dominated
@@ -21,8 +22,6 @@ from phonelm_search.shape import ModelShape
 from phonelm_search.space import Coordinates, FeasibleSet, SearchSpace, enumerate_space
 from phonelm_search.store import Store
 from phonelm_search.workload import Workload
-
-from helpers import SCENARIO
 
 SPACE = SearchSpace.model_validate(
     {

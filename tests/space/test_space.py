@@ -125,14 +125,16 @@ def test_the_default_space_is_as_the_contract_says() -> None:
     feasible = enumerate_space(load_space("slm-100m"), INT4)
     sizes, widths = feasible.columns["decoder_parameters"], feasible.columns["hidden_size"]
     depths = feasible.columns["num_hidden_layers"]
-    assert (sizes.min() >= 85e6 * 0.95) and (sizes.max() <= 85e6 * 1.05)
+    assert 85e6 * 0.95 <= sizes.min() <= sizes.max() <= 85e6 * 1.05
     assert (widths.min(), widths.max()) == (512, 1536)
     assert (depths.min(), depths.max()) == (4, 24)
 
 
 def test_an_empty_space_names_the_tightest_constraint() -> None:
     space = space_of(parameters={"target": "300k", "tolerance": "20%"}, limits={"weight_bytes": 10})
-    with pytest.raises(EmptySpaceError, match=r"tightest constraint: weight_bytes ≤ 10 B .* without"):
+    with pytest.raises(
+        EmptySpaceError, match=r"tightest constraint: weight_bytes ≤ 10 B .* without"
+    ):
         enumerate_space(space, INT4)
 
 
@@ -243,7 +245,7 @@ def test_local_spaces_hide_built_in_ones(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_space("tiny").vocab_size == (4096,)
     with pytest.raises(ConfigurationError, match="must not exist yet"):
         SPACES.copy("tiny")
-    with pytest.raises(UnknownNameError, match="unknown search space 'nope'; known: .*slm-100m"):
+    with pytest.raises(UnknownNameError, match=r"unknown search space 'nope'; known: .*slm-100m"):
         load_space("nope")
 
 

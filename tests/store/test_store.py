@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, event
 
-from phonelm_search.errors import StoreError, StoreVersionError, StudyMismatchError, UnknownNameError
+from helpers import measurement, score, small_shape
+from phonelm_search.errors import (
+    StoreError,
+    StoreVersionError,
+    StudyMismatchError,
+    UnknownNameError,
+)
 from phonelm_search.records import StudyRecord, StudyShape
 from phonelm_search.store import Store
-
-from helpers import measurement, score, small_shape
 
 SHAPE = small_shape()
 
@@ -78,7 +82,7 @@ def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_missing_database_is_not_made_by_readers(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="there is no database .* run `phonelm-search run` first"):
+    with pytest.raises(StoreError, match=r"there is no database .* run `phonelm-search run` first"):
         Store(tmp_path / "results", create=False)
     assert not (tmp_path / "results").exists()
 
@@ -91,7 +95,7 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="results folder .* must be writable: Not a directory"):
+    with pytest.raises(StoreError, match=r"results folder .* must be writable: Not a directory"):
         Store(tmp_path / "file" / "results")
 
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import cast, get_args
 
+import typer
+
 from phonelm_search.cli.output import print_json, say
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.pick import RULES, Rule
@@ -10,8 +12,6 @@ from phonelm_search.pipeline import DryRun, Setup
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.samplers import SAMPLERS
 from phonelm_search.units import format_count, format_seconds, parse_count
-
-import typer
 
 
 def check_rule(name: str) -> Rule:

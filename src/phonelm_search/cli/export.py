@@ -36,7 +36,5 @@ def command(
     view = load_view(store, study)
     chosen = store.shape(shape) if shape else choose(view).row.shape
     precision = get_precision(view.record.config["device"]["precision"])
-    path = (
-        export_hf(chosen, output) if to == "hf" else export_onnx(chosen, precision, output)
-    )
+    path = export_hf(chosen, output) if to == "hf" else export_onnx(chosen, precision, output)
     say(f"wrote {path} of {chosen.shape_id}")

@@ -39,7 +39,9 @@ def print_rows(
         writer = csv.DictWriter(sys.stdout, keys, lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
+            writer.writerow(
+                {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
+            )
     elif fmt == "md":
         typer.echo("| " + " | ".join(h for _, h in columns) + " |")
         typer.echo("|" + "---|" * len(columns))

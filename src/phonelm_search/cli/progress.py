@@ -63,7 +63,9 @@ class ProgressReporter:
         before, self._done = self._done, self._done + amount
         if not self._live and self._total and self._tenth(before) != self._tenth(self._done):
             share = self._done / self._total
-            self._console.print(f"{self._title} {share:4.0%}  {detail}", highlight=False, markup=False)
+            self._console.print(
+                f"{self._title} {share:4.0%}  {detail}", highlight=False, markup=False
+            )
 
     def _tenth(self, done: float) -> int:
         return int(10 * done / self._total + 1e-9)

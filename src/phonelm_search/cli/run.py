@@ -61,16 +61,12 @@ def command(
         from phonelm_search.cli.common import show_dry_run
 
         cores = len(os.sched_getaffinity(0))
-        plan = pipeline.dry_run(
-            setup, trials=trials, top=score_top, settings=settings, cores=cores
-        )
+        plan = pipeline.dry_run(setup, trials=trials, top=score_top, settings=settings, cores=cores)
         show_dry_run(setup, plan, as_json=as_json)
         return
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        pipeline.run_search(
-            store, setup, trials=trials, sampler=sampler, seed=seed, report=report
-        )
+        pipeline.run_search(store, setup, trials=trials, sampler=sampler, seed=seed, report=report)
         pipeline.run_score(store, setup.study, settings, top=score_top, report=report)
         chosen, view = pipeline.finish(store, setup.study, rule=rule, report=report)
     picked = chosen.row.shape.shape_id

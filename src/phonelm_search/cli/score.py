@@ -32,6 +32,7 @@ def command(
     from phonelm_search.cli.common import parse_score_settings
     from phonelm_search.cli.pareto import COLUMNS, title
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.export import write_tables
     from phonelm_search.store import Store
     from phonelm_search.tables import study_rows
 
@@ -41,7 +42,7 @@ def command(
         view = pipeline.run_score(
             store, study, settings, top=score_top, report=report, retrain=retrain
         )
-    pipeline.write_tables(view, store.results / study)
+    write_tables(view, store.results / study)
     rows = study_rows(view, view.scored)
     if as_json:
         print_json(rows)

@@ -27,6 +27,7 @@ def command(
     from phonelm_search.cli.common import check_sampler
     from phonelm_search.cli.pareto import COLUMNS, title
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.export import write_tables
     from phonelm_search.store import Store
     from phonelm_search.tables import study_rows
 
@@ -45,7 +46,7 @@ def command(
         view = pipeline.run_search(
             store, setup, trials=trials, sampler=sampler, seed=seed, report=report
         )
-    pipeline.write_tables(view, store.results / setup.study)
+    write_tables(view, store.results / setup.study)
     rows = study_rows(view, view.front)
     if as_json:
         print_json(rows)

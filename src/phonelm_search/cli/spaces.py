@@ -59,13 +59,16 @@ def check_space(
         )
         return
     typer.echo(
-        f"{loaded.name}: {len(feasible):,} feasible shapes of {feasible.combinations:,} combinations"
+        f"{loaded.name}: {len(feasible):,} feasible shapes "
+        f"of {feasible.combinations:,} combinations"
     )
     for constraint, count in feasible.failures.items():
         typer.echo(f"  {count:>10,} break: {constraint}")
     for name, counts in (("layers", depth), ("width", width)):
-        rows = [{name: str(k), "shapes": v, "": "█" * round(40 * v / max(counts.values()))}
-                for k, v in counts.items()]
+        rows = [
+            {name: str(k), "shapes": v, "": "█" * round(40 * v / max(counts.values()))}
+            for k, v in counts.items()
+        ]
         print_rows(rows, ((name, name), ("shapes", "shapes"), ("", "")), "table")
 
 

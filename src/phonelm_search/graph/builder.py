@@ -12,19 +12,14 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from phonelm_search.errors import UnsupportedShapeError
-from phonelm_search.graph.weights import DATA_FILE, TensorKind, TensorSpec, TensorType, file_offsets
+from phonelm_search.graph.proto import CONTRIB, serialise
+from phonelm_search.graph.weights import TensorKind, TensorSpec, TensorType
 from phonelm_search.precision import Precision
 from phonelm_search.shape import ModelShape
 from phonelm_search.workload import Logits
 
 GRAPH_VERSION = 1
-_CONTRIB = "com.microsoft"
 _ROTARY_UNIT = 16  # GroupQueryAttention with do_rotary refuses other head dimensions
-_ONNX_TYPES = {
-    "float32": TensorProto.FLOAT,
-    "uint8": TensorProto.UINT8,
-    "int8": TensorProto.INT8,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +97,12 @@ def build_graph(
         skip = build.feed_forward(f"{base}.mlp", normed)
     normed, _ = build.norm("model.norm", residual, skip, last=True)
     build.head(normed, logits)
-    return build.finish(logits)
+    specs = tuple(build.tensors.values())
+    return Graph(
+        model=serialise(shape, build.nodes, list(build.constants.values()), specs, logits),
+        tensors=specs,
+        separate_rotary=build.separate_rotary,
+    )
 
 
 @dataclass
@@ -139,7 +139,14 @@ class _Builder:
         return name
 
     def node(
-        self, op: str, inputs: list[str], name: str, *, domain: str = "", outputs: Any = 1, **attrs: Any
+        self,
+        op: str,
+        inputs: list[str],
+        name: str,
+        *,
+        domain: str = "",
+        outputs: Any = 1,
+        **attrs: Any,
     ) -> str:
         """Add a node; ``outputs`` is a count or a list of names, '' for those not wanted."""
         if isinstance(outputs, int):
@@ -149,7 +156,9 @@ class _Builder:
 
     def mask_nodes(self) -> None:
         """Lengths that the attention wants, from the mask."""
-        summed = self.node("ReduceSum", ["attention_mask", self.constant([1])], "mask.sum", keepdims=0)
+        summed = self.node(
+            "ReduceSum", ["attention_mask", self.constant([1])], "mask.sum", keepdims=0
+        )
         less = self.node("Sub", [summed, self.constant([1])], "mask.sub")
         self.node("Cast", [less], "mask.seqlens_k", to=TensorProto.INT32)
         shape = self.node("Shape", ["attention_mask"], "mask.shape")
@@ -174,7 +183,7 @@ class _Builder:
                 "GatherBlockQuantized",
                 [data, "input_ids", scales],
                 "embed.gather",
-                domain=_CONTRIB,
+                domain=CONTRIB,
                 bits=p.bits,
                 block_size=p.block_size,
                 gather_axis=0,
@@ -188,7 +197,10 @@ class _Builder:
             "model.embed_tokens.weight_i8", table, type="int8", kind="int8", scale=0.0
         )
         scales = self.tensor(
-            "model.embed_tokens.weight_scale", (s.vocab_size, 1), kind="positive", scale=scale / 73.6
+            "model.embed_tokens.weight_scale",
+            (s.vocab_size, 1),
+            kind="positive",
+            scale=scale / 73.6,
         )
         rows = self.node("Gather", [weight, "input_ids"], "embed.gather", axis=0)
         rows = self.node("Cast", [rows], "embed.cast", to=TensorProto.FLOAT)
@@ -197,7 +209,9 @@ class _Builder:
 
     def norm(self, name: str, residual: str, skip: str, *, last: bool = False) -> tuple[str, str]:
         """RMSNorm of residual (+ skip); returns the normed output and the new residual."""
-        weight = self.tensor(f"{name}.weight", (self.shape.hidden_size,), kind="positive", scale=1.0)
+        weight = self.tensor(
+            f"{name}.weight", (self.shape.hidden_size,), kind="positive", scale=1.0
+        )
         epsilon = self.shape.rms_norm_eps
         if not skip:
             normed = self._plain_norm(name, residual, weight)
@@ -207,7 +221,7 @@ class _Builder:
             "SkipSimplifiedLayerNormalization",
             [residual, skip, weight],
             name,
-            domain=_CONTRIB,
+            domain=CONTRIB,
             outputs=outputs,
             epsilon=epsilon,
         )
@@ -224,7 +238,7 @@ class _Builder:
         )
 
     def linear(self, base: str, x: str, k: int, n: int, *, output: str = "") -> str:
-        """x [.., k] · W [k, n]; the output is named after the matrix unless it has a name."""
+        """X [.., k] · W [k, n]; the output is named after the matrix unless it has a name."""
         p, outputs = self.precision, [output or f"{base}.out"]
         if p.storage == "block":
             weight, scales = self._block_weights(base, k, n)
@@ -232,7 +246,7 @@ class _Builder:
                 "MatMulNBits",
                 [x, weight, scales],
                 base,
-                domain=_CONTRIB,
+                domain=CONTRIB,
                 outputs=outputs,
                 K=k,
                 N=n,
@@ -247,7 +261,7 @@ class _Builder:
         weight = self.tensor(f"{base}.weight_i8", (k, n), type="int8", kind="int8", scale=0.0)
         scales = self.tensor(f"{base}.weight_scale", (n,), kind="positive", scale=deviation / 73.6)
         return self.node(
-            "DynamicQuantizeMatMul", [x, weight, scales], base, domain=_CONTRIB, outputs=outputs
+            "DynamicQuantizeMatMul", [x, weight, scales], base, domain=CONTRIB, outputs=outputs
         )
 
     def _block_weights(self, base: str, k: int, n: int) -> tuple[str, str]:
@@ -295,7 +309,7 @@ class _Builder:
                 *rotary,
             ],
             base,
-            domain=_CONTRIB,
+            domain=CONTRIB,
             outputs=[f"{base}.out", f"present.{layer}.key", f"present.{layer}.value"],
             num_heads=s.num_attention_heads,
             kv_num_heads=s.num_key_value_heads,
@@ -321,7 +335,7 @@ class _Builder:
             "RotaryEmbedding",
             [x, "positions.out", "cos_cache", "sin_cache"],
             f"{x}.rotary",
-            domain=_CONTRIB,
+            domain=CONTRIB,
             interleaved=0,
             num_heads=heads,
             rotary_embedding_dim=self.shape.head_dim,
@@ -345,7 +359,7 @@ class _Builder:
                 sigmoid = self.node("Sigmoid", [x], f"{name}.sigmoid")
                 return self.node("Mul", [x, sigmoid], name)
             case "gelu":
-                return self.node("Gelu", [x], name, domain=_CONTRIB)
+                return self.node("Gelu", [x], name, domain=CONTRIB)
             case "relu":
                 return self.node("Relu", [x], name)
             case "relu2":
@@ -362,56 +376,9 @@ class _Builder:
                 "FusedMatMul",
                 [x, "model.embed_tokens.weight"],
                 "lm_head",
-                domain=_CONTRIB,
+                domain=CONTRIB,
                 outputs=["logits"],
                 transB=1,
             )
         else:
             self.linear("lm_head", x, s.hidden_size, s.vocab_size, output="logits")
-
-    def finish(self, logits: Logits) -> Graph:
-        s = self.shape
-        specs = tuple(self.tensors.values())
-        initializers = [
-            self._external(spec, offset)
-            for spec, offset in zip(specs, file_offsets(specs), strict=True)
-        ]
-
-        def info(name: str, kind: int, dims: list[int | str]) -> Any:
-            return helper.make_tensor_value_info(name, kind, dims)
-
-        inputs = [
-            info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"]),
-            info("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"]),
-        ]
-        rows = 1 if logits == "last" else "sequence_length"
-        outputs = [info("logits", TensorProto.FLOAT, ["batch_size", rows, s.vocab_size])]
-        for layer in range(s.num_hidden_layers):
-            for part in ("key", "value"):
-                for group, prefix, length in (
-                    (inputs, "past_key_values", "past_sequence_length"),
-                    (outputs, "present", "present_sequence_length"),
-                ):
-                    dims = ["batch_size", s.num_key_value_heads, length, s.head_dim]
-                    group.append(info(f"{prefix}.{layer}.{part}", TensorProto.FLOAT, dims))
-        graph = helper.make_graph(
-            self.nodes, "decoder", inputs, outputs, [*self.constants.values(), *initializers]
-        )
-        opsets = [helper.make_opsetid("", 22), helper.make_opsetid(_CONTRIB, 1)]
-        model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=10, producer_name="phonelm-search"
-        )
-        return Graph(
-            model=model.SerializeToString(),
-            tensors=specs,
-            separate_rotary=self.separate_rotary,
-        )
-
-    @staticmethod
-    def _external(spec: TensorSpec, offset: int) -> Any:
-        proto = TensorProto(
-            name=spec.name, dims=spec.shape, data_type=_ONNX_TYPES[spec.type], data_location=1
-        )
-        for key, value in (("location", DATA_FILE), ("offset", offset), ("length", spec.nbytes)):
-            proto.external_data.add(key=key, value=str(value))
-        return proto

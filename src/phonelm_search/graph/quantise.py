@@ -35,8 +35,10 @@ def quantise_blocks(weight: Floats, precision: Precision) -> tuple[npt.NDArray[n
     scales = extreme / -zero  # the extreme keeps its sign and maps to the lowest code
     inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
     codes = np.clip(np.rint(grouped * inverse) + zero, 0, 2 * zero - 1).astype(np.uint8)
-    packed = codes if precision.bits == 8 else codes[..., 0::2] | (codes[..., 1::2] << 4)
-    return packed, scales[..., 0]
+    packed: npt.NDArray[np.uint8] = codes
+    if precision.bits == 4:
+        packed = (codes[..., 0::2] | (codes[..., 1::2] << 4)).astype(np.uint8)
+    return packed, scales[..., 0].astype(np.float32)
 
 
 def dequantise_blocks(

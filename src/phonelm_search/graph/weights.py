@@ -165,7 +165,9 @@ def save_graph(
         with (folder / DATA_FILE).open("wb") as file:
             for spec, offset in zip(specs, file_offsets(specs), strict=True):
                 file.seek(offset)
-                array = weights.fill(spec) if isinstance(weights, WeightPool) else weights[spec.name]
+                array = (
+                    weights.fill(spec) if isinstance(weights, WeightPool) else weights[spec.name]
+                )
                 file.write(np.ascontiguousarray(array).tobytes())
         path = folder / "model.onnx"
         path.write_bytes(model)

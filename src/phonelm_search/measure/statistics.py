@@ -58,7 +58,9 @@ def summarise(rounds: Sequence[Measurement]) -> LatencySummary:
         ValueError: If there is no round, or if they are not of one key.
     """
     if not rounds or len({m.key for m in rounds}) != 1:
-        raise ValueError(f"rounds must be of one measurement, got {sorted({m.key for m in rounds})}")
+        raise ValueError(
+            f"rounds must be of one measurement, got {sorted({m.key for m in rounds})}"
+        )
     counted = [m for m in rounds if m.verdict != "rejected"] or list(rounds)
     samples = np.concatenate([m.samples_ns for m in counted]) / 1e6
     median, low, high = bootstrap_median(samples)

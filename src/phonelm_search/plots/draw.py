@@ -69,44 +69,69 @@ def draw_front(info: FrontInfo) -> Figure:
     """Draw a front: a step line, dominated points faint, references labelled."""
     figure = _figure(8, 5)
     axes = figure.add_subplot()
-    drawn = [p for p in info.points if p.y is not None]
+    drawn = [(p, p.y) for p in info.points if p.y is not None]
     only_x = [p for p in info.points if p.y is None]
     right = max((p.x + p.x_error[1] for p in info.points), default=0.0)
     xs, ys = step_line(info.points, right)
     axes.plot(xs, ys, color=_BLUE, linewidth=1.4, zorder=2, label="front")
-    for p in drawn:
+    for p, y in drawn:
         colour = _GREEN if p.reference else _BLUE if p.front else _GREY
         _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
         if p.pick:
             axes.plot(
-                [p.x], [p.y], marker="*", markersize=17, linestyle="", zorder=4,
-                markerfacecolor="white" if p.suspect else _ORANGE, markeredgecolor=_ORANGE,
-                markeredgewidth=1.6, label=f"pick: {p.label}",
+                [p.x],
+                [y],
+                marker="*",
+                markersize=17,
+                linestyle="",
+                zorder=4,
+                markerfacecolor="white" if p.suspect else _ORANGE,
+                markeredgecolor=_ORANGE,
+                markeredgewidth=1.6,
+                label=f"pick: {p.label}",
             )
         if p.reference or p.front or len(drawn) <= _MANY_LABELS:
             axes.annotate(
-                p.label, (p.x, p.y), xytext=(6, 6), textcoords="offset points", fontsize=8,
+                p.label,
+                (p.x, y),
+                xytext=(6, 6),
+                textcoords="offset points",
+                fontsize=8,
                 color=colour if p.reference else _BLACK,
             )
     if drawn and only_x:
         rug = [p.x for p in only_x if not p.reference]
         if rug:
             axes.plot(
-                rug, [0.015] * len(rug), "|", color=_GREY, markersize=9,
-                transform=axes.get_xaxis_transform(), label="measured, not trained",
+                rug,
+                [0.015] * len(rug),
+                "|",
+                color=_GREY,
+                markersize=9,
+                transform=axes.get_xaxis_transform(),
+                label="measured, not trained",
             )
         for p in only_x:
             if p.reference:
                 axes.axvline(p.x, color=_GREEN, linestyle="--", linewidth=1, zorder=1)
                 axes.annotate(
-                    f"{p.label} (not trained)", (p.x, 0.98), xycoords=("data", "axes fraction"),
-                    rotation=90, va="top", ha="right", fontsize=8, color=_GREEN,
+                    f"{p.label} (not trained)",
+                    (p.x, 0.98),
+                    xycoords=("data", "axes fraction"),
+                    rotation=90,
+                    va="top",
+                    ha="right",
+                    fontsize=8,
+                    color=_GREEN,
                 )
     if info.baseline is not None:
         axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
         axes.annotate(
-            f"lzma on the same text: {info.baseline}", (0.01, info.baseline),
-            xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
+            f"lzma on the same text: {info.baseline}",
+            (0.01, info.baseline),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            fontsize=8,
         )
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
@@ -137,8 +162,11 @@ def draw_training(info: TrainingInfo) -> Figure:
             axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)
     axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
     axes.annotate(
-        f"lzma on the validation text: {info.baseline}", (0.01, info.baseline),
-        xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
+        f"lzma on the validation text: {info.baseline}",
+        (0.01, info.baseline),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
+        fontsize=8,
     )
     if info.curves:
         # The first steps fall from 8 bits per byte and would flatten everything else.
@@ -166,8 +194,13 @@ def draw_spread(info: SpreadInfo) -> Figure:
             _mark(axes, p, _GREEN if p.reference else _BLUE, size=5)
             if p.reference:
                 axes.annotate(
-                    p.label, (p.x, p.y), xytext=(-6, 6), textcoords="offset points",
-                    fontsize=8, color=_GREEN, ha="right",
+                    p.label,
+                    (p.x, p.y),
+                    xytext=(-6, 6),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=_GREEN,
+                    ha="right",
                 )
         axes.set(xlabel="layers", ylabel=label)
         axes.set_ylim(bottom=0)

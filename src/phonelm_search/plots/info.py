@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from phonelm_search.proxy.comparison import score_interval
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE

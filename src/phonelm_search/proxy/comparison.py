@@ -43,7 +43,9 @@ def paired_difference(a: ProxyScore, b: ProxyScore) -> tuple[float, float]:
     text_bytes = np.asarray(a.chunk_bytes)
     bits = np.asarray(a.chunk_bits) - np.asarray(b.chunk_bits)
     difference = float(bits.sum() / text_bytes.sum())
-    return difference, math.hypot(_ratio_error(bits - difference * text_bytes, text_bytes), SEED_DEVIATION)
+    return difference, math.hypot(
+        _ratio_error(bits - difference * text_bytes, text_bytes), SEED_DEVIATION
+    )
 
 
 def _ratio_error(residuals: np.ndarray, text_bytes: np.ndarray) -> float:

@@ -95,7 +95,7 @@ def tokenise(vocab_size: int, cache: Path) -> TokenisedCorpus:
     file = cache / f"tokens-{digest}.npz"
     if not file.exists():
         tokenizer = train_tokenizer(train, vocab_size)
-        arrays = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "train": _encode(tokenizer, train),
             "validation": _encode(tokenizer, validation),
             "token_bytes": token_bytes(tokenizer),
@@ -103,7 +103,13 @@ def tokenise(vocab_size: int, cache: Path) -> TokenisedCorpus:
         partial = file.with_suffix(".part.npz")
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            np.savez(partial, allow_pickle=False, **arrays)
+            np.savez(
+                partial,
+                allow_pickle=False,
+                train=arrays["train"],
+                validation=arrays["validation"],
+                token_bytes=arrays["token_bytes"],
+            )
             partial.replace(file)
         except OSError as error:
             raise TrainingError(

@@ -52,16 +52,16 @@ def make_candidates(
         TrainingError: If there is no shape.
     """
     if not shapes:
-        raise TrainingError("there must be at least one measured shape to train; run a search first")
+        raise TrainingError(
+            "there must be at least one measured shape to train; run a search first"
+        )
     full = [replace(s, vocab_size=vocab_size, tie_word_embeddings=True) for s in shapes]
     if budget is None or max(s.decoder_parameters for s in full) <= budget:
-        return [
-            Candidate(shape=s, trained=f, notes=()) for s, f in zip(shapes, full, strict=True)
-        ]
+        return [Candidate(shape=s, trained=f, notes=()) for s, f in zip(shapes, full, strict=True)]
     sizes = sorted(s.decoder_parameters for s in full)
     factor = math.sqrt(budget / sizes[len(sizes) // 2])
     narrowest = min(s.hidden_size for s in full)
-    raised = ()
+    raised: tuple[str, ...] = ()
     if narrowest * factor < NARROWEST:
         factor = NARROWEST / narrowest
         raised = (
@@ -69,9 +69,7 @@ def make_candidates(
             f"(budget {format_count(budget)})",
         )
     if factor >= 1:
-        return [
-            Candidate(shape=s, trained=f, notes=()) for s, f in zip(shapes, full, strict=True)
-        ]
+        return [Candidate(shape=s, trained=f, notes=()) for s, f in zip(shapes, full, strict=True)]
     return [_shrink(s, f, factor, raised) for s, f in zip(shapes, full, strict=True)]
 
 
@@ -82,7 +80,9 @@ def _shrink(
     groups = full.kv_groups
     hidden = max(NARROWEST, round(full.hidden_size * factor / _UNIT) * _UNIT)
     attention = full.q_size * factor
-    kv_heads = max(1, min(full.num_key_value_heads, int(attention / _LEAST_HEAD_DIM / groups + 0.5)))
+    kv_heads = max(
+        1, min(full.num_key_value_heads, int(attention / _LEAST_HEAD_DIM / groups + 0.5))
+    )
     heads = kv_heads * groups
     head_dim = max(2, round(attention / heads / 2) * 2)
     trained = replace(
@@ -94,7 +94,10 @@ def _shrink(
         head_dim=head_dim,
     )
     if heads != full.num_attention_heads:
-        notes = (*notes, f"{full.num_attention_heads} heads of {full.head_dim} became {heads} of {head_dim}")
+        notes = (
+            *notes,
+            f"{full.num_attention_heads} heads of {full.head_dim} became {heads} of {head_dim}",
+        )
     ratio = trained.ffn_ratio
     if abs(ratio / full.ffn_ratio - 1) > 0.02:
         notes = (*notes, f"FFN ratio {full.ffn_ratio:.2f} became {ratio:.2f}")

@@ -19,7 +19,8 @@ def make_optimisers(
         vector_lr: AdamW's learning rate for embeddings, norms, biases and head.
         fused: Whether AdamW runs fused.
     """
-    matrices, rest = [], []
+    matrices: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inner = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
         (matrices if inner else rest).append(parameter)

@@ -99,7 +99,7 @@ class TrainingPool:
         with self._lock:
             if self._stopped:
                 return _failed("stopped")
-            child = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            child = subprocess.Popen(
                 [sys.executable, "-m", "phonelm_search.proxy.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -108,15 +108,18 @@ class TrainingPool:
             )
             self._children.add(child)
         try:
-            assert child.stdin and child.stdout and child.stderr
-            child.stdin.write(json.dumps(document))
-            child.stdin.close()
+            stdin, stdout, stderr = child.stdin, child.stdout, child.stderr
+            assert stdin is not None
+            assert stdout is not None
+            assert stderr is not None
+            stdin.write(json.dumps(document))
+            stdin.close()
             # Read beside stdout: a full pipe of warnings must not stop the child.
             errors: list[str] = []
-            drain = threading.Thread(target=lambda: errors.append(child.stderr.read()))
+            drain = threading.Thread(target=lambda: errors.append(stderr.read()))
             drain.start()
             last: dict[str, Any] = {}
-            for line in child.stdout:
+            for line in stdout:
                 last = json.loads(line)
                 if "tokens" in last:
                     report(index, last["tokens"], last["bits_per_byte"])
@@ -146,6 +149,4 @@ def _outcome(document: dict[str, Any]) -> Outcome:
 
 
 def _failed(reason: str) -> Outcome:
-    return Outcome(
-        chunk_bits=(), chunk_bytes=(), curve=(), tokens=0, seconds=0.0, reason=reason
-    )
+    return Outcome(chunk_bits=(), chunk_bytes=(), curve=(), tokens=0, seconds=0.0, reason=reason)

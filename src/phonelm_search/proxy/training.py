@@ -111,7 +111,7 @@ def train(
         set_learning_rates(optimisers, base, schedule(step, settings.steps))
         logits, _ = model(batch[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         clip(model)
         for optimiser in optimisers:
             optimiser.step()

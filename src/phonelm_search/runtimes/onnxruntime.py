@@ -51,7 +51,7 @@ class OnnxRuntime:
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
             (Path(folder) / job.graph).write_bytes(model)
             try:
-                done = subprocess.run(  # noqa: S603 - our own module, no shell
+                done = subprocess.run(
                     [sys.executable, "-m", "phonelm_search.runtimes.onnxruntime_child"],
                     input=job.model_dump_json(by_alias=True),
                     capture_output=True,

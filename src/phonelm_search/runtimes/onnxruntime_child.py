@@ -27,7 +27,7 @@ _SEVERITY_ERROR = 3
 _LEAST_SAMPLES = 3
 
 
-class _Failure(Exception):
+class _StageError(Exception):
     """A step that failed, with the stage it belongs to."""
 
     def __init__(self, stage: str, message: str) -> None:
@@ -62,9 +62,9 @@ class _Copy:
         try:
             self.session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            raise _Failure("load", _first_line(error)) from error
+            raise _StageError("load", _first_line(error)) from error
         if self.session.get_providers()[0] != job.execution_provider:
-            raise _Failure(
+            raise _StageError(
                 "load",
                 f"execution provider {job.execution_provider} is not available; "
                 f"available: {', '.join(ort.get_available_providers())}",
@@ -103,7 +103,8 @@ class _Copy:
 def _time(copies: list[_Copy], phase: PhaseJob, job: Job) -> tuple[list[int], list[int]]:
     """Step the copies in turn without a pause; warm-up and timed samples in nanoseconds."""
     steps = [(c.session.run_with_iobinding, c.bind(phase)) for c in copies]
-    warmups, samples = [], []
+    warmups: list[int] = []
+    samples: list[int] = []
     clock = time.perf_counter_ns
     deadline = None
     turn = 0
@@ -140,9 +141,9 @@ def _measure(job: Job) -> tuple[list[PhaseResult], LogitsResult | None]:
         try:
             warmup_ns, samples_ns = _time(copies, phase, job)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            raise _Failure("run", _first_line(error)) from error
+            raise _StageError("run", _first_line(error)) from error
         if not np.isfinite(copies[0].logits).all():
-            raise _Failure("run", "the logits must be finite and are not")
+            raise _StageError("run", "the logits must be finite and are not")
         digest = _digest(copies[0].logits)
         phases.append(
             PhaseResult(
@@ -176,7 +177,7 @@ def main() -> int:
     error: RunnerError | None = None
     try:
         phases, digest = _measure(job)
-    except _Failure as failure:
+    except _StageError as failure:
         error = RunnerError(stage=failure.stage, message=str(failure))
     except MemoryError:
         error = RunnerError(stage="memory", message="memory ran out")

@@ -206,9 +206,7 @@ class _foreign:  # noqa: N801 - reads as a statement
 
 def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
     """Optuna's own tables in the same database."""
-    return optuna.storages.RDBStorage(
-        store.url, engine_kwargs={"connect_args": store.connect_args}
-    )
+    return optuna.storages.RDBStorage(store.url, engine_kwargs={"connect_args": store.connect_args})
 
 
 def trials_of(store: Store, study: str) -> list[FrozenTrial]:

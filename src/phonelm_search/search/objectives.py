@@ -33,7 +33,7 @@ class Goals:
         return self.scenario.workloads
 
     @property
-    def directions(self) -> list[str]:
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
         """Optuna's directions: decoder parameters are maximised, the rest minimised."""
         return ["maximize" if o == "parameters" else "minimize" for o in self.objectives]
 

@@ -106,9 +106,7 @@ def enumerate_space(space: SearchSpace, precision: Precision) -> FeasibleSet:
 def _chunks(space: SearchSpace) -> Iterator[dict[str, Ints]]:
     """Combinations for one (width, vocabulary, ffn) at a time, as columns."""
     heads_given = space.num_attention_heads is not None
-    for hidden, vocab, ffn in product(
-        space.hidden_size, space.vocab_size, range(len(space.ffn))
-    ):
+    for hidden, vocab, ffn in product(space.hidden_size, space.vocab_size, range(len(space.ffn))):
         axes = (
             np.asarray(_intermediate_sizes(space, hidden), np.int64),
             np.asarray(space.num_hidden_layers, np.int64),
@@ -153,7 +151,8 @@ def _decoder_parameters(c: dict[str, Ints], *, gated: bool) -> Ints:
     """`ModelShape.decoder_parameters`, column-wise."""
     h, q, kv = c["hidden_size"], c["num_attention_heads"] * c["head_dim"], _kv_size(c)
     ffn = (3 if gated else 2) * h * c["intermediate_size"]
-    return c["num_hidden_layers"] * (2 * h * q + 2 * h * kv + ffn + 2 * h) + h
+    counts: Ints = c["num_hidden_layers"] * (2 * h * q + 2 * h * kv + ffn + 2 * h) + h
+    return counts
 
 
 def _kv_size(c: dict[str, Ints]) -> Ints:
@@ -178,7 +177,7 @@ def _broken(
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Constraint → where it is broken."""
     h, heads = c["hidden_size"], c["num_attention_heads"]
-    broken = {
+    broken: dict[str, npt.NDArray[np.bool_]] = {
         "hidden_size is a multiple of the head count": heads * c["head_dim"] != h,
         "head_dim is even": c["head_dim"] % 2 != 0,
         "num_attention_heads is a multiple of kv_groups": heads % c["kv_groups"] != 0,

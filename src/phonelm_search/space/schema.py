@@ -167,5 +167,7 @@ def load_space(name: str) -> SearchSpace:
     path = SPACES.resolve(name)
     space = load_yaml(path, SearchSpace)
     if space.name != path.stem:
-        raise ConfigurationError(f"{path}: name must be the file's, '{path.stem}', got '{space.name}'")
+        raise ConfigurationError(
+            f"{path}: name must be the file's, '{path.stem}', got '{space.name}'"
+        )
     return space

@@ -105,7 +105,9 @@ class Store:
             UnknownNameError: If none or several begin like that.
         """
         with self._transaction("read") as connection:
-            query = select(t.shapes).where(t.shapes.c.shape_id.startswith(shape_id, autoescape=True))
+            query = select(t.shapes).where(
+                t.shapes.c.shape_id.startswith(shape_id, autoescape=True)
+            )
             rows = connection.execute(query.limit(5)).mappings().all()
         exact = [r for r in rows if r["shape_id"] == shape_id] or rows
         if len(exact) != 1:
@@ -176,7 +178,9 @@ class Store:
 
     def scores(self, *, shape_ids: list[str], settings_id: str) -> list[ProxyScore]:
         """Scores of shapes under given settings."""
-        query = select(t.scores).where(t.scores.c.settings_id == settings_id).order_by(t.scores.c.id)
+        query = (
+            select(t.scores).where(t.scores.c.settings_id == settings_id).order_by(t.scores.c.id)
+        )
         with self._transaction("read") as connection:
             rows = connection.execute(query).mappings().all()
         wanted = set(shape_ids)

@@ -1,0 +1,46 @@
+"""The files of ``results/STUDY`` that spreadsheets and scripts read."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from phonelm_search.errors import ExportError
+from phonelm_search.pick import Pick
+from phonelm_search.tables import Row, StudyView, study_rows
+
+
+def write_tables(view: StudyView, folder: Path, *, pick: Pick | None = None) -> None:
+    """Write configuration, ``trials.csv`` and ``front.csv``.
+
+    Raises:
+        ExportError: If the folder cannot be written.
+    """
+    picked = pick.row.shape.shape_id if pick else None
+    rows = study_rows(view, pick=picked)
+    failed = [{"name": name, "verdict": "rejected", "reasons": [why]} for name, why in view.failed]
+    documents = {
+        "config.json": json.dumps(
+            {**view.record.config, "environment": dict(view.record.environment)}, indent=2
+        )
+        + "\n",
+        "trials.csv": to_csv([*rows, *failed]),
+        "front.csv": to_csv(study_rows(view, view.front, pick=picked)),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV; lists joined by ``; ``, missing values empty."""
+    flat = [
+        {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
+        for row in rows
+    ]
+    frame = pd.DataFrame(flat, dtype=object)
+    return str(frame.to_csv(index=False))
