@@ -31,16 +31,21 @@ class Pick:
     """Scored shapes that the score cannot tell from the pick, fastest first."""
 
 
-def choose(view: StudyView, rule: Rule = "knee") -> Pick:
+def choose(view: StudyView, rule: Rule | None = None) -> Pick:
     """Pick a shape by the rule of the contract.
 
     A slower shape is dropped when a faster one is no worse by two paired deviations. Of what is
     left, ``knee`` takes the point farthest from the chord with both axes scaled to [0, 1], or,
     with fewer than three, the fastest of those tied with the best.
 
+    Args:
+        view: The study.
+        rule: By default the one that the study was last finished with.
+
     Raises:
         TrainingError: If no shape was scored.
     """
+    rule = rule or view.record.config.get("pick", "knee")
     rows = [r for r in view.scored if r.verdict != "rejected"]
     if not rows:
         reasons = [r.score.reason for r in view.sampled if r.score and r.score.reason]
@@ -66,6 +71,13 @@ def choose(view: StudyView, rule: Rule = "knee") -> Pick:
         )
     tied = tuple(r for r in rows if r is not row and _tie(r, row))
     return Pick(row=row, why=why, provisional=_doubts(row, tied), tied=tied)
+
+
+def current_pick(view: StudyView) -> Pick | None:
+    """The pick where there is one yet; else None."""
+    if not any(r.verdict != "rejected" for r in view.scored):
+        return None
+    return choose(view)
 
 
 def _doubts(row: StudyRow, tied: Sequence[StudyRow]) -> tuple[str, ...]:

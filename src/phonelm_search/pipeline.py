@@ -299,6 +299,7 @@ def finish(store: Store, study: str, *, rule: Rule, report: Reporter) -> tuple[P
     """
     view = load_view(store, study)
     pick = choose(view, rule)
+    store.save_study(replace(view.record, config={**view.record.config, "pick": rule}))
     device = DeviceProfile.model_validate(view.record.config["device"])
     report.stage("peak memory of the pick, files", 3)
     try:
@@ -309,7 +310,7 @@ def finish(store: Store, study: str, *, rule: Rule, report: Reporter) -> tuple[P
     pick = choose(view, rule)
     report.advance(1)
     folder = store.results / study
-    write_tables(view, folder, pick=pick)
+    write_tables(view, folder)
     picked = pick.row.shape.shape_id
     for name, figure in (
         ("front", draw_front(front_info(view, pick=picked))),

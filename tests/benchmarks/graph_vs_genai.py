@@ -159,7 +159,10 @@ def main() -> int:
             ours = build_ours(shape, Path(folder))
             theirs = build_theirs(shape, Path(folder))
             operators = [optimised_operators(m) for m in (ours, theirs)]
-            for only, mark in ((operators[0] - operators[1], "ours"), (operators[1] - operators[0], "genai")):
+            for only, mark in (
+                (operators[0] - operators[1], "ours"),
+                (operators[1] - operators[0], "genai"),
+            ):
                 for operator, count in only.items():
                     print(f"{name}: only {mark}: {count} × {operator}")
             same &= operators[0] == operators[1]

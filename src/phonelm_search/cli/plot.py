@@ -38,9 +38,10 @@ def command(
     if kind == "spread":
         figure = draw.draw_spread(info.spread_info(view))
     else:
-        from phonelm_search.pick import choose
+        from phonelm_search.pick import current_pick
 
-        pick = choose(view).row.shape.shape_id if view.scored else None
+        chosen = current_pick(view)
+        pick = chosen.row.shape.shape_id if chosen else None
         figure = (
             draw.draw_front(info.front_info(view, pick=pick))
             if kind == "front"

@@ -7,16 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from phonelm_search.errors import ExportError
-from phonelm_search.pick import Pick
+from phonelm_search.pick import current_pick
 from phonelm_search.tables import Row, StudyView, study_rows
 
 
-def write_tables(view: StudyView, folder: Path, *, pick: Pick | None = None) -> None:
+def write_tables(view: StudyView, folder: Path) -> None:
     """Write configuration, ``trials.csv`` and ``front.csv``.
 
     Raises:
         ExportError: If the folder cannot be written.
     """
+    pick = current_pick(view)
     picked = pick.row.shape.shape_id if pick else None
     rows = study_rows(view, pick=picked)
     failed = [{"name": name, "verdict": "rejected", "reasons": [why]} for name, why in view.failed]

@@ -69,7 +69,7 @@ class Job(_Document):
     warmups: int = Field(ge=0)
     """Untimed runs before; in a rotation, rounds over all copies."""
     max_seconds: float = Field(gt=0)
-    """For each phase's timed runs; one that reaches it stops with what it has, at least 3."""
+    """For each phase's timed runs; one that reaches it stops with what it has, at least 5."""
     cache: CacheJob
     threads: int = Field(ge=1)
     cpus: tuple[int, ...] = ()

@@ -24,7 +24,7 @@ from phonelm_search.runtimes.base import (
 )
 
 _SEVERITY_ERROR = 3
-_LEAST_SAMPLES = 3
+_LEAST_SAMPLES = 5
 
 
 class _StageError(Exception):

@@ -1,0 +1,173 @@
+"""The command line on a fake phone and, once, the README's own commands on this machine."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import transformers
+
+from phonelm_search.cli.main import run_command
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+INSTALL = re.compile(r"```bash\n(pip install .*?)```", re.DOTALL)
+COMMANDS = re.compile(r"^phonelm-search .+$", re.MULTILINE)
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from phonelm_search.cli.main import run_command; "
+        "code = run_command(sys.argv[1:]); "
+        "heavy = {'torch', 'onnxruntime', 'optuna', 'pandas', 'numpy', 'onnx', 'sqlalchemy', "
+        "'matplotlib'} & set(sys.modules); "
+        "assert code == 0 and not heavy, heavy"
+    )
+    names = ("run", "search", "score", "profile", "pareto", "plot", "export")
+    names += ("studies", "spaces", "devices")
+    for arguments in (["--help"], ["--version"], *([name, "--help"] for name in names)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("run", "search", "score", "profile", "pareto", "plot", "export"):
+        assert run_command([name, "--help"]) == 0
+        assert "Example" in capsys.readouterr().out
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    match = INSTALL.search(README)
+    assert match
+    lines = match[1].strip().splitlines()
+    assert lines == [
+        "pip install -c constraints.txt . && phonelm-search run",
+        "pip install -c constraints.txt -e '.[test]' && pytest",
+    ]
+    assert README[: match.start()].count("\n") < 30
+
+
+def test_pinned_versions_are_the_installed_ones() -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    assert (pins["torch"], pins["onnxruntime"]) == ("2.13.0", "1.32.0")
+    for name, pinned in pins.items():
+        try:
+            found = version(name).split("+")[0]
+        except PackageNotFoundError:
+            continue
+        assert found == pinned, name
+
+
+def test_the_readmes_commands_run_on_the_tiny_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = README.split("## Try it on a tiny space")[1].split("\n## ")[0]
+    commands = COMMANDS.findall(section)
+    assert len(commands) >= 10
+    names = {shlex.split(c)[1] for c in commands}
+    assert names >= {"run", "search", "score", "profile", "pareto", "plot", "export", "studies"}
+    for line in commands:
+        capsys.readouterr()
+        arguments = shlex.split(line, comments=True)[1:]
+        assert run_command(arguments) == 0, f"{line}: {capsys.readouterr().err}"
+        if "--json" in arguments:
+            document = json.loads(capsys.readouterr().out)
+            assert document["schema"] == 1
+
+    study = tmp_path / "results" / "tiny.host-cpu"
+    for name in ("front.png", "front.svg", "training.png", "training.svg"):
+        assert (study / "plots" / name).stat().st_size > 10_000
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "winner")
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    rows = (study / "trials.csv").read_text().splitlines()
+    header = rows[0].split(",")
+    picked = next(r for r in rows[1:] if r.rsplit(",", 1)[1] == "True").split(",")
+    assert sum(p.numel() for p in model.parameters()) == int(picked[header.index("parameters")])
+
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(
+        str(study / "winner" / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    assert [i.name for i in session.get_inputs()][:2] == ["input_ids", "attention_mask"]
+
+
+@pytest.fixture
+def fake_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("device_profiles").mkdir()
+    Path("device_profiles/fake-phone.yaml").write_text("name: fake-phone\nruntime: fake\n")
+
+
+@pytest.mark.usefixtures("fake_phone")
+def test_tables_come_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    search = ["search", "tiny", "--device", "fake-phone", "--trials", "5", "--json"]
+    assert run_command(search) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {r["device"] for r in document["rows"]} == {"fake-phone"}
+    ids = [r["shape_id"] for r in document["rows"]]
+    for fmt in ("table", "md", "csv", "jsonl"):
+        assert run_command(["pareto", "tiny.fake-phone", "--format", fmt]) == 0
+        out = capsys.readouterr().out
+        assert all(i in out for i in ids), fmt
+    assert run_command(["pareto", "tiny.fake-phone", "--all", "--format", "jsonl"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert any(r["name"] == "tiny-llama" for r in rows)
+    assert all(r["bits_per_byte"] is None for r in rows)
+
+
+@pytest.mark.usefixtures("fake_phone")
+def test_profiles_of_several_shapes_and_contexts(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["profile", "tiny-llama", "PhoneLM-0.5B", "--device", "fake-phone", "--json"]
+    command += ["--context-tokens", "64", "--context-tokens", "2000", "--prompt-tokens", "16"]
+    assert run_command(command) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    asked = [(r["name"], r["prompt_tokens"], r["context_tokens"]) for r in rows]
+    assert asked == [
+        (name, prompt, context)
+        for name in ("tiny-llama", "PhoneLM-0.5B")
+        for prompt, context in ((16, None), (None, 64), (None, 2000))
+    ]
+    assert all(r["latency_ms"] > 0 and r["kind"] == "measured" for r in rows)
+
+
+@pytest.mark.usefixtures("fake_phone")
+def test_a_shape_that_fails_has_rows_with_its_reason_and_exit_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("c").mkdir()
+    config = {
+        "model_type": "llama", "hidden_size": 96, "intermediate_size": 128, "vocab_size": 512,
+        "num_hidden_layers": 2, "num_attention_heads": 3,
+    }  # fmt: skip
+    Path("c/config.json").write_text(json.dumps(config))
+    command = ["profile", "c/config.json", "tiny-llama", "--device", "fake-phone", "--json"]
+    assert run_command([*command, "--precision", "int4-b128"]) == 1
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [r["latency_ms"] is None for r in rows] == [True, True, False, False]
+    assert "multiple of 128" in rows[0]["reasons"][0]
+    assert rows[0]["verdict"] == "rejected"
+
+
+@pytest.mark.usefixtures("fake_phone")
+def test_dry_run_touches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "tiny", "--device", "fake-phone", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "130 feasible shapes" in out
+    assert "would train 4 shapes" in out
+    assert not Path("results").exists()
+    assert run_command(["run", "tiny", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 40
