@@ -57,6 +57,7 @@ def measurement(samples_ns: list[int], **changes: Any) -> Measurement:
         "peak_bytes": None,
         "verdict": "valid",
         "reasons": (),
+        "notes": (),
         "conditions": {"before": {}, "after": {}},
         "package_version": "0",
         "created_at": "2026-01-01T00:00:00+00:00",

@@ -56,6 +56,8 @@ class Measurement:
     """How far to trust it."""
     reasons: tuple[str, ...]
     """Why it is not valid; empty when it is."""
+    notes: tuple[str, ...]
+    """What is unusual about the graph, for example an operator off the fast path."""
     conditions: Mapping[str, Any]
     """Load, frequency, temperature before and after."""
     package_version: str

@@ -230,6 +230,7 @@ def latency_row(
         "peak_bytes": peak_bytes,
         "verdict": found.verdict if found else "rejected",
         "reasons": list(found.reasons if found else reasons),
+        "notes": list(found.notes) if found else [],
         "coverage": None,
     }
 
@@ -254,6 +255,7 @@ def study_row(row: StudyRow, view: StudyView, *, pick: str | None = None) -> Row
         "peak_bytes": row.peak_bytes,
         "verdict": row.verdict,
         "reasons": list(row.reasons),
+        "notes": list(row.prefill.notes),
         "coverage": None,
         "bits_per_byte": row.bits_per_byte,
         "score_ci": score_interval(score) if score else None,

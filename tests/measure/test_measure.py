@@ -188,6 +188,15 @@ def test_peak_memory_is_a_record_of_its_own(tmp_path: Path) -> None:
     assert not profiler.is_known(small_shape(), [prefill(16)])
 
 
+def test_a_head_dimension_off_the_fast_path_is_marked_in_the_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    slow = small_shape(head_dim=24)
+    found = fake_profiler(store).latencies(slow, WORKLOADS)
+    assert "head dimension 24 is not a multiple of 16" in found[WORKLOADS[0]].notes[0]
+    assert all("separate rotary" in m.notes[0] for m in store.measurements())
+    assert fake_profiler(store).latencies(small_shape(), WORKLOADS)[WORKLOADS[0]].notes == ()
+
+
 def test_kernels_refusal_reaches_the_caller(tmp_path: Path) -> None:
     profiler = fake_profiler(Store(tmp_path), precision="int4-b128")
     with pytest.raises(UnsupportedShapeError, match="multiple of 128"):

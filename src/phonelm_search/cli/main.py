@@ -21,6 +21,8 @@ from phonelm_search.cli import (
 )
 from phonelm_search.errors import PhonelmSearchError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -70,8 +72,7 @@ def run_command(arguments: list[str]) -> int:
         _complain(str(error))
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        _complain("stopped; everything finished so far is kept, run again to continue")
-        return 130
+        result = _INTERRUPTED
     except BrokenPipeError:
         # The reader has gone; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,6 +91,8 @@ def run_command(arguments: list[str]) -> int:
             "(PHONELM_SEARCH_DEBUG=1 shows where)"
         )
         return 1
+    if result == _INTERRUPTED:  # typer may turn Ctrl-C into this code itself
+        _complain("stopped; everything finished so far is kept, run again to continue")
     return result if isinstance(result, int) else 0
 
 

@@ -28,6 +28,7 @@ from phonelm_search.workload import Workload
 
 _POSITIONS = 4096
 _MOST_COPIES = 256
+SEPARATE_ROTARY = "separate rotary operator: head dimension {} is not a multiple of 16"
 _SEED = 20241105  # arXiv 2411.05046
 
 
@@ -189,7 +190,8 @@ class Profiler:
         )
         job = self._job(shape, graph, workloads, from_file=from_file)
         result = self._runtime.run(job, graph.model)
-        return self._records(shape, workloads, job, result, number)
+        notes = (SEPARATE_ROTARY.format(shape.head_dim),) if graph.separate_rotary else ()
+        return self._records(shape, workloads, job, result, number, notes)
 
     def _records(
         self,
@@ -198,6 +200,7 @@ class Profiler:
         job: Job,
         result: Result,
         number: int,
+        notes: tuple[str, ...],
     ) -> list[Measurement]:
         if result.environment != self.environment:
             differs = [
@@ -237,6 +240,7 @@ class Profiler:
                     peak_bytes=phase.peak_bytes,
                     verdict=verdict,
                     reasons=reasons,
+                    notes=notes,
                     conditions=result.conditions,
                     package_version=__version__,
                     created_at=self._clock().isoformat(timespec="seconds"),

@@ -28,6 +28,8 @@ class LatencySummary:
     """The worst of the rounds that count."""
     reasons: tuple[str, ...]
     """Why it is not valid."""
+    notes: tuple[str, ...] = ()
+    """What is unusual about the graph."""
 
 
 def bootstrap_median(samples: npt.ArrayLike, *, seed: int = 0) -> tuple[float, float, float]:
@@ -72,4 +74,5 @@ def summarise(rounds: Sequence[Measurement]) -> LatencySummary:
         samples=len(samples),
         verdict=max((m.verdict for m in counted), key=order.index),
         reasons=tuple(dict.fromkeys(r for m in counted for r in m.reasons)),
+        notes=tuple(dict.fromkeys(n for m in counted for n in m.notes)),
     )

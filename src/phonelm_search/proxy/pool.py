@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from phonelm_search.childprocess import why_it_ended
 from phonelm_search.proxy.training import Outcome, TrainingSettings
 from phonelm_search.shape import ModelShape
@@ -34,11 +36,13 @@ class TrainingPool:
     """Runs training jobs in child processes.
 
     Args:
-        workers: Jobs at once; by default one per core that this process may use.
+        workers: Jobs at once; by default one where there is a GPU, else one per core that this
+            process may use.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
+        self.workers = workers or (1 if torch.cuda.is_available() else cores)
         self._children: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._stopped = False

@@ -268,7 +268,7 @@ def _measurement(row: RowMapping) -> Measurement:
     values: dict[str, Any] = {
         f.name: row[f.name] for f in fields(Measurement) if f.name != "workload"
     }
-    for name in ("warmup_ns", "samples_ns", "reasons"):
+    for name in ("warmup_ns", "samples_ns", "reasons", "notes"):
         values[name] = tuple(values[name])
     workload = Workload(**{n: row[n] for n in ("phase", "tokens", "past_tokens", "logits")})
     return Measurement(workload=workload, **values)

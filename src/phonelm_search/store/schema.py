@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -24,8 +25,8 @@ shapes = Table(
     metadata,
     Column("shape_id", String(80), primary_key=True),
     Column("config", JSON, nullable=False),
-    Column("parameters", Integer, nullable=False),
-    Column("decoder_parameters", Integer, nullable=False),
+    Column("parameters", BigInteger, nullable=False),
+    Column("decoder_parameters", BigInteger, nullable=False),
 )
 
 measurements = Table(
@@ -50,9 +51,10 @@ measurements = Table(
     Column("round", Integer, nullable=False),
     Column("warmup_ns", JSON, nullable=False),
     Column("samples_ns", JSON, nullable=False),
-    Column("peak_bytes", Integer),
+    Column("peak_bytes", BigInteger),
     Column("verdict", String(16), nullable=False),
     Column("reasons", JSON, nullable=False),
+    Column("notes", JSON, nullable=False),
     Column("conditions", JSON, nullable=False),
     Column("package_version", String(32), nullable=False),
     Column("created_at", String(40), nullable=False),
@@ -69,7 +71,7 @@ scores = Table(
     Column("miniature", Boolean, nullable=False),
     Column("notes", JSON, nullable=False),
     Column("seed", Integer, nullable=False),
-    Column("tokens", Integer, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
     Column("tokens_per_parameter", Float, nullable=False),
     Column("bits_per_byte", Float),
     Column("chunk_bits", JSON, nullable=False),
