@@ -20,12 +20,13 @@ from phonelm_search.pick import Pick, Rule, choose
 from phonelm_search.plots.draw import draw_front, draw_training, save
 from phonelm_search.plots.info import front_info, training_info
 from phonelm_search.precision import get_precision
+from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring, score_shapes
 from phonelm_search.records import StudyRecord, StudyShape, identity
 from phonelm_search.search.driver import SearchDriver, TrialReport
 from phonelm_search.search.objectives import Goals, choose_objectives
-from phonelm_search.search.selection import Measured, select_for_training
 from phonelm_search.shape import ModelShape
+from phonelm_search.shortlist import candidates, typical_size
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
 from phonelm_search.store import Store
 from phonelm_search.tables import StudyView, load_view
@@ -226,22 +227,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def candidates(view: StudyView, count: int) -> list[ModelShape]:
-    """The measured shapes of a study that are worth training, fastest first."""
-    shapes = {r.shape.shape_id: r.shape for r in view.sampled}
-    measured = [
-        Measured(
-            shape_id=r.shape.shape_id,
-            latency_ms=r.end_to_end_ms,
-            decoder_parameters=r.shape.decoder_parameters,
-            num_hidden_layers=r.shape.num_hidden_layers,
-        )
-        for r in view.sampled
-        if r.verdict != "rejected"
-    ]
-    return [shapes[i] for i in select_for_training(measured, count)]
-
-
 def run_score(
     store: Store,
     study: str,
@@ -259,7 +244,10 @@ def run_score(
         StoreError: If the database cannot be used.
     """
     view = load_view(store, study)
-    shapes = candidates(view, top)
+    settings = replace(settings, typical=typical_size(view))
+    shapes, left_out = candidates(view, top, settings)
+    if left_out:
+        report.note(f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}")
     report.stage("preparing the text", 0)
     progress: dict[int, int] = {}
 
@@ -277,8 +265,6 @@ def run_score(
     for score in scores:
         if score.reason:
             report.note(f"{score.shape_id} has no score: {score.reason}")
-    for note in dict.fromkeys(n for s in scores for n in s.notes if n.startswith("width")):
-        report.note(note)
     chosen = {
         "settings_id": settings_id,
         "tokens_per_parameter": settings.tokens_per_parameter,
@@ -349,8 +335,14 @@ class DryRun:
 def dry_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cores: int) -> DryRun:
     """Estimate a run from the shapes of the space, without touching the device."""
     count = len(setup.feasible)
-    rows = sorted({round(i * (count - 1) / max(1, top - 1)) for i in range(min(top, count))})
-    sample = [setup.feasible.shape(row) for row in rows]
+    sizes = setup.feasible.columns["decoder_parameters"]
+    settings = replace(settings, typical=int(sizes[count // 2]))
+    wide = [
+        setup.feasible.shape(row)
+        for row in range(0, count, max(1, count // 200))
+        if not too_narrow(setup.feasible.shape(row), int(sizes[count // 2]), settings.budget)
+    ]
+    sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
     stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)
     each = _START_SECONDS + 2 * stored / _LOAD_BYTES_PER_SECOND + 3.0 + _DECODE_SECONDS

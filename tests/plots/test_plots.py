@@ -20,7 +20,7 @@ def test_front_info_tells_front_dominated_unscored_and_pick_apart(tmp_path: Path
     assert [p.pick for p in info.points] == [True, False, False, False]
     assert [p.y for p in info.points] == [3.0, 3.1, 2.0, None]
     assert all(p.suspect for p in info.points)
-    assert info.points[0].y_error > 0
+    assert info.points[0].y_error[0] == info.points[0].y_error[1] > 0
     assert "[ms]" in info.x_label
     assert info.baseline == 2.18
     assert "hollow: suspect (single round)" in info.footnote

@@ -20,11 +20,12 @@ from phonelm_search.precision import get_precision
 from phonelm_search.proxy import corpus as c
 from phonelm_search.proxy import training as t
 from phonelm_search.proxy.comparison import SEED_DEVIATION, paired_difference, score_interval
-from phonelm_search.proxy.miniature import NARROWEST, make_candidates
+from phonelm_search.proxy.miniature import NARROWEST, make_candidates, too_narrow
 from phonelm_search.proxy.optimiser import make_optimisers, schedule
 from phonelm_search.proxy.pool import TrainingJob, TrainingPool
 from phonelm_search.proxy.scoring import ScoreSettings, plan_scoring, score_shapes
-from phonelm_search.space import enumerate_space, load_space
+from phonelm_search.shape import ModelShape
+from phonelm_search.space import FeasibleSet, enumerate_space, load_space
 from phonelm_search.store import Store
 
 TRAIN, VALIDATION = c.load_documents()
@@ -71,6 +72,10 @@ SPACES = {
 }
 
 
+def widest(feasible: FeasibleSet) -> ModelShape:
+    return feasible.shape(int(np.argmax(feasible.columns["hidden_size"])))
+
+
 @given(st.data())
 def test_miniatures_keep_what_they_promise(data: st.DataObject) -> None:
     feasible = SPACES[data.draw(st.sampled_from(sorted(SPACES)))]
@@ -78,7 +83,9 @@ def test_miniatures_keep_what_they_promise(data: st.DataObject) -> None:
         st.lists(st.integers(0, len(feasible) - 1), min_size=1, max_size=6, unique=True)
     )
     shapes = [feasible.shape(r) for r in rows]
-    found = make_candidates(shapes, vocab_size=512, budget=1_000_000)
+    typical = int(np.median(feasible.columns["decoder_parameters"]))
+    shapes = [s for s in shapes if not too_narrow(s, typical, 1_000_000)] or [widest(feasible)]
+    found = make_candidates(shapes, vocab_size=512, typical=typical, budget=1_000_000)
     factors = []
     for candidate in found:
         full, mini = candidate.shape, candidate.trained
@@ -99,21 +106,24 @@ def test_miniatures_keep_what_they_promise(data: st.DataObject) -> None:
 
 def test_small_shapes_are_trained_as_they_are() -> None:
     shape = small_shape(vocab_size=9999, tie_word_embeddings=False)
-    (found,) = make_candidates([shape], vocab_size=512, budget=1_000_000)
+    (found,) = make_candidates([shape], vocab_size=512, typical=90_000, budget=1_000_000)
     assert not found.miniature
     assert found.trained == replace(shape, vocab_size=512, tie_word_embeddings=True)
-    (full,) = make_candidates([SPACES["slm-100m"].shape(0)], vocab_size=512, budget=None)
+    large = SPACES["slm-100m"].shape(0)
+    (full,) = make_candidates([large], vocab_size=512, typical=85_000_000, budget=None)
     assert full.trained.decoder_parameters == full.shape.decoder_parameters
     with pytest.raises(TrainingError, match="at least one measured shape"):
-        make_candidates([], vocab_size=512, budget=None)
+        make_candidates([], vocab_size=512, typical=1, budget=None)
 
 
-def test_a_factor_that_would_make_a_shape_too_narrow_is_raised_and_said() -> None:
+def test_a_miniature_that_would_be_too_narrow_is_refused_with_the_budget_that_would_do() -> None:
     feasible = SPACES["slm-100m"]
     narrow = feasible.shape(int(np.argmin(feasible.columns["hidden_size"])))
-    (found,) = make_candidates([narrow], vocab_size=512, budget=300_000)
+    with pytest.raises(TrainingError, match=r"would be 56; --proxy-parameters 1.33M would do"):
+        make_candidates([narrow], vocab_size=512, typical=85_000_000, budget=1_000_000)
+    assert too_narrow(narrow, 85_000_000, None) is None
+    (found,) = make_candidates([narrow], vocab_size=512, typical=85_000_000, budget=1_340_000)
     assert found.trained.hidden_size == NARROWEST
-    assert any("width factor raised to 0.125" in n for n in found.notes)
 
 
 def test_schedule_warms_up_stays_and_decays() -> None:
@@ -228,7 +238,8 @@ def test_scores_are_kept_and_not_trained_again(tmp_path: Path) -> None:
     shapes = [small_shape(), small_shape(num_hidden_layers=3)]
     settings = ScoreSettings(tokens_per_parameter=0.02)
     plan = plan_scoring(shapes, settings)
-    assert plan.tokens == math.ceil(0.02 * plan.candidates[1].trained.decoder_parameters)
+    least = 0.02 * plan.candidates[1].trained.decoder_parameters
+    assert plan.tokens == 16_384 * math.ceil(least / 16_384)
     started: list[int] = []
     scores, settings_id = score_shapes(
         store, shapes, settings, on_start=lambda jobs, _: started.append(jobs)

@@ -52,7 +52,7 @@ def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) 
         [p.x],
         [p.y],
         xerr=[[p.x_error[0]], [p.x_error[1]]],
-        yerr=[p.y_error],
+        yerr=[[p.y_error[0]], [p.y_error[1]]],
         fmt="D" if p.reference else "o",
         markersize=size,
         markerfacecolor="white" if p.suspect else colour,

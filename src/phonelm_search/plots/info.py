@@ -20,8 +20,8 @@ class Point:
     """Position along the vertical axis; None: known in x only."""
     x_error: tuple[float, float]
     """Distance to the lower and upper end of the interval."""
-    y_error: float
-    """Half width of the interval; 0 without one."""
+    y_error: tuple[float, float]
+    """Likewise; zeros without an interval."""
     label: str
     """Name."""
     front: bool
@@ -110,7 +110,7 @@ def front_info(view: StudyView, *, pick: str | None = None) -> FrontInfo:
                 x=row.end_to_end_ms,
                 y=y,
                 x_error=(row.end_to_end_ms - row.ci_low_ms, row.ci_high_ms - row.end_to_end_ms),
-                y_error=interval or 0.0,
+                y_error=(interval or 0.0, interval or 0.0),
                 label=row.label,
                 front=row.name is None and row.shape.shape_id in front,
                 suspect=row.verdict == "suspect",
@@ -172,7 +172,10 @@ def spread_info(view: StudyView) -> SpreadInfo:
                         x=row.shape.num_hidden_layers,
                         y=found.median_ms,
                         x_error=(0.0, 0.0),
-                        y_error=(found.ci_high_ms - found.ci_low_ms) / 2,
+                        y_error=(
+                            found.median_ms - found.ci_low_ms,
+                            found.ci_high_ms - found.median_ms,
+                        ),
                         label=row.label,
                         front=False,
                         suspect=found.verdict == "suspect",

@@ -26,7 +26,7 @@ class Candidate:
     trained: ModelShape
     """The shape that is trained, with the proxy's vocabulary and tied embeddings."""
     notes: tuple[str, ...]
-    """What a miniature did not preserve, and why its size is not the budget's."""
+    """What a miniature did not preserve."""
 
     @property
     def miniature(self) -> bool:
@@ -34,48 +34,65 @@ class Candidate:
         return self.trained.decoder_parameters < self.shape.decoder_parameters
 
 
+def width_factor(typical: int, budget: int | None) -> float:
+    """The width factor of a study: matrices shrink with its square, 1 trains in full.
+
+    Args:
+        typical: Decoder parameters of the study's shapes.
+        budget: Decoder parameters that they shrink to; None trains in full.
+    """
+    return 1.0 if budget is None else min(1.0, math.sqrt(budget / typical))
+
+
+def too_narrow(shape: ModelShape, typical: int, budget: int | None) -> str | None:
+    """Why a shape cannot be scored as a miniature, with the budget that would do; else None."""
+    factor = width_factor(typical, budget)
+    if factor == 1.0 or round(shape.hidden_size * factor) >= NARROWEST:
+        return None
+    needed = math.ceil(typical * (NARROWEST / shape.hidden_size) ** 2 / 1e4) * 10_000
+    return (
+        f"a miniature must be at least {NARROWEST} wide, {shape.shape_id} would be "
+        f"{shape.hidden_size * factor:.0f}; --proxy-parameters {format_count(needed)} would do"
+    )
+
+
 def make_candidates(
-    shapes: Sequence[ModelShape], *, vocab_size: int, budget: int | None
+    shapes: Sequence[ModelShape], *, vocab_size: int, typical: int, budget: int | None
 ) -> list[Candidate]:
     """Turn the shapes of a study into what is trained for them.
 
     Args:
         shapes: The shapes, compared with each other.
         vocab_size: The proxy's vocabulary.
-        budget: Decoder parameters that the median shape shrinks to; None trains all in full.
+        typical: Decoder parameters of the study's shapes, which shrink to the budget.
+        budget: Decoder parameters of a miniature; None trains in full.
 
     Returns:
-        A candidate for each shape, in order. If one shape exceeds the budget, all are
-        miniatures of one width factor, raised where the narrowest would fall below 64.
+        A candidate for each shape, in order, all of one width factor.
 
     Raises:
-        TrainingError: If there is no shape.
+        TrainingError: If there is no shape, or a miniature would be narrower than 64.
     """
     if not shapes:
         raise TrainingError(
             "there must be at least one measured shape to train; run a search first"
         )
-    full = [replace(s, vocab_size=vocab_size, tie_word_embeddings=True) for s in shapes]
-    if budget is None or max(s.decoder_parameters for s in full) <= budget:
-        return [Candidate(shape=s, trained=f, notes=()) for s, f in zip(shapes, full, strict=True)]
-    sizes = sorted(s.decoder_parameters for s in full)
-    factor = math.sqrt(budget / sizes[len(sizes) // 2])
-    narrowest = min(s.hidden_size for s in full)
-    raised: tuple[str, ...] = ()
-    if narrowest * factor < NARROWEST:
-        factor = NARROWEST / narrowest
-        raised = (
-            f"width factor raised to {factor:.3g} so that width {narrowest} becomes {NARROWEST} "
-            f"(budget {format_count(budget)})",
-        )
-    if factor >= 1:
-        return [Candidate(shape=s, trained=f, notes=()) for s, f in zip(shapes, full, strict=True)]
-    return [_shrink(s, f, factor, raised) for s, f in zip(shapes, full, strict=True)]
+    factor = width_factor(typical, budget)
+    found = []
+    for shape in shapes:
+        reason = too_narrow(shape, typical, budget)
+        if reason:
+            raise TrainingError(reason)
+        full = replace(shape, vocab_size=vocab_size, tie_word_embeddings=True)
+        if factor == 1.0:
+            found.append(Candidate(shape=shape, trained=full, notes=()))
+        else:
+            found.append(_shrink(shape, full, factor))
+    return found
 
 
-def _shrink(
-    shape: ModelShape, full: ModelShape, factor: float, notes: tuple[str, ...]
-) -> Candidate:
+def _shrink(shape: ModelShape, full: ModelShape, factor: float) -> Candidate:
+    notes: tuple[str, ...] = ()
     # KV groups stay, so the query heads are a multiple of them and fill the attention's width.
     groups = full.kv_groups
     hidden = max(NARROWEST, round(full.hidden_size * factor / _UNIT) * _UNIT)

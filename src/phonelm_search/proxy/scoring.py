@@ -17,6 +17,7 @@ from phonelm_search.store import Store
 
 DEFAULT_TOKENS_PER_PARAMETER = 0.5
 DEFAULT_BUDGET = 1_000_000
+_TOKEN_UNIT = 16_384
 _LOCAL_SPEED = 4000.0  # tokens/s of a 1M decoder on one core, for the dry run's estimate
 
 
@@ -28,6 +29,8 @@ class ScoreSettings:
     """Tokens per decoder parameter of the largest trained shape; one count for all."""
     budget: int | None = DEFAULT_BUDGET
     """Decoder parameters of miniatures; None trains the shapes themselves."""
+    typical: int | None = None
+    """Decoder parameters that shrink to the budget; None: the median of what is trained."""
     vocab_size: int = 512
     """The proxy's vocabulary."""
     seed: int = 0
@@ -53,13 +56,19 @@ def plan_scoring(shapes: Sequence[ModelShape], settings: ScoreSettings) -> Score
     """Decide what is trained for each shape and for how long.
 
     Raises:
-        TrainingError: If there is no shape.
+        TrainingError: If there is no shape, or a miniature would be too narrow.
     """
-    candidates = make_candidates(shapes, vocab_size=settings.vocab_size, budget=settings.budget)
-    largest = max(c.trained.decoder_parameters for c in candidates)
-    return ScorePlan(
-        candidates=tuple(candidates), tokens=math.ceil(settings.tokens_per_parameter * largest)
+    sizes = sorted(s.decoder_parameters for s in shapes) or [1]
+    candidates = make_candidates(
+        shapes,
+        vocab_size=settings.vocab_size,
+        typical=settings.typical or sizes[len(sizes) // 2],
+        budget=settings.budget,
     )
+    largest = max(c.trained.decoder_parameters for c in candidates)
+    # Rounded up, so that a slightly larger candidate does not make all train anew.
+    units = math.ceil(settings.tokens_per_parameter * largest / _TOKEN_UNIT)
+    return ScorePlan(candidates=tuple(candidates), tokens=units * _TOKEN_UNIT)
 
 
 def score_shapes(

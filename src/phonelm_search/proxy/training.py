@@ -30,15 +30,15 @@ class TrainingSettings:
     """Tokens to train on, the same for every candidate."""
     budget: int | None
     """Decoder parameters of a miniature; None: trained in full."""
-    sequence: int = 256
+    sequence: int = 128
     """Tokens of one sequence."""
-    batch: int = 4
+    batch: int = 16
     """Sequences of one step."""
     matrix_lr: float = 0.02
     """Muon's learning rate."""
-    vector_lr: float = 0.02
+    vector_lr: float = 0.04
     """AdamW's learning rate."""
-    validation_chunks: int = 256
+    validation_chunks: int = 512
     """Validation sequences, spread evenly over the held-out text."""
     version: int = 1
     """Version of the procedure."""

@@ -1,0 +1,50 @@
+"""Which measured shapes of a study go to training."""
+
+from phonelm_search.errors import TrainingError
+from phonelm_search.proxy.miniature import too_narrow
+from phonelm_search.proxy.scoring import ScoreSettings
+from phonelm_search.search.selection import Measured, select_for_training
+from phonelm_search.shape import ModelShape
+from phonelm_search.tables import StudyView
+
+
+def typical_size(view: StudyView) -> int | None:
+    """Decoder parameters of a study's shapes: the space's target, else their median."""
+    parameters = view.record.config["space"].get("parameters")
+    if parameters and parameters["count"] == "decoder":
+        return int(parameters["target"])
+    sizes = sorted(r.shape.decoder_parameters for r in view.sampled)
+    return sizes[len(sizes) // 2] if sizes else None
+
+
+def candidates(
+    view: StudyView, count: int, settings: ScoreSettings
+) -> tuple[list[ModelShape], list[str]]:
+    """The measured shapes of a study that are worth training.
+
+    Returns:
+        The shapes, fastest first, and why others cannot be trained at this budget.
+
+    Raises:
+        TrainingError: If none can be.
+    """
+    reasons = {
+        r.shape.shape_id: too_narrow(r.shape, settings.typical, settings.budget)
+        for r in view.sampled
+        if settings.typical
+    }
+    left_out = [reason for reason in reasons.values() if reason]
+    if left_out and len(left_out) == len(view.sampled):
+        raise TrainingError(left_out[0])
+    shapes = {r.shape.shape_id: r.shape for r in view.sampled if not reasons[r.shape.shape_id]}
+    measured = [
+        Measured(
+            shape_id=r.shape.shape_id,
+            latency_ms=r.end_to_end_ms,
+            decoder_parameters=r.shape.decoder_parameters,
+            num_hidden_layers=r.shape.num_hidden_layers,
+        )
+        for r in view.sampled
+        if r.verdict != "rejected" and r.shape.shape_id in shapes
+    ]
+    return [shapes[i] for i in select_for_training(measured, count)], left_out
