@@ -16,7 +16,6 @@ from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import Scenario, Workload
 
-ROWS_SCHEMA = 1
 Row = dict[str, Any]
 
 
@@ -235,10 +234,9 @@ def latency_row(
     }
 
 
-def study_row(row: StudyRow, view: StudyView, *, pick: str | None = None) -> Row:
+def _study_row(row: StudyRow, view: StudyView, front: set[str], pick: str | None) -> Row:
     """One row of ``pareto`` and of the CSV files."""
     score = row.score
-    front = {r.shape.shape_id for r in view.front}
     return {
         "name": row.name,
         **shape_fields(row.shape),
@@ -272,4 +270,5 @@ def study_rows(
     view: StudyView, rows: Iterable[StudyRow] | None = None, *, pick: str | None = None
 ) -> list[Row]:
     """Rows of a study, all of them by default."""
-    return [study_row(r, view, pick=pick) for r in (view.rows if rows is None else rows)]
+    front = {r.shape.shape_id for r in view.front}
+    return [_study_row(r, view, front, pick) for r in (view.rows if rows is None else rows)]
