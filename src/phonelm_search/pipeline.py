@@ -11,6 +11,7 @@ from phonelm_search.errors import (
     ConfigurationError,
     MeasurementError,
     StudyMismatchError,
+    TrainingError,
     UnsupportedConfigError,
     UnsupportedShapeError,
 )
@@ -244,7 +245,9 @@ def run_score(
         StoreError: If the database cannot be used.
     """
     view = load_view(store, study)
-    settings = replace(settings, typical=typical_size(view))
+    space = SearchSpace.model_validate(view.record.config["space"])
+    sizes = [r.shape.decoder_parameters for r in view.sampled]
+    settings = replace(settings, typical=typical_size(space, sizes))
     shapes, left_out = candidates(view, top, settings)
     if left_out:
         report.note(f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}")
@@ -276,8 +279,33 @@ def run_score(
     return load_view(store, study)
 
 
-def finish(store: Store, study: str, *, rule: Rule, report: Reporter) -> tuple[Pick, StudyView]:
-    """Pick a shape and write the files of ``results/STUDY``.
+def measure_peak(store: Store, study: str, *, rule: Rule, report: Reporter) -> None:
+    """Measure the peak memory of the pick; a device that does not tell it is no error.
+
+    Raises:
+        TrainingError: If nothing was scored.
+    """
+    view = load_view(store, study)
+    device = DeviceProfile.model_validate(view.record.config["device"])
+    report.stage("peak memory of the pick", 1)
+    try:
+        shape = choose(view, rule).row.shape
+        Profiler(store, device).peak_bytes(shape, view.scenario.workloads[0])
+    except MeasurementError as error:
+        report.note(f"peak memory is unknown: {error}")
+    report.advance(1)
+
+
+def finish(
+    store: Store, study: str, *, rule: Rule | None = None, report: Reporter
+) -> tuple[Pick, StudyView]:
+    """Pick a shape and write the files of ``results/STUDY``; never touches a device.
+
+    Args:
+        store: The database.
+        study: Name of the study.
+        rule: By default the one that the study was last finished with, at first the knee.
+        report: Shows progress.
 
     Raises:
         TrainingError: If nothing was scored.
@@ -285,16 +313,11 @@ def finish(store: Store, study: str, *, rule: Rule, report: Reporter) -> tuple[P
     """
     view = load_view(store, study)
     pick = choose(view, rule)
-    store.save_study(replace(view.record, config={**view.record.config, "pick": rule}))
+    if rule is not None:
+        store.save_study(replace(view.record, config={**view.record.config, "pick": rule}))
+        view = load_view(store, study)
     device = DeviceProfile.model_validate(view.record.config["device"])
-    report.stage("peak memory of the pick, files", 3)
-    try:
-        Profiler(store, device).peak_bytes(pick.row.shape, view.scenario.workloads[0])
-    except MeasurementError as error:
-        report.note(f"peak memory is unknown: {error}")
-    view = load_view(store, study)
-    pick = choose(view, rule)
-    report.advance(1)
+    report.stage("files", 2)
     folder = store.results / study
     write_tables(view, folder)
     picked = pick.row.shape.shape_id
@@ -336,12 +359,12 @@ def dry_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cor
     """Estimate a run from the shapes of the space, without touching the device."""
     count = len(setup.feasible)
     sizes = setup.feasible.columns["decoder_parameters"]
-    settings = replace(settings, typical=int(sizes[count // 2]))
-    wide = [
-        setup.feasible.shape(row)
-        for row in range(0, count, max(1, count // 200))
-        if not too_narrow(setup.feasible.shape(row), int(sizes[count // 2]), settings.budget)
-    ]
+    typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
+    settings = replace(settings, typical=typical)
+    spread = [setup.feasible.shape(row) for row in range(0, count, max(1, count // 200))]
+    wide = [s for s in spread if not too_narrow(s, typical, settings.budget)]
+    if not wide:
+        raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
     stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)

@@ -219,6 +219,21 @@ class ModelShape:
         """All fields, in order; ``ModelShape(**shape.as_dict()) == shape``."""
         return asdict(self)
 
+    def columns(self) -> dict[str, str | int]:
+        """What describes a shape in tables and trials: id, searched dimensions, sizes."""
+        return {
+            "shape_id": self.shape_id,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "hidden_act": self.hidden_act,
+            "ffn": self.ffn,
+            "parameters": self.parameters,
+            "decoder_parameters": self.decoder_parameters,
+        }
+
     @property
     def shape_id(self) -> str:
         """A readable, unique name: the searched dimensions and a digest of all fields."""

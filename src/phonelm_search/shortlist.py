@@ -1,20 +1,22 @@
 """Which measured shapes of a study go to training."""
 
+from collections.abc import Iterable
+
 from phonelm_search.errors import TrainingError
 from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.selection import Measured, select_for_training
 from phonelm_search.shape import ModelShape
+from phonelm_search.space import SearchSpace
 from phonelm_search.tables import StudyView
 
 
-def typical_size(view: StudyView) -> int | None:
-    """Decoder parameters of a study's shapes: the space's target, else their median."""
-    parameters = view.record.config["space"].get("parameters")
-    if parameters and parameters["count"] == "decoder":
-        return int(parameters["target"])
-    sizes = sorted(r.shape.decoder_parameters for r in view.sampled)
-    return sizes[len(sizes) // 2] if sizes else None
+def typical_size(space: SearchSpace, sizes: Iterable[int]) -> int | None:
+    """Decoder parameters of a study's shapes: the space's target, else the median of ``sizes``."""
+    if space.parameters and space.parameters.count == "decoder":
+        return space.parameters.target
+    ordered = sorted(sizes)
+    return ordered[len(ordered) // 2] if ordered else None
 
 
 def candidates(

@@ -183,22 +183,6 @@ def _end_to_end_interval(
     return middle - low, middle + high
 
 
-def shape_fields(shape: ModelShape) -> Row:
-    """The columns that describe a shape in every table."""
-    return {
-        "shape_id": shape.shape_id,
-        "hidden_size": shape.hidden_size,
-        "intermediate_size": shape.intermediate_size,
-        "num_hidden_layers": shape.num_hidden_layers,
-        "num_attention_heads": shape.num_attention_heads,
-        "num_key_value_heads": shape.num_key_value_heads,
-        "hidden_act": shape.hidden_act,
-        "ffn": shape.ffn,
-        "parameters": shape.parameters,
-        "decoder_parameters": shape.decoder_parameters,
-    }
-
-
 def latency_row(
     shape: ModelShape,
     device: str,
@@ -215,7 +199,7 @@ def latency_row(
     context = workload.past_tokens if workload.phase == "decode" else None
     return {
         "name": name,
-        **shape_fields(shape),
+        **shape.columns(),
         "kind": "measured",
         "device": device,
         "precision": precision,
@@ -239,7 +223,7 @@ def _study_row(row: StudyRow, view: StudyView, front: set[str], pick: str | None
     score = row.score
     return {
         "name": row.name,
-        **shape_fields(row.shape),
+        **row.shape.columns(),
         "kind": "measured",
         "device": view.record.config["device"]["name"],
         "precision": view.record.config["device"]["precision"],

@@ -114,8 +114,6 @@ def test_what_is_known_is_not_measured_again(tmp_path: Path) -> None:
     runtime, store = CountingRuntime(), Store(tmp_path)
     profiler = profiler_with(store, runtime)
     first = profiler.latencies(small_shape(), WORKLOADS)
-    assert not profiler.is_known(small_shape(num_hidden_layers=5), WORKLOADS)
-    assert profiler.is_known(small_shape(), WORKLOADS)
     assert profiler_with(Store(tmp_path), runtime).latencies(small_shape(), WORKLOADS) == first
     assert len(runtime.jobs) == 1
     # One more context is one more job, of that phase alone.
@@ -185,7 +183,8 @@ def test_peak_memory_is_a_record_of_its_own(tmp_path: Path) -> None:
     assert peak == profiler.peak_bytes(small_shape(), prefill(16)) > 0
     (kept,) = store.measurements()
     assert (kept.weights_source, kept.peak_bytes) == ("file", peak)
-    assert not profiler.is_known(small_shape(), [prefill(16)])
+    profiler.latencies(small_shape(), [prefill(16)])
+    assert [m.weights_source for m in store.measurements()] == ["file", "memory"]
 
 
 def test_a_head_dimension_off_the_fast_path_is_marked_in_the_record(tmp_path: Path) -> None:

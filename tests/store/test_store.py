@@ -46,7 +46,7 @@ def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> 
 def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for layers in (2, 20):
-        store.add_shape(small_shape(num_hidden_layers=layers))
+        store.add_measurements(small_shape(num_hidden_layers=layers), [])
     assert store.shape("w64-l20").num_hidden_layers == 20
     assert store.shape(SHAPE.shape_id) == SHAPE
     for text in ("w64", "w65", "%"):

@@ -1,17 +1,34 @@
 """Parsing and messages that several commands need; imported only when a command runs."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import cast, get_args
 
 import typer
 
-from phonelm_search.cli.output import print_json, say
+from phonelm_search.cli.options import Format
+from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.errors import ConfigurationError, UnknownNameError
-from phonelm_search.pick import RULES, Rule
+from phonelm_search.pick import RULES, Pick, Rule
 from phonelm_search.pipeline import DryRun, Setup
+from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.samplers import SAMPLERS
+from phonelm_search.tables import StudyRow, StudyView, study_rows
 from phonelm_search.units import format_count, format_seconds, parse_count
+
+_COLUMNS = (
+    ("name", "reference"),
+    ("shape_id", "shape"),
+    ("decoder_parameters", "decoder parameters"),
+    ("prefill_ms", "prefill ms"),
+    ("decode_ms", "decode ms"),
+    ("tokens_per_s", "tokens/s"),
+    ("latency_ms", "end-to-end ms"),
+    ("bits_per_byte", "bits/byte"),
+    ("score_ci", "±"),
+    ("verdict", "verdict"),
+)
 
 
 def check_rule(name: str) -> Rule:
@@ -81,3 +98,42 @@ def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
         f"tokens each: about {format_seconds(plan.score_seconds)}"
     )
     say("estimates for a quiet machine; nothing was measured")
+
+
+def show_study(
+    view: StudyView, rows: Iterable[StudyRow], *, as_json: bool, fmt: Format = "table"
+) -> None:
+    """Print rows of a study."""
+    found = study_rows(view, rows)
+    if as_json:
+        print_json(found)
+    else:
+        print_rows(found, _COLUMNS, fmt, title=_title(view))
+
+
+def show_pick(view: StudyView, pick: Pick, *, as_json: bool) -> None:
+    """Print the scored shapes, the references, and the pick with its reasons."""
+    picked = pick.row.shape.shape_id
+    rows = study_rows(view, [r for r in view.rows if r.score or r.name], pick=picked)
+    if as_json:
+        verdict = {
+            "shape_id": picked,
+            "why": pick.why,
+            "provisional": list(pick.provisional),
+            "tied": [r.shape.shape_id for r in pick.tied],
+        }
+        print_json(rows, pick=verdict)
+        return
+    print_rows(rows, _COLUMNS, "table", title=_title(view))
+    typer.echo(f"\n{'PROVISIONAL PICK' if pick.provisional else 'PICK'}: {picked}, {pick.why}.")
+    for doubt in pick.provisional:
+        typer.echo(f"  provisional: {doubt}")
+
+
+def _title(view: StudyView) -> str:
+    """Headline of a study's table, with what bits per byte compare to."""
+    device = view.record.config["device"]
+    text = f"{view.record.name}: {view.scenario} on {device['name']}, {device['precision']}"
+    if view.scored:
+        text += f"; lzma on the validation text: {LZMA_BITS_PER_BYTE} bits per byte"
+    return text

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import say
 
 NAME = "run"
 HELP = (
@@ -39,11 +39,15 @@ def command(
 ) -> None:
     """Run the whole thread."""
     from phonelm_search import pipeline
-    from phonelm_search.cli.common import check_rule, check_sampler, parse_score_settings
-    from phonelm_search.cli.pareto import COLUMNS, title
+    from phonelm_search.cli.common import (
+        check_rule,
+        check_sampler,
+        parse_score_settings,
+        show_dry_run,
+        show_pick,
+    )
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.store import Store
-    from phonelm_search.tables import study_rows
 
     rule = check_rule(pick)
     check_sampler(sampler)
@@ -58,8 +62,6 @@ def command(
         precision=precision,
     )
     if dry_run:
-        from phonelm_search.cli.common import show_dry_run
-
         cores = len(os.sched_getaffinity(0))
         plan = pipeline.dry_run(setup, trials=trials, top=score_top, settings=settings, cores=cores)
         show_dry_run(setup, plan, as_json=as_json)
@@ -68,22 +70,7 @@ def command(
     with ProgressReporter() as report:
         pipeline.run_search(store, setup, trials=trials, sampler=sampler, seed=seed, report=report)
         pipeline.run_score(store, setup.study, settings, top=score_top, report=report)
+        pipeline.measure_peak(store, setup.study, rule=rule, report=report)
         chosen, view = pipeline.finish(store, setup.study, rule=rule, report=report)
-    picked = chosen.row.shape.shape_id
-    shown = [r for r in view.rows if r.score is not None or r.name is not None]
-    rows = study_rows(view, shown, pick=picked)
-    if as_json:
-        verdict = {
-            "shape_id": picked,
-            "why": chosen.why,
-            "provisional": list(chosen.provisional),
-            "tied": [r.shape.shape_id for r in chosen.tied],
-        }
-        print_json(rows, pick=verdict)
-        return
-    print_rows(rows, COLUMNS, "table", title=title(view))
-    state = "PROVISIONAL PICK" if chosen.provisional else "PICK"
-    typer.echo(f"\n{state}: {picked}, {chosen.why}.")
-    for doubt in chosen.provisional:
-        typer.echo(f"  provisional: {doubt}")
+    show_pick(view, chosen, as_json=as_json)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

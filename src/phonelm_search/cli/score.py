@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import say
 
 NAME = "score"
 HELP = (
@@ -29,23 +29,14 @@ def command(
 ) -> None:
     """Score a study."""
     from phonelm_search import pipeline
-    from phonelm_search.cli.common import parse_score_settings
-    from phonelm_search.cli.pareto import COLUMNS, title
+    from phonelm_search.cli.common import parse_score_settings, show_pick
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.export import write_tables
     from phonelm_search.store import Store
-    from phonelm_search.tables import study_rows
 
     settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed)
     store = Store(results, url=storage, create=False)
     with ProgressReporter() as report:
-        view = pipeline.run_score(
-            store, study, settings, top=score_top, report=report, retrain=retrain
-        )
-    write_tables(view, store.results / study)
-    rows = study_rows(view, view.scored)
-    if as_json:
-        print_json(rows)
-        return
-    print_rows(rows, COLUMNS, "table", title=title(view))
-    say(f"next: `phonelm-search pareto {study}` or `plot {study}`")
+        pipeline.run_score(store, study, settings, top=score_top, report=report, retrain=retrain)
+        chosen, view = pipeline.finish(store, study, report=report)
+    show_pick(view, chosen, as_json=as_json)
+    say(f"files: {store.results / study}; next: `phonelm-search pareto {study}`")

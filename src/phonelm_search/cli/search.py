@@ -1,7 +1,7 @@
 """``phonelm-search search``: sampling and measuring only."""
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import say
 
 NAME = "search"
 HELP = "Sample shapes and measure them. Example: phonelm-search search tiny --trials 20"
@@ -24,12 +24,10 @@ def command(
 ) -> None:
     """Run the search."""
     from phonelm_search import pipeline
-    from phonelm_search.cli.common import check_sampler
-    from phonelm_search.cli.pareto import COLUMNS, title
+    from phonelm_search.cli.common import check_sampler, show_study
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.export import write_tables
     from phonelm_search.store import Store
-    from phonelm_search.tables import study_rows
 
     check_sampler(sampler)
     setup = pipeline.prepare(
@@ -47,9 +45,5 @@ def command(
             store, setup, trials=trials, sampler=sampler, seed=seed, report=report
         )
     write_tables(view, store.results / setup.study)
-    rows = study_rows(view, view.front)
-    if as_json:
-        print_json(rows)
-        return
-    print_rows(rows, COLUMNS, "table", title=title(view))
+    show_study(view, view.front, as_json=as_json)
     say(f"{len(view.sampled)} shapes measured; next: `phonelm-search score {setup.study}`")

@@ -103,11 +103,6 @@ class Profiler:
             known = [*known, *fresh]
         return {w: summarise([m for m in known if m.key == keys[w]]) for w in workloads}
 
-    def is_known(self, shape: ModelShape, workloads: Sequence[Workload]) -> bool:
-        """Whether every workload of a shape is in the database."""
-        keys = {self._key(shape, w, "memory") for w in workloads}
-        return keys <= {m.key for m in self._store.measurements(keys=list(keys))}
-
     def peak_bytes(self, shape: ModelShape, workload: Workload, *, remeasure: bool = False) -> int:
         """Peak resident memory of a session that loads its weights from a file, in bytes.
 

@@ -2,9 +2,9 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -21,7 +21,6 @@ from phonelm_search.store import Store
 from phonelm_search.workload import Workload
 
 _REASON = "reason"
-_SHAPE = "shape_id"
 
 
 class LatencySource(Protocol):
@@ -82,6 +81,11 @@ class SearchDriver:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._store, self._name, self._feasible = store, study, feasible
         self._source, self._goals, self._sampler = source, goals, sampler
+        self._refused = {
+            p.shape_id: p.reason
+            for p in store.study_shapes(study)
+            if p.role == "trial" and p.reason is not None
+        }
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
         with _foreign("open"):
@@ -142,9 +146,8 @@ class SearchDriver:
             )
 
     def _measure(self, shape: ModelShape) -> tuple[list[float] | None, str | None]:
-        known = {p.shape_id: p for p in self._store.study_shapes(self._name) if p.role == "trial"}
-        if shape.shape_id in known and known[shape.shape_id].reason:
-            return None, known[shape.shape_id].reason
+        if shape.shape_id in self._refused:
+            return None, self._refused[shape.shape_id]
         try:
             latencies = self._source.latencies(shape, self._goals.workloads)
         except (MeasurementError, UnsupportedShapeError) as error:
@@ -161,21 +164,10 @@ class SearchDriver:
         values: list[float] | None,
         reason: str | None,
     ) -> None:
-        attributes: Mapping[str, Any] = {
-            _SHAPE: shape.shape_id,
-            "hidden_size": shape.hidden_size,
-            "intermediate_size": shape.intermediate_size,
-            "num_hidden_layers": shape.num_hidden_layers,
-            "num_attention_heads": shape.num_attention_heads,
-            "num_key_value_heads": shape.num_key_value_heads,
-            "hidden_act": shape.hidden_act,
-            "ffn": shape.ffn,
-            "vocab_size": shape.vocab_size,
-            "decoder_parameters": shape.decoder_parameters,
-        }
-        for name, value in attributes.items():
+        for name, value in {**shape.columns(), "vocab_size": shape.vocab_size}.items():
             trial.set_user_attr(name, value)
         if reason is not None:
+            self._refused[shape.shape_id] = reason
             trial.set_user_attr(_REASON, reason)
         part = StudyShape(shape_id=shape.shape_id, role="trial", reason=reason)
         self._store.set_study_shape(self._name, shape, part)

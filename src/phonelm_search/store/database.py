@@ -92,12 +92,6 @@ class Store:
                 "kept, run again to continue"
             ) from error
 
-    def add_shape(self, shape: ModelShape) -> str:
-        """Remember a shape; returns its id."""
-        with self._transaction("write") as connection:
-            _ensure_shape(connection, shape)
-        return shape.shape_id
-
     def shape(self, shape_id: str) -> ModelShape:
         """A shape by its id or an unambiguous beginning of it.
 
@@ -117,10 +111,10 @@ class Store:
 
     def shapes(self, shape_ids: list[str]) -> dict[str, ModelShape]:
         """Shapes by id; unknown ids are left out."""
+        query = select(t.shapes).where(t.shapes.c.shape_id.in_(shape_ids))
         with self._transaction("read") as connection:
-            rows = connection.execute(select(t.shapes)).mappings().all()
-        wanted = set(shape_ids)
-        return {r["shape_id"]: ModelShape(**r["config"]) for r in rows if r["shape_id"] in wanted}
+            rows = connection.execute(query).mappings().all()
+        return {r["shape_id"]: ModelShape(**r["config"]) for r in rows}
 
     def add_measurements(self, shape: ModelShape, found: list[Measurement]) -> None:
         """Keep the measurements of one job, all or none."""
@@ -144,18 +138,15 @@ class Store:
     ) -> list[Measurement]:
         """Measurements that match all that is given, in the order they were made."""
         query = select(t.measurements).order_by(t.measurements.c.id)
+        if keys is not None:
+            query = query.where(t.measurements.c.key.in_(keys))
+        if shape_ids is not None:
+            query = query.where(t.measurements.c.shape_id.in_(shape_ids))
         if environment_id is not None:
             query = query.where(t.measurements.c.environment_id == environment_id)
         with self._transaction("read") as connection:
             rows = connection.execute(query).mappings().all()
-        wanted_keys = None if keys is None else set(keys)
-        wanted_shapes = None if shape_ids is None else set(shape_ids)
-        return [
-            _measurement(r)
-            for r in rows
-            if (wanted_keys is None or r["key"] in wanted_keys)
-            and (wanted_shapes is None or r["shape_id"] in wanted_shapes)
-        ]
+        return [_measurement(r) for r in rows]
 
     def forget_measurements(self, keys: list[str]) -> None:
         """Drop measurements, so that they are made again."""
@@ -179,12 +170,13 @@ class Store:
     def scores(self, *, shape_ids: list[str], settings_id: str) -> list[ProxyScore]:
         """Scores of shapes under given settings."""
         query = (
-            select(t.scores).where(t.scores.c.settings_id == settings_id).order_by(t.scores.c.id)
+            select(t.scores)
+            .where(t.scores.c.settings_id == settings_id, t.scores.c.shape_id.in_(shape_ids))
+            .order_by(t.scores.c.id)
         )
         with self._transaction("read") as connection:
             rows = connection.execute(query).mappings().all()
-        wanted = set(shape_ids)
-        return [_score(r) for r in rows if r["shape_id"] in wanted]
+        return [_score(r) for r in rows]
 
     def save_study(self, study: StudyRecord) -> None:
         """Write a study's configuration, new or changed."""
