@@ -1,14 +1,17 @@
 """Shapes, stores and studies that several tests need."""
 
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from phonelm_search.devices import DeviceProfile
+from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import Profiler
 from phonelm_search.records import Measurement, ProxyScore, StudyRecord, StudyShape
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.tables import StudyView, load_view
@@ -49,8 +52,8 @@ def measurement(samples_ns: list[int], **changes: Any) -> Measurement:
         "copies": 1,
         "weights_source": "memory",
         "environment": {"soc": "x"},
-        "graph_version": 1,
-        "protocol_version": 1,
+        "graph_version": GRAPH_VERSION,
+        "protocol_version": PROTOCOL_VERSION,
         "round": 0,
         "warmup_ns": (9,),
         "samples_ns": tuple(samples_ns),
@@ -108,6 +111,7 @@ def study(
             "scenario": str(SCENARIO),
             "objectives": ["latency"],
             "score": {"settings_id": "s"},
+            "versions": {"graph": GRAPH_VERSION, "protocol": PROTOCOL_VERSION},
         },
         environment_id=measurement([1], environment=environment).environment_id,
         environment=environment,
@@ -118,10 +122,13 @@ def study(
         rounds = []
         # Prefill takes 1 ms, the seven decode steps the rest.
         step_ns = round((latency_ms - 1) / (SCENARIO.generated_tokens - 1) * 1e6)
-        for workload, ns in zip(SCENARIO.workloads, (10**6, step_ns), strict=True):
+        works = zip(SCENARIO.workloads, (10**6, step_ns), strict=True)
+        for (workload, ns), number in product(works, range(3 if verdict == "valid" else 1)):
             rounds.append(
                 measurement(
                     [ns] * 9,
+                    round=number,
+                    cache_mode=device.cache_mode(workload),
                     shape_id=shape.shape_id,
                     workload=workload,
                     device=device.name,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from optuna._hypervolume import compute_hypervolume
 
-from phonelm_search.pareto import dominance_rank, hypervolume, non_dominated
+from phonelm_search.pareto import dominance_rank, hypervolume, membership_probability, non_dominated
 
 points = st.integers(1, 4).flatmap(
     lambda m: arrays(float, st.tuples(st.integers(0, 25), st.just(m)),
@@ -49,3 +49,24 @@ def test_shapes_are_checked() -> None:
         non_dominated([1.0, 2.0])
     with pytest.raises(ValueError, match="reference must be"):
         hypervolume([[1.0, 2.0]], [3.0])
+
+
+def test_membership_follows_the_intervals() -> None:
+    points = [[1.0, 5.0], [2.0, 4.0], [2.1, 4.0], [9.0, 9.0]]
+    exact = membership_probability(points, np.zeros((4, 2)))
+    assert exact.tolist() == [1, 1, 0, 0]
+    # Two points of equal size whose latencies differ by one deviation of the difference.
+    errors = [[0.0, 0.0], [0.1, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    first, second, third, last = membership_probability(points, errors, draws=4000)
+    assert second == pytest.approx(0.8413, abs=0.02)
+    assert third == pytest.approx(0.1587, abs=0.02)
+    assert (first, last) == (1, 0)
+    assert membership_probability(points, errors).tolist() == (
+        membership_probability(points, errors).tolist()
+    )
+
+
+def test_membership_refuses_what_are_no_deviations() -> None:
+    for errors in (np.zeros((2, 2)), -np.ones((1, 2))):
+        with pytest.raises(ValueError, match="deviations must be non-negative"):
+            membership_probability([[1.0, 2.0]], errors)

@@ -40,6 +40,34 @@ def non_dominated(points: npt.ArrayLike) -> Mask:
     return front
 
 
+def membership_probability(
+    points: npt.ArrayLike, deviations: npt.ArrayLike, *, draws: int = 1000, seed: int = 0
+) -> Points:
+    """How probable it is that each point belongs to the front, given the errors of its values.
+
+    Args:
+        points: ``[n, m]``, smaller is better.
+        deviations: ``[n, m]``, standard deviations of independent normal errors; 0 for values
+            that are exact.
+        draws: Fronts that are drawn.
+        seed: Seed of the draws.
+
+    Returns:
+        ``[n]``: the share of draws in which the point is not dominated.
+    """
+    values, errors = _checked(points), _checked(deviations)
+    if errors.shape != values.shape or (errors < 0).any():
+        raise ValueError(
+            f"deviations must be non-negative {values.shape}, got shape {errors.shape}"
+        )
+    random = np.random.default_rng(seed)
+    count = np.zeros(len(values))
+    for _ in range(draws):
+        count += non_dominated(values + errors * random.standard_normal(values.shape))
+    share: Points = count / draws
+    return share
+
+
 def dominance_rank(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Non-domination rank: 0 for the front, 1 for the front of what is left, and so on.
 

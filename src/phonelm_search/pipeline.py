@@ -11,19 +11,19 @@ from phonelm_search.errors import (
     ConfigurationError,
     MeasurementError,
     StudyMismatchError,
-    TrainingError,
     UnsupportedConfigError,
     UnsupportedShapeError,
 )
 from phonelm_search.export import export_hf, export_onnx, write_tables
-from phonelm_search.measure import Profiler
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.measure import Profiler, Request
 from phonelm_search.pick import Pick, Rule, choose
 from phonelm_search.plots.draw import draw_front, draw_training, save
 from phonelm_search.plots.info import front_info, training_info
 from phonelm_search.precision import get_precision
-from phonelm_search.proxy.miniature import too_narrow
-from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring, score_shapes
+from phonelm_search.proxy.scoring import ScoreSettings, score_shapes
 from phonelm_search.records import StudyRecord, StudyShape, identity
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.search.driver import SearchDriver, TrialReport
 from phonelm_search.search.objectives import Goals, choose_objectives
 from phonelm_search.shape import ModelShape
@@ -31,14 +31,12 @@ from phonelm_search.shortlist import candidates, typical_size
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
 from phonelm_search.store import Store
 from phonelm_search.tables import StudyView, load_view
-from phonelm_search.units import format_ms
 from phonelm_search.workload import Scenario
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_COMPARED = ("space", "device", "scenario", "objectives")
-_START_SECONDS = 1.5
-_LOAD_BYTES_PER_SECOND = 80e6
-_DECODE_SECONDS = 1.5
+_COMPARED = ("space", "device", "scenario", "objectives", "versions")
+_UNSURE = (0.05, 0.95)
+_EXTRA_ROUNDS = 3
 
 
 class Reporter(Protocol):
@@ -55,6 +53,30 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line of its own."""
         ...
+
+
+class ShapeProgress:
+    """Counts shapes as done by their rounds; rounds made again count no further.
+
+    Args:
+        report: Where the stage was started, in shapes.
+        rounds: Rounds that a shape takes when nothing disturbs it.
+    """
+
+    def __init__(self, report: Reporter, rounds: int) -> None:
+        self._report, self._rounds = report, rounds
+        self._made: dict[str, int] = {}
+
+    def on_round(self, shape: ModelShape) -> None:
+        """A round of a shape is finished."""
+        made = self._made.get(shape.shape_id, 0)
+        self._made[shape.shape_id] = made + 1
+        self._report.advance(1 / self._rounds if made < self._rounds else 0, shape.shape_id)
+
+    def on_shape(self, shape: ModelShape) -> None:
+        """A shape is done, perhaps without a round."""
+        made = min(self._rounds, self._made.pop(shape.shape_id, 0))
+        self._report.advance(1 - made / self._rounds, shape.shape_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +101,7 @@ class Setup:
             "device": self.device.model_dump(mode="json"),
             "scenario": str(self.goals.scenario),
             "objectives": list(self.goals.objectives),
+            "versions": {"graph": GRAPH_VERSION, "protocol": PROTOCOL_VERSION},
         }
 
 
@@ -145,27 +168,25 @@ def run_search(
     """
     profiler = Profiler(store, setup.device)
     open_study(store, setup, profiler.environment)
+    progress = ShapeProgress(report, profiler.settings.rounds)
     driver = SearchDriver(
-        store, setup.study, setup.feasible, profiler, setup.goals, sampler=sampler, seed=seed
+        store,
+        setup.study,
+        setup.feasible,
+        profiler,
+        setup.goals,
+        sampler=sampler,
+        seed=seed,
+        on_round=progress.on_round,
     )
     done = driver.finished()
     report.stage("measuring", len(setup.space.references) + max(0, trials - done))
-    for reference in setup.space.references:
-        reason = _measure_reference(profiler, setup, reference.shape(setup.space))
-        shape = reference.shape(setup.space)
-        part = StudyShape(
-            shape_id=shape.shape_id, role="reference", name=reference.name, reason=reason
-        )
-        store.set_study_shape(setup.study, shape, part)
-        if reason:
-            report.note(f"reference {reference.name} left out: {reason}")
-        report.advance(1, reference.name)
+    _measure_references(store, setup, profiler, report)
 
     def on_trial(trial: TrialReport) -> None:
         if trial.reason:
             report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
-        value = format_ms(trial.values[0]) if trial.values else "failed"
-        report.advance(1, f"{trial.shape.shape_id} {value}")
+        progress.on_shape(trial.shape)
 
     driver.run(trials, on_trial)
     view = load_view(store, setup.study)
@@ -176,16 +197,47 @@ def run_search(
             f"{reasons[0] if reasons else 'unknown'}",
             stage="run",
         )
+    return settle_front(store, setup, profiler, report)
+
+
+def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> StudyView:
+    """Measure again what may or may not belong to the front, before it is declared."""
+    view = load_view(store, setup.study)
+    for extra in range(1, _EXTRA_ROUNDS + 1):
+        likely = view.front_probabilities()
+        unsure = [
+            r.shape
+            for r in view.sampled
+            if _UNSURE[0] < likely.get(r.shape.shape_id, 0.0) < _UNSURE[1]
+        ]
+        if not unsure:
+            break
+        title = f"measuring {len(unsure)} shapes again that may belong to the front"
+        report.stage(title, len(unsure))
+        profiler.measure(
+            [Request(shape=s, workloads=setup.goals.workloads) for s in unsure],
+            extra_rounds=extra,
+            on_round=lambda shape: report.advance(1, shape.shape_id),
+        )
+        view = load_view(store, setup.study)
     return view
 
 
-def _measure_reference(profiler: Profiler, setup: Setup, shape: ModelShape) -> str | None:
-    """Measure a reference; what the runtime refuses is listed and never fatal."""
-    try:
-        profiler.latencies(shape, setup.goals.workloads)
-    except (MeasurementError, UnsupportedShapeError) as error:
-        return str(error)
-    return None
+def _measure_references(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
+    """Measure the known models; what the runtime refuses is listed and never fatal."""
+    for reference in setup.space.references:
+        shape = reference.shape(setup.space)
+        reason = None
+        try:
+            profiler.latencies(shape, setup.goals.workloads)
+        except (MeasurementError, UnsupportedShapeError) as error:
+            reason = str(error)
+            report.note(f"reference {reference.name} left out: {reason}")
+        part = StudyShape(
+            shape_id=shape.shape_id, role="reference", name=reference.name, reason=reason
+        )
+        store.set_study_shape(setup.study, shape, part)
+        report.advance(1, reference.name)
 
 
 def open_study(store: Store, setup: Setup, environment: dict[str, str]) -> StudyRecord:
@@ -206,7 +258,7 @@ def open_study(store: Store, setup: Setup, environment: dict[str, str]) -> Study
         return fresh
     differs = []
     for key in _COMPARED:
-        differs += _differences(known.config[key], fresh.config[key], key)
+        differs += _differences(known.config.get(key), fresh.config[key], key)
     differs += _differences(dict(known.environment), environment, "environment")
     if differs:
         raise StudyMismatchError(
@@ -335,45 +387,3 @@ def finish(
         report.note(f"no config.json: {error}")
     report.advance(1)
     return pick, view
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DryRun:
-    """What a run would do."""
-
-    shapes: int
-    """Feasible shapes."""
-    references: int
-    """References to measure."""
-    trials: int
-    """Trials to measure."""
-    search_seconds: float
-    """About how long measuring takes."""
-    scoring: ScorePlan
-    """What would be trained, on a sample of the space in place of the front."""
-    score_seconds: float
-    """About how long training takes."""
-
-
-def dry_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cores: int) -> DryRun:
-    """Estimate a run from the shapes of the space, without touching the device."""
-    count = len(setup.feasible)
-    sizes = setup.feasible.columns["decoder_parameters"]
-    typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
-    settings = replace(settings, typical=typical)
-    spread = [setup.feasible.shape(row) for row in range(0, count, max(1, count // 200))]
-    wide = [s for s in spread if not too_narrow(s, typical, settings.budget)]
-    if not wide:
-        raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
-    sample = wide[:: max(1, len(wide) // top)][:top]
-    scoring = plan_scoring(sample, settings)
-    stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)
-    each = _START_SECONDS + 2 * stored / _LOAD_BYTES_PER_SECOND + 3.0 + _DECODE_SECONDS
-    return DryRun(
-        shapes=count,
-        references=len(setup.space.references),
-        trials=trials,
-        search_seconds=each * (trials + len(setup.space.references)),
-        scoring=scoring,
-        score_seconds=scoring.estimated_seconds(cores),
-    )

@@ -8,11 +8,10 @@ from phonelm_search.errors import (
     ConfigurationError,
     MeasurementError,
     UnknownNameError,
-    UnsupportedShapeError,
 )
 from phonelm_search.hf_config import load_hf_config
-from phonelm_search.measure import Profiler
-from phonelm_search.pipeline import Reporter
+from phonelm_search.measure import Profiler, Request
+from phonelm_search.pipeline import Reporter, ShapeProgress
 from phonelm_search.precision import get_precision
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import SPACES, load_space
@@ -97,26 +96,39 @@ def profile_shapes(
     failed = 0
     for profile in profiles:
         profiler = Profiler(store, profile)
+        progress = ShapeProgress(report, profiler.settings.rounds)
         workloads = _workloads(profile, prompt_tokens, context_tokens)
+        distinct = {shape.shape_id: shape for _, shape in shapes}
+        outcomes = profiler.measure(
+            [Request(shape=s, workloads=workloads) for s in distinct.values()],
+            remeasure=remeasure,
+            on_round=progress.on_round,
+        )
+        found = dict(zip(distinct, outcomes, strict=True))
         for name, shape in shapes:
-            try:
-                rows += _measure(profiler, name, shape, workloads, remeasure=remeasure)
-            except (MeasurementError, UnsupportedShapeError) as error:
+            progress.on_shape(shape)
+            outcome, peak = found[shape.shape_id], None
+            error = outcome.error
+            if error is None:
+                try:
+                    peak = profiler.peak_bytes(shape, workloads[0], remeasure=remeasure)
+                except MeasurementError as failure:
+                    report.note(f"peak memory of {name or shape.shape_id}: {failure}")
+            else:
                 failed += 1
                 report.note(f"{name or shape.shape_id} on {profile.name}: {error}")
-                rows += [
-                    latency_row(
-                        shape,
-                        profile.name,
-                        profile.precision,
-                        w,
-                        None,
-                        name=name,
-                        reasons=[str(error)],
-                    )
-                    for w in workloads
-                ]
-            report.advance(1, name or shape.shape_id)
+            rows += [
+                latency_row(
+                    shape,
+                    profile,
+                    w,
+                    outcome.latencies.get(w),
+                    name=name,
+                    peak_bytes=peak,
+                    reasons=[] if error is None else [str(error)],
+                )
+                for w in workloads
+            ]
     return rows, failed
 
 
@@ -128,20 +140,3 @@ def _workloads(
         return profile.workload.workloads()
     asked = (*(prefill(n) for n in prompts or ()), *(decode(n) for n in contexts or ()))
     return tuple(dict.fromkeys(asked))
-
-
-def _measure(
-    profiler: Profiler,
-    name: str | None,
-    shape: ModelShape,
-    workloads: Sequence[Workload],
-    *,
-    remeasure: bool,
-) -> list[Row]:
-    found = profiler.latencies(shape, workloads, remeasure=remeasure)
-    peak = profiler.peak_bytes(shape, workloads[0], remeasure=remeasure)
-    device = profiler.device
-    return [
-        latency_row(shape, device.name, device.precision, w, found[w], name=name, peak_bytes=peak)
-        for w in workloads
-    ]

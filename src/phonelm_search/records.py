@@ -12,6 +12,7 @@ from typing import Any, Literal
 from phonelm_search.workload import Workload
 
 Verdict = Literal["valid", "suspect", "rejected"]
+CacheMode = Literal["cold", "warm", "tiny", "pause"]
 
 
 def identity(content: Mapping[str, Any]) -> str:
@@ -32,8 +33,9 @@ class Measurement:
     """Name of the weight scheme."""
     workload: Workload
     """What was timed."""
-    cache_mode: Literal["cold", "warm"]
-    """Whether weights came from memory (cold) or stayed in the processor's cache."""
+    cache_mode: CacheMode
+    """Whether weights came from memory (cold) or stayed in the processor's cache (warm); or a
+    control: the tiny model's loop, or a pause as long as a flush."""
     copies: int
     """Distinct weight copies that were stepped in turn."""
     weights_source: Literal["memory", "file"]
@@ -48,12 +50,25 @@ class Measurement:
     """Number of the round, from 0."""
     warmup_ns: tuple[int, ...]
     """Untimed runs before the samples, in nanoseconds."""
+    settled: bool = True
+    """Whether the last two windows of the warm-up agreed."""
     samples_ns: tuple[int, ...]
     """Timed runs in nanoseconds, in order."""
     peak_bytes: int | None
     """High-water mark of resident memory, only of ``file`` rounds."""
+    disturbance: Mapping[str, Any] = field(default_factory=dict)
+    """Per sample: ``cpu_ns`` and involuntary context ``switches`` of the runner; ``windows`` of
+    the system's load."""
+    drift: float | None = None
+    """How far the reference shape moved around this round; None until it was measured after."""
+    bandwidth_bytes_per_s: float | None = None
+    """Read bandwidth at the time of the round."""
+    bandwidth_drift: float | None = None
+    """How far that is from the usual, as a share."""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the measuring protocol."""
     verdict: Verdict
-    """How far to trust it."""
+    """How far to trust the round."""
     reasons: tuple[str, ...]
     """Why it is not valid; empty when it is."""
     notes: tuple[str, ...]
@@ -90,6 +105,87 @@ def measurement_key(*, workload: Workload, **parts: str | int) -> str:
     """Digest of what identifies a measurement: shape, work, precision, place and versions."""
     work = (workload.phase, workload.tokens, workload.past_tokens, workload.logits)
     return identity({**parts, "workload": list(work)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumericsCheck:
+    """Logits of a graph on a device against the dequantised reference."""
+
+    shape_id: str
+    """The shape whose graph ran: a measured one cut to few layers and words."""
+    precision: str
+    """Name of the weight scheme."""
+    environment_id: str
+    """Where it ran."""
+    graph_version: int
+    """Version of the graph builder."""
+    prefill_error: float
+    """Relative root mean square of the difference of logits after a prefill."""
+    decode_error: float
+    """The same after a decode step."""
+    limit: float
+    """Largest error that passes."""
+    created_at: str
+    """UTC time, ISO 8601."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether both errors are within the limit; an error that is no number is not."""
+        return self.prefill_error <= self.limit and self.decode_error <= self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyEstimate:
+    """Latency of a whole model as blocks of its layers tell it: never a measurement."""
+
+    shape_id: str
+    """The whole model."""
+    device: str
+    """Name of the device profile."""
+    precision: str
+    """Name of the weight scheme."""
+    workload: Workload
+    """What it is an estimate of."""
+    cache_mode: CacheMode
+    """As of the measurements below it."""
+    environment_id: str
+    """Where those were made."""
+    graph_version: int
+    """Version of the graph builder."""
+    protocol_version: int
+    """Version of the runner's protocol."""
+    latency_ms: float
+    """The estimate: intercept + layers × slope."""
+    ci_low_ms: float
+    """Lower end of the 95 % interval, propagated from the samples."""
+    ci_high_ms: float
+    """Upper end."""
+    intercept_ms: float
+    """Head, embedding and the loop: pooled over the blocks of one width and vocabulary."""
+    slope_ms: float
+    """One layer."""
+    depths: tuple[int, ...]
+    """Depths of this block that were measured."""
+    verdict: Verdict
+    """The worst of the measurements below it."""
+    reasons: tuple[str, ...]
+    """Why it is not valid."""
+    created_at: str
+    """UTC time, ISO 8601."""
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that makes estimates comparable."""
+        return measurement_key(
+            shape_id=self.shape_id,
+            workload=self.workload,
+            precision=self.precision,
+            environment_id=self.environment_id,
+            cache_mode=self.cache_mode,
+            weights_source="memory",
+            graph_version=self.graph_version,
+            protocol_version=self.protocol_version,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

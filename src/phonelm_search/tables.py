@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import LatencySummary, summarise
-from phonelm_search.pareto import non_dominated
+from phonelm_search.pareto import membership_probability, non_dominated
+from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import score_interval
 from phonelm_search.records import ProxyScore, StudyRecord, Verdict, measurement_key
-from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import Scenario, Workload
 
 Row = dict[str, Any]
+_Z = 1.959964
+_FIRST_VERSIONS = {"graph": 1, "protocol": 1}
+"""Of studies that were started before versions were kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,11 @@ class StudyRow:
         return self.score.bits_per_byte if self.score else None
 
     @property
+    def end_to_end_deviation_ms(self) -> float:
+        """Standard deviation of a normal error with an interval as wide."""
+        return (self.ci_high_ms - self.ci_low_ms) / (2 * _Z)
+
+    @property
     def label(self) -> str:
         """How pictures call it."""
         return self.name or f"{self.shape.hidden_size}×{self.shape.num_hidden_layers}"
@@ -94,15 +101,29 @@ class StudyView:
         By latency and bits per byte where shapes were scored, else by latency and decoder
         parameters.
         """
-        if self.scored:
-            rows = self.scored
-            points = [[r.end_to_end_ms, r.bits_per_byte or math.nan] for r in rows]
-        else:
-            rows = self.sampled
-            points = [[r.end_to_end_ms, -float(r.shape.decoder_parameters)] for r in rows]
+        rows = self.scored or self.sampled
         if not rows:
             return ()
-        return tuple(r for r, kept in zip(rows, non_dominated(points), strict=True) if kept)
+        kept = non_dominated(self._points(rows))
+        return tuple(r for r, on_front in zip(rows, kept, strict=True) if on_front)
+
+    def front_probabilities(self) -> dict[str, float]:
+        """Shape id → how probable it is that the shape belongs to the front.
+
+        From the intervals of the latencies; a score counts as it is, its ties are the pick's
+        matter.
+        """
+        rows = self.scored or self.sampled
+        if not rows:
+            return {}
+        errors = [[r.end_to_end_deviation_ms, 0.0] for r in rows]
+        found = membership_probability(self._points(rows), errors)
+        return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
+
+    def _points(self, rows: Sequence[StudyRow]) -> list[list[float]]:
+        if self.scored:
+            return [[r.end_to_end_ms, r.bits_per_byte or math.nan] for r in rows]
+        return [[r.end_to_end_ms, -float(r.shape.decoder_parameters)] for r in rows]
 
 
 def load_view(store: Store, study: str) -> StudyView:
@@ -125,6 +146,9 @@ def load_view(store: Store, study: str) -> StudyView:
     for m in store.measurements(shape_ids=ids, environment_id=record.environment_id):
         found.setdefault(m.key, []).append(m)
 
+    versions = record.config.get("versions", _FIRST_VERSIONS)
+    old = versions["protocol"] == 1
+
     def rounds(shape_id: str, workload: Workload, source: str = "memory") -> list[Any]:
         return found.get(
             measurement_key(
@@ -132,10 +156,10 @@ def load_view(store: Store, study: str) -> StudyView:
                 workload=workload,
                 precision=device.precision,
                 environment_id=record.environment_id,
-                cache_mode=device.cache,
+                cache_mode=device.cache if old else device.cache_mode(workload),
                 weights_source=source,
-                graph_version=GRAPH_VERSION,
-                protocol_version=PROTOCOL_VERSION,
+                graph_version=versions["graph"],
+                protocol_version=versions["protocol"],
             ),
             [],
         )
@@ -185,8 +209,7 @@ def _end_to_end_interval(
 
 def latency_row(
     shape: ModelShape,
-    device: str,
-    precision: str,
+    device: DeviceProfile,
     workload: Workload,
     found: LatencySummary | None,
     *,
@@ -195,14 +218,17 @@ def latency_row(
     reasons: Sequence[str] = (),
 ) -> Row:
     """One row of ``profile``; a value that does not exist is None, never 0."""
+    read = None
+    if found and workload.phase == "decode":
+        read = 1000 * decode_bytes(shape, device.scheme, workload.past_tokens) / found.median_ms
     prompt = workload.tokens if workload.phase == "prefill" else None
     context = workload.past_tokens if workload.phase == "decode" else None
     return {
         "name": name,
         **shape.columns(),
         "kind": "measured",
-        "device": device,
-        "precision": precision,
+        "device": device.name,
+        "precision": device.precision,
         "phase": workload.phase,
         "prompt_tokens": prompt,
         "context_tokens": context,
@@ -210,6 +236,13 @@ def latency_row(
         "ci_low_ms": found.ci_low_ms if found else None,
         "ci_high_ms": found.ci_high_ms if found else None,
         "tokens_per_s": 1000 * workload.tokens / found.median_ms if found else None,
+        "p90_ms": found.p90_ms if found else None,
+        "p99_ms": found.p99_ms if found else None,
+        "rounds": found.rounds if found else None,
+        "gb_per_s": read / 1e9 if read else None,
+        "bandwidth_share": read / found.bandwidth_bytes_per_s
+        if read and found and found.bandwidth_bytes_per_s
+        else None,
         "peak_bytes": peak_bytes,
         "verdict": found.verdict if found else "rejected",
         "reasons": list(found.reasons if found else reasons),
@@ -218,9 +251,22 @@ def latency_row(
     }
 
 
-def _study_row(row: StudyRow, view: StudyView, front: set[str], pick: str | None) -> Row:
+def decode_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:
+    """Bytes that one decode step reads from memory: weights, and the KV cache of the past."""
+    kv_bytes = context_tokens * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
+    return shape.weight_bytes(scheme).streamed + kv_bytes
+
+
+def _study_row(
+    row: StudyRow,
+    view: StudyView,
+    probabilities: dict[str, float],
+    front: set[str],
+    pick: str | None,
+) -> Row:
     """One row of ``pareto`` and of the CSV files."""
     score = row.score
+    sampled = row.name is None
     return {
         "name": row.name,
         **row.shape.columns(),
@@ -245,8 +291,9 @@ def _study_row(row: StudyRow, view: StudyView, front: set[str], pick: str | None
         "tokens_per_parameter": score.tokens_per_parameter if score else None,
         "seeds": 1 if score else None,
         "miniature": score.miniature if score else None,
-        "front": row.name is None and row.shape.shape_id in front,
-        "pick": row.name is None and row.shape.shape_id == pick,
+        "front": sampled and row.shape.shape_id in front,
+        "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
+        "pick": sampled and row.shape.shape_id == pick,
     }
 
 
@@ -255,4 +302,6 @@ def study_rows(
 ) -> list[Row]:
     """Rows of a study, all of them by default."""
     front = {r.shape.shape_id for r in view.front}
-    return [_study_row(r, view, front, pick) for r in (view.rows if rows is None else rows)]
+    likely = view.front_probabilities()
+    shown = view.rows if rows is None else rows
+    return [_study_row(r, view, likely, front, pick) for r in shown]

@@ -13,14 +13,18 @@ import pytest
 
 from helpers import small_shape
 from phonelm_search.errors import MeasurementError, UnknownNameError
-from phonelm_search.graph import build_graph
+from phonelm_search.graph import Graph, build_graph
+from phonelm_search.measure.reference import TINY
 from phonelm_search.precision import get_precision
 from phonelm_search.runtimes import Runtime, get_runtime, host
 from phonelm_search.runtimes.base import (
+    PROTOCOL_VERSION,
     CacheJob,
     Job,
+    ModelJob,
     PhaseJob,
     TensorJob,
+    WarmupJob,
     WeightsJob,
     parse_result,
 )
@@ -28,6 +32,12 @@ from phonelm_search.runtimes.onnxruntime import OnnxRuntime
 
 SHAPE = small_shape()
 GRAPH = build_graph(SHAPE, get_precision("int4-b32"))
+FILES = {"model.onnx": GRAPH.model}
+TINY_GRAPH = build_graph(TINY, get_precision("int4-b32"))
+
+
+def tensors(graph: Graph) -> WeightsJob:
+    return WeightsJob(seed=1, tensors=tuple(TensorJob(**asdict(t)) for t in graph.tensors))
 
 
 def job(**changes: Any) -> Job:
@@ -35,13 +45,13 @@ def job(**changes: Any) -> Job:
         "tag": "t1",
         "graph": "model.onnx",
         "vocab_size": SHAPE.vocab_size,
-        "weights": WeightsJob(seed=1, tensors=tuple(TensorJob(**asdict(t)) for t in GRAPH.tensors)),
+        "weights": tensors(GRAPH),
         "phases": (
             PhaseJob(kind="decode", tokens=1, past_tokens=8),
             PhaseJob(kind="prefill", tokens=8, past_tokens=0),
         ),
         "repetitions": 7,
-        "warmups": 2,
+        "warmup": WarmupJob(window_seconds=0.0, tolerance=1e9, most=2),
         "max_seconds": 5.0,
         "cache": CacheJob(mode="rotate", copies=3),
         "threads": 1,
@@ -58,54 +68,76 @@ class TestContract:
 
     def test_every_phase_has_its_samples_in_the_order_asked(self, name: str) -> None:
         asked = job()
-        result = self.runtime(name).run(asked, GRAPH.model)
+        result = self.runtime(name).run(asked, FILES)
         assert [(p.kind, p.tokens, p.past_tokens) for p in result.phases] == [
             ("decode", 1, 8),
             ("prefill", 8, 0),
         ]
         for phase in result.phases:
             assert len(phase.samples_ns) == asked.repetitions
-            assert len(phase.warmup_ns) >= asked.warmups
+            assert len(phase.warmup_ns) >= asked.warmup.most
+            assert phase.settled
+            assert phase.logits is not None
             assert all(isinstance(s, int) and s > 0 for s in phase.samples_ns)
             assert phase.peak_bytes is None
-        assert result.logits is not None
+        assert result.logits == result.phases[-1].logits
         assert len(result.logits.first) == 16
 
     def test_the_environment_is_told_beforehand(self, name: str) -> None:
         runtime = self.runtime(name)
-        assert runtime.run(job(), GRAPH.model).environment == runtime.environment()
+        assert runtime.run(job(), FILES).environment == runtime.environment()
         assert runtime.environment()["threads"] == "1"
         assert runtime.cache_bytes() > 0
 
     def test_peak_memory_only_of_weights_from_a_file(self, name: str) -> None:
         weights = job().weights.model_copy(update={"source": "file"})
         asked = job(weights=weights, cache=CacheJob(mode="warm", copies=1))
-        result = self.runtime(name).run(asked, GRAPH.model)
+        result = self.runtime(name).run(asked, FILES)
         assert all((p.peak_bytes or 0) > 10_000 for p in result.phases)
+
+    def test_controls_flush_and_bandwidth(self, name: str) -> None:
+        step = PhaseJob(kind="decode", tokens=1, past_tokens=8)
+        asked = job(
+            phases=(
+                step,
+                *(step.model_copy(update={"control": c}) for c in ("warm", "tiny", "pause")),
+            ),
+            cache=CacheJob(mode="flush", copies=1, flush_bytes=2**20),
+            tiny=ModelJob(
+                graph="tiny.onnx", vocab_size=TINY.vocab_size, weights=tensors(TINY_GRAPH)
+            ),
+            bandwidth_bytes=2**22,
+        )
+        result = self.runtime(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
+        assert [p.control for p in result.phases] == [None, "warm", "tiny", "pause"]
+        assert all(len(p.samples_ns) == 7 for p in result.phases)
+        assert result.phases[0].logits == result.logits
+        assert all(p.logits is None for p in result.phases[1:])
+        assert all(b > 1e8 for b in result.bandwidth_bytes_per_s)
+        assert len(result.bandwidth_bytes_per_s) >= 3
+        assert self.runtime(name).run(job(), FILES).bandwidth_bytes_per_s == ()
 
     def test_a_failure_names_its_stage(self, name: str) -> None:
         runtime = self.runtime(name, "FailingExecutionProvider")
         asked = job(execution_provider="FailingExecutionProvider")
         with pytest.raises(MeasurementError, match=r"stage: load") as caught:
-            runtime.run(asked, GRAPH.model)
+            runtime.run(asked, FILES)
         assert caught.value.stage == "load"
 
     def test_jobs_survive_json(self, name: str) -> None:
         document = json.loads(job().model_dump_json(by_alias=True))
-        assert document["schema"] == 1
+        assert document["schema"] == PROTOCOL_VERSION
         assert Job.model_validate(document) == job()
 
 
 def test_weights_decide_the_logits_and_nothing_else_does() -> None:
     runtime = get_runtime("onnxruntime", threads=1, execution_provider="CPUExecutionProvider")
-    first = runtime.run(job(), GRAPH.model).logits
-    again = runtime.run(job(cache=CacheJob(mode="warm", copies=1)), GRAPH.model).logits
+    first = runtime.run(job(), FILES).logits
+    again = runtime.run(job(cache=CacheJob(mode="warm", copies=1)), FILES).logits
     file = runtime.run(
-        job(weights=job().weights.model_copy(update={"source": "file"})), GRAPH.model
+        job(weights=job().weights.model_copy(update={"source": "file"})), FILES
     ).logits
-    other = runtime.run(
-        job(weights=job().weights.model_copy(update={"seed": 2})), GRAPH.model
-    ).logits
+    other = runtime.run(job(weights=job().weights.model_copy(update={"seed": 2})), FILES).logits
     assert first == again == file
     assert first != other
 
@@ -113,7 +145,7 @@ def test_weights_decide_the_logits_and_nothing_else_does() -> None:
 def test_a_broken_graph_is_a_failed_load() -> None:
     runtime = OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
     with pytest.raises(MeasurementError, match="stage: load"):
-        runtime.run(job(), b"no model")
+        runtime.run(job(), {"model.onnx": b"no model"})
 
 
 def child_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> OnnxRuntime:
@@ -140,7 +172,7 @@ def test_a_child_that_ends_badly_is_one_failed_job(
 ) -> None:
     runtime = child_that(tmp_path, monkeypatch, code)
     with pytest.raises(MeasurementError, match=message) as caught:
-        runtime.run(job(), GRAPH.model)
+        runtime.run(job(), FILES)
     assert caught.value.stage == stage
 
 
@@ -148,7 +180,7 @@ def test_a_hanging_child_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("phonelm_search.runtimes.onnxruntime._START_SECONDS", 0.5)
     runtime = child_that(tmp_path, monkeypatch, "import time; time.sleep(600)")
     with pytest.raises(MeasurementError, match="must finish within") as caught:
-        runtime.run(job(max_seconds=0.01), GRAPH.model)
+        runtime.run(job(max_seconds=0.01), FILES)
     assert caught.value.stage == "timeout"
 
 
@@ -176,12 +208,12 @@ def test_too_little_memory_is_said_before_anything_runs(monkeypatch: pytest.Monk
     monkeypatch.setattr(host, "available_bytes", lambda: 1_000_000)
     runtime = OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
     with pytest.raises(MeasurementError, match=r"3 copies of the weights need about .* 1 MB are"):
-        runtime.run(job(), GRAPH.model)
+        runtime.run(job(), FILES)
 
 
 def result_document(**changes: Any) -> str:
     runtime = get_runtime("fake", threads=1, execution_provider="CPUExecutionProvider")
-    document = json.loads(runtime.run(job(), GRAPH.model).model_dump_json(by_alias=True))
+    document = json.loads(runtime.run(job(), FILES).model_dump_json(by_alias=True))
     return json.dumps({**document, **changes})
 
 
@@ -190,8 +222,8 @@ def result_document(**changes: Any) -> str:
     [
         ("", "printed no result"),
         ("[]", "malformed"),
-        (result_document(tag="other"), "carry tag t1, got 1 and other"),
-        (result_document(schema=9), "schema 1 .* got 9"),
+        (result_document(tag="other"), "carry tag t1, got 2 and other"),
+        (result_document(schema=9), "schema 2 .* got 9"),
         (result_document(phases=[]), r"must hold the phases .* got \[\]"),
         (result_document(ok=False, error={"stage": "load", "message": "too big"}), "too big"),
         (result_document(surprise=1), "surprise"),

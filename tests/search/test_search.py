@@ -1,6 +1,6 @@
 """The ask/tell driver on a space with a known front, with latencies from a formula."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from helpers import SCENARIO
 from phonelm_search.errors import MeasurementError, UnknownNameError
-from phonelm_search.measure import LatencySummary
+from phonelm_search.measure import LatencySummary, Outcome, Request
 from phonelm_search.pareto import hypervolume, non_dominated
 from phonelm_search.precision import get_precision
 from phonelm_search.records import StudyRecord
@@ -42,11 +42,34 @@ FEASIBLE = enumerate_space(SPACE, INT4)
 
 def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
     return LatencySummary(
-        median_ms=ms, ci_low_ms=ms, ci_high_ms=ms, samples=9, verdict=verdict, reasons=("why",)
-    )
+        median_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms, p99_ms=ms, samples=9, rounds=3,
+        bandwidth_bytes_per_s=None, verdict=verdict, reasons=("why",),
+    )  # fmt: skip
 
 
-class Formula:
+class PerShape:
+    """A latency source that answers shape by shape."""
+
+    def latencies(
+        self, shape: ModelShape, workloads: Sequence[Workload]
+    ) -> dict[Workload, LatencySummary]:
+        raise NotImplementedError
+
+    def measure(
+        self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
+    ) -> list[Outcome]:
+        outcomes = []
+        for request in requests:
+            try:
+                found = self.latencies(request.shape, request.workloads)
+                outcomes.append(Outcome(latencies=found, error=None))
+            except MeasurementError as error:
+                outcomes.append(Outcome(latencies={}, error=error))
+            on_round(request.shape)
+        return outcomes
+
+
+class Formula(PerShape):
     """Latency as a function of the shape; counts what is asked of it."""
 
     def __init__(self) -> None:
@@ -145,11 +168,11 @@ def test_failed_shapes_are_failed_trials_with_a_reason_and_not_tried_again(tmp_p
     asked = len(source.asked)
     bad = next(r.shape for r in reports if r.reason)
     again = driver(tmp_path, source)
-    assert again._measure(bad)[0] is None
+    assert again._measure({bad.shape_id: bad})[bad.shape_id][0] is None
     assert len(source.asked) == asked
 
 
-class TwoBowls:
+class TwoBowls(PerShape):
     """Prefill and decode are squared distances to two shapes: the front is known, and narrow."""
 
     coordinates = Coordinates(FEASIBLE)

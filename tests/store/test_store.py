@@ -1,7 +1,10 @@
 """The database: what goes in comes out, and what goes wrong is one clear line."""
 
+import math
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event
@@ -13,8 +16,9 @@ from phonelm_search.errors import (
     StudyMismatchError,
     UnknownNameError,
 )
-from phonelm_search.records import StudyRecord, StudyShape
+from phonelm_search.records import LatencyEstimate, NumericsCheck, StudyRecord, StudyShape
 from phonelm_search.store import Store
+from phonelm_search.workload import decode
 
 SHAPE = small_shape()
 
@@ -39,8 +43,13 @@ def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> 
     assert store.measurements(keys=[here.key]) == [here]
     assert store.measurements(environment_id=there.environment_id) == [there]
     assert store.measurements(shape_ids=["other"]) == []
-    store.forget_measurements([here.key])
-    assert store.measurements() == [there]
+    again = replace(here, round=1, settled=False, drift=0.1, disturbance={"cpu_ns": [1]})
+    (row,) = store.add_measurements(SHAPE, [again])
+    store.forget_measurements([here.key, there.key], below_round=1)
+    assert store.measurements() == [again]
+    judged = replace(again, drift=0.5, bandwidth_drift=0.1, verdict="rejected", reasons=("x",))
+    store.judge_measurements({row: judged})
+    assert store.measurements() == [judged]
 
 
 def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path) -> None:
@@ -77,7 +86,7 @@ def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     Store(tmp_path)
     with sqlite3.connect(tmp_path / "phonelm.db") as connection:
         connection.execute("UPDATE phonelm_schema SET version = 99")
-    with pytest.raises(StoreVersionError, match="schema 1 or older, it is 99; update"):
+    with pytest.raises(StoreVersionError, match="schema 2 or older, it is 99; update"):
         Store(tmp_path)
 
 
@@ -136,3 +145,37 @@ def test_our_tables_stand_beside_optunas(tmp_path: Path) -> None:
     with create_engine(store.url).connect() as connection:
         tables = {r[0] for r in connection.exec_driver_sql("SELECT name FROM sqlite_master")}
     assert {"phonelm_schema", "phonelm_measurements", "studies", "trials"} <= tables
+
+
+def estimate(**changes: Any) -> LatencyEstimate:
+    base: dict[str, Any] = {
+        "shape_id": SHAPE.shape_id, "device": "d", "precision": "fp32", "workload": decode(8),
+        "cache_mode": "cold", "environment_id": "e", "graph_version": 1, "protocol_version": 2,
+        "latency_ms": 2.0, "ci_low_ms": 1.9, "ci_high_ms": 2.2, "intercept_ms": 1.0,
+        "slope_ms": 0.5, "depths": (1, 2), "verdict": "valid", "reasons": (), "created_at": "t",
+    }  # fmt: skip
+    return LatencyEstimate(**{**base, **changes})
+
+
+def test_estimates_are_replaced_by_newer_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    other = estimate(workload=decode(9))
+    store.set_estimates(SHAPE, [estimate(), other])
+    store.set_estimates(SHAPE, [estimate(latency_ms=3.0)])
+    found = store.estimates(shape_ids=[SHAPE.shape_id], environment_id="e")
+    assert sorted(found, key=lambda e: e.latency_ms) == [other, estimate(latency_ms=3.0)]
+    assert store.estimates(shape_ids=[SHAPE.shape_id], environment_id="f") == []
+
+
+def test_numerics_keep_errors_that_are_no_numbers(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    check = NumericsCheck(
+        shape_id="s", precision="fp32", environment_id="e", graph_version=1,
+        prefill_error=1e-6, decode_error=math.inf, limit=1e-4, created_at="t",
+    )  # fmt: skip
+    store.set_numerics(check)
+    (found,) = store.numerics(environment_id="e")
+    assert not found.passed
+    assert math.isnan(found.decode_error)
+    store.set_numerics(replace(check, decode_error=1e-6))
+    assert [c.passed for c in store.numerics(environment_id="e")] == [True]

@@ -8,9 +8,10 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.pick import RULES, Pick, Rule
-from phonelm_search.pipeline import DryRun, Setup
+from phonelm_search.pipeline import Setup
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.samplers import SAMPLERS

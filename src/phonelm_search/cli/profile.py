@@ -23,6 +23,8 @@ COLUMNS = (
     ("latency_ms", "ms"),
     ("interval", "95 % interval"),
     ("tokens_per_s", "tokens/s"),
+    ("gb_per_s", "GB/s"),
+    ("share", "of bandwidth"),
     ("peak_bytes", "peak bytes"),
     ("verdict", "verdict"),
 )
@@ -87,4 +89,5 @@ def _shown(row: dict[str, object]) -> dict[str, object]:
         **row,
         "test": f"pp{prompt}" if prompt else f"tg @ d{context}",
         "interval": None if low is None else f"{low:.4g} … {high:.4g}",
+        "share": None if row["bandwidth_share"] is None else f"{row['bandwidth_share']:.0%}",
     }

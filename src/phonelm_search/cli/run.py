@@ -62,8 +62,10 @@ def command(
         precision=precision,
     )
     if dry_run:
+        from phonelm_search.dryrun import plan_run
+
         cores = len(os.sched_getaffinity(0))
-        plan = pipeline.dry_run(setup, trials=trials, top=score_top, settings=settings, cores=cores)
+        plan = plan_run(setup, trials=trials, top=score_top, settings=settings, cores=cores)
         show_dry_run(setup, plan, as_json=as_json)
         return
     store = Store(results, url=storage)

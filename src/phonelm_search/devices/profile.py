@@ -55,6 +55,10 @@ class DeviceProfile(BaseModel):
         """The precision scheme."""
         return get_precision(self.precision)
 
+    def cache_mode(self, workload: Workload) -> Literal["cold", "warm"]:
+        """How weights meet the cache: prefill is bound by computing and always measured warm."""
+        return "warm" if workload.phase == "prefill" else self.cache
+
     @property
     def thread_count(self) -> int:
         """Threads that compute; ``all`` is every core that this process may use."""

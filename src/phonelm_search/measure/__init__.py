@@ -1,6 +1,14 @@
 """The measuring protocol: what is run, what the samples say, how far to trust them."""
 
-from phonelm_search.measure.profiler import MeasureSettings, Profiler
-from phonelm_search.measure.statistics import LatencySummary, summarise
+from phonelm_search.measure.profiler import Outcome, Profiler, Request
+from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.measure.summary import LatencySummary, summarise
 
-__all__ = ["LatencySummary", "MeasureSettings", "Profiler", "summarise"]
+__all__ = [
+    "LatencySummary",
+    "MeasureSettings",
+    "Outcome",
+    "Profiler",
+    "Request",
+    "summarise",
+]

@@ -1,47 +1,97 @@
-"""Measuring a shape: what is in the database is read, the rest becomes one job."""
+"""Measuring shapes in rounds; what is in the database is never measured again."""
 
-import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from phonelm_search import __version__
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import MeasurementError
-from phonelm_search.graph import GRAPH_VERSION, Graph, build_graph
-from phonelm_search.measure.statistics import LatencySummary, summarise
-from phonelm_search.measure.verdict import judge
-from phonelm_search.records import Measurement, identity, measurement_key
+from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.measure import numerics
+from phonelm_search.measure.anchor import Anchor, Reading, bandwidth_around
+from phonelm_search.measure.executor import Executor
+from phonelm_search.measure.reference import REFERENCE, REFERENCE_WORKLOADS
+from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.measure.statistics import repetitions_for
+from phonelm_search.measure.summary import LatencySummary, summarise
+from phonelm_search.records import Measurement, NumericsCheck
 from phonelm_search.runtimes import Runtime, get_runtime
-from phonelm_search.runtimes.base import (
-    PROTOCOL_VERSION,
-    CacheJob,
-    Job,
-    PhaseJob,
-    Result,
-    TensorJob,
-    WeightsJob,
-)
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import Workload
 
-_POSITIONS = 4096
-_MOST_COPIES = 256
-SEPARATE_ROTARY = "separate rotary operator: head dimension {} is not a multiple of 16"
-_SEED = 20241105  # arXiv 2411.05046
+_LEAST_REPETITIONS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeasureSettings:
-    """How long a round is."""
+class Request:
+    """A shape and what to time of it."""
 
-    repetitions: int = 200
-    """Timed runs at most."""
-    warmups: int = 3
-    """Untimed runs before; in a rotation, rounds over all copies."""
-    max_seconds: float = 2.0
-    """Time for the timed runs of a phase."""
+    shape: ModelShape
+    """The decoder."""
+    workloads: tuple[Workload, ...]
+    """What to time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a request."""
+
+    latencies: Mapping[Workload, LatencySummary]
+    """Of each workload; empty where the request failed."""
+    error: MeasurementError | UnsupportedShapeError | None
+    """Why it failed."""
+
+
+@dataclass(kw_only=True)
+class _Task:
+    """A request on its way through the rounds."""
+
+    request: Request
+    rounds: dict[Workload, list[Measurement]]
+    """Rounds by workload, those of earlier runs among them."""
+    made: int
+    """Number of the next round."""
+    extra: int
+    """Rounds wanted beyond the protocol's."""
+    error: MeasurementError | UnsupportedShapeError | None = None
+
+    def wanting(self, settings: MeasureSettings) -> tuple[Workload, ...]:
+        """Workloads that need another round."""
+        if self.error is not None:
+            return ()
+        s = replace(
+            settings,
+            rounds=settings.rounds + self.extra,
+            most_rounds=settings.most_rounds + self.extra,
+        )
+        return tuple(w for w, found in self.rounds.items() if _wants_more(found, s))
+
+    def repetitions(self, workloads: Sequence[Workload], settings: MeasureSettings) -> int:
+        """As many as the wished interval needs by the rounds before; the ceiling at first."""
+        s = settings
+        needed = [
+            repetitions_for(self.rounds[w][-1].samples_ns, rounds=s.rounds, half_width=s.half_width)
+            if self.rounds[w]
+            else s.repetitions
+            for w in workloads
+        ]
+        return min(s.repetitions, max(_LEAST_REPETITIONS, *needed))
+
+    def outcome(self) -> Outcome:
+        """The answer; an error counts only where some workload has no round at all."""
+        if self.error is not None and not all(self.rounds.values()):
+            return Outcome(latencies={}, error=self.error)
+        return Outcome(latencies={w: summarise(r) for w, r in self.rounds.items()}, error=None)
+
+
+def _wants_more(found: Sequence[Measurement], settings: MeasureSettings) -> bool:
+    if len(found) >= settings.most_rounds:
+        return False
+    if sum(m.verdict == "valid" for m in found) < settings.rounds:
+        return True
+    summary = summarise(found)
+    return summary.ci_high_ms - summary.ci_low_ms > 2 * settings.half_width * summary.median_ms
 
 
 class Profiler:
@@ -50,7 +100,7 @@ class Profiler:
     Args:
         store: Where measurements are kept and looked up.
         device: The profile.
-        settings: Length of a round.
+        settings: The protocol's parameters.
         runtime: The device's runtime; by default the one that the profile names.
         clock: Present time, for the records.
     """
@@ -67,41 +117,165 @@ class Profiler:
         self._store = store
         self.device = device
         self.settings = settings or MeasureSettings()
-        self._clock = clock
-        self._runtime = runtime or get_runtime(
+        runtime = runtime or get_runtime(
             device.runtime,
             threads=device.thread_count,
             execution_provider=device.execution_provider,
         )
-        self.environment = self._runtime.environment()
+        self._executor = Executor(device, runtime, self.settings, clock)
+        self.environment = self._executor.environment
+        self.environment_id = self._executor.environment_id
+        self._anchor: Anchor | None = None
+        self._gates: dict[str, NumericsCheck] | None = None
 
     def latencies(
         self, shape: ModelShape, workloads: Sequence[Workload], *, remeasure: bool = False
-    ) -> dict[Workload, LatencySummary]:
-        """Latency of each workload, measured where it is not in the database.
-
-        Args:
-            shape: The decoder.
-            workloads: What to time.
-            remeasure: Measure even what is known, and forget what was known.
+    ) -> Mapping[Workload, LatencySummary]:
+        """Latency of each workload of one shape; see `measure`.
 
         Raises:
             UnsupportedShapeError: If the kernels refuse the shape.
-            MeasurementError: If the runtime failed; what it had finished before is kept.
+            MeasurementError: If the runtime failed, or its logits are wrong.
             StoreError: If the database cannot be read or written.
         """
-        keys = {w: self._key(shape, w, "memory") for w in workloads}
-        known = self._store.measurements(keys=[] if remeasure else list(keys.values()))
-        missing = [w for w in workloads if keys[w] not in {m.key for m in known}]
-        if missing:
-            fresh = self._run(shape, missing)
-            if any(m.verdict == "rejected" for m in fresh):  # one more try
-                fresh += self._run(shape, missing, number=1)
-            if remeasure:
-                self._store.forget_measurements(list(keys.values()))
-            self._store.add_measurements(shape, fresh)
-            known = [*known, *fresh]
-        return {w: summarise([m for m in known if m.key == keys[w]]) for w in workloads}
+        request = Request(shape=shape, workloads=tuple(workloads))
+        (outcome,) = self.measure([request], remeasure=remeasure)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.latencies
+
+    def measure(
+        self,
+        requests: Sequence[Request],
+        *,
+        extra_rounds: int = 0,
+        remeasure: bool = False,
+        on_round: Callable[[ModelShape], None] = lambda shape: None,
+    ) -> list[Outcome]:
+        """Measure several shapes in rounds, the reference shape before and after every pass.
+
+        Each round of a shape is a process of its own. A pass makes a round of every shape that
+        needs one, so the rounds of one shape are spread over time. A round that was disturbed, or
+        around which the reference moved, is made again, up to a limit. Every round is kept as
+        soon as it is finished, so a stop loses at most the one under way.
+
+        Args:
+            requests: Shapes, each once.
+            extra_rounds: Good rounds wanted beyond the protocol's, for a narrower interval.
+            remeasure: Measure even what is known, and forget what was known.
+            on_round: Called after each round.
+
+        Returns:
+            An outcome for each request, in order.
+
+        Raises:
+            StoreError: If the database cannot be read or written.
+        """
+        tasks = [self._task(r, extra_rounds, afresh=remeasure) for r in requests]
+        first = [t.made for t in tasks]
+        while todo := [t for t in tasks if t.wanting(self.settings)]:
+            self._pass(todo, on_round)
+        for task, made in zip(tasks, first, strict=True):
+            if remeasure and task.error is None:  # the old rounds stay until new ones are there
+                keys = [self._executor.key(task.request.shape, w) for w in task.rounds]
+                self._store.forget_measurements(keys, below_round=made)
+        return [t.outcome() for t in tasks]
+
+    def _task(self, request: Request, extra: int, *, afresh: bool) -> _Task:
+        keys = {w: self._executor.key(request.shape, w) for w in request.workloads}
+        known = self._store.measurements(keys=list(keys.values()))
+        return _Task(
+            request=request,
+            rounds={w: [m for m in known if m.key == k and not afresh] for w, k in keys.items()},
+            made=max((m.round + 1 for m in known), default=0),
+            extra=extra,
+        )
+
+    def _pass(self, tasks: Sequence[_Task], on_round: Callable[[ModelShape], None]) -> None:
+        """One round of each task, between two readings of the reference."""
+        before: Reading | None = None
+        made: list[tuple[_Task, list[int], list[Measurement]]] = []
+        for task in tasks:
+            shape = task.request.shape
+            try:
+                self._require_right_logits(shape)
+                anchor = self._reference()
+                before = before or anchor.latest or anchor.read()
+                found = self._round(task)
+            except (MeasurementError, UnsupportedShapeError) as error:
+                task.error = error
+                continue
+            made.append((task, self._store.add_measurements(shape, found), found))
+            task.made += 1
+            on_round(shape)
+        if before is None or not made:
+            return
+        try:
+            after = self._reference().read()
+        except MeasurementError as error:
+            for task, _, _ in made:
+                task.error = error
+            return
+        for task, rows, found in made:
+            judged = [self._completed(task.request.shape, m, before, after) for m in found]
+            self._store.judge_measurements(dict(zip(rows, judged, strict=True)))
+            for m in judged:
+                if m.cache_mode == self.device.cache_mode(m.workload):
+                    task.rounds[m.workload].append(m)
+
+    def _round(self, task: _Task) -> list[Measurement]:
+        workloads = task.wanting(self.settings)
+        return self._executor.round(
+            task.request.shape,
+            workloads,
+            number=task.made,
+            repetitions=task.repetitions(workloads, self.settings),
+            with_controls=not any(task.rounds.values()),
+        )
+
+    def _completed(
+        self, shape: ModelShape, m: Measurement, before: Reading, after: Reading
+    ) -> Measurement:
+        anchor = self._reference()
+        complete = replace(
+            m,
+            drift=anchor.drift(m.workload.phase, before, after),
+            bandwidth_bytes_per_s=bandwidth_around(before, after),
+            bandwidth_drift=anchor.bandwidth_drift(before, after),
+        )
+        return self._executor.judged(shape, complete)
+
+    def _reference(self) -> Anchor:
+        if self._anchor is None:
+            keys = [self._executor.key(REFERENCE, w) for w in REFERENCE_WORKLOADS]
+            known = self._store.measurements(keys=keys)
+            self._anchor = Anchor(self._measure_reference, known)
+        return self._anchor
+
+    def _measure_reference(self) -> list[Measurement]:
+        found = self._executor.reference()
+        self._store.add_measurements(REFERENCE, found)
+        return found
+
+    def _require_right_logits(self, shape: ModelShape) -> None:
+        """Check the kernels of a shape once; a device that computes wrongly is not timed."""
+        executor = self._executor
+        if self._gates is None:
+            known = self._store.numerics(environment_id=executor.environment_id)
+            versions = self.device.precision, GRAPH_VERSION
+            self._gates = {
+                c.shape_id: c for c in known if (c.precision, c.graph_version) == versions
+            }
+        gate = numerics.gate_shape(shape)
+        if gate.shape_id not in self._gates:
+            check = executor.check_numerics(gate)
+            self._store.set_numerics(check)
+            self._gates[gate.shape_id] = check
+        numerics.require_right(
+            self._gates[gate.shape_id],
+            device=self.device.name,
+            capabilities=executor.capabilities(),
+        )
 
     def peak_bytes(self, shape: ModelShape, workload: Workload, *, remeasure: bool = False) -> int:
         """Peak resident memory of a session that loads its weights from a file, in bytes.
@@ -109,136 +283,14 @@ class Profiler:
         Raises:
             UnsupportedShapeError, MeasurementError, StoreError: As `latencies`.
         """
-        key = self._key(shape, workload, "file")
+        key = self._executor.key(shape, workload, "file")
         known = self._store.measurements(keys=[] if remeasure else [key])
         if not known:
-            known = self._run(shape, [workload], from_file=True)
-            if remeasure:
-                self._store.forget_measurements([key])
+            number = 1 + max((m.round for m in self._store.measurements(keys=[key])), default=-1)
+            known = [self._executor.peak(shape, workload, number=number)]
             self._store.add_measurements(shape, known)
+            self._store.forget_measurements([key], below_round=number)
         peak = known[-1].peak_bytes
         if peak is None:
             raise MeasurementError("the device does not tell its peak memory", stage="run")
         return peak
-
-    def _key(self, shape: ModelShape, workload: Workload, source: str) -> str:
-        return measurement_key(
-            shape_id=shape.shape_id,
-            workload=workload,
-            precision=self.device.precision,
-            environment_id=identity(self.environment),
-            cache_mode=self.device.cache,
-            weights_source=source,
-            graph_version=GRAPH_VERSION,
-            protocol_version=PROTOCOL_VERSION,
-        )
-
-    def _copies(self, shape: ModelShape) -> int:
-        """Copies that together stream twice the last-level cache; 1 when warm."""
-        if self.device.cache == "warm":
-            return 1
-        streamed = shape.weight_bytes(self.device.scheme).streamed
-        return min(_MOST_COPIES, -(-2 * self._runtime.cache_bytes() // streamed))
-
-    def _job(
-        self, shape: ModelShape, graph: Graph, workloads: Sequence[Workload], *, from_file: bool
-    ) -> Job:
-        copies = 1 if from_file else self._copies(shape)
-        s = self.settings
-        return Job(
-            tag=secrets.token_hex(8),
-            graph="model.onnx",
-            vocab_size=shape.vocab_size,
-            weights=WeightsJob(
-                seed=_SEED,
-                tensors=tuple(TensorJob(**asdict(spec)) for spec in graph.tensors),
-                source="file" if from_file else "memory",
-            ),
-            phases=tuple(
-                PhaseJob(kind=w.phase, tokens=w.tokens, past_tokens=w.past_tokens)
-                for w in workloads
-            ),
-            logits=workloads[0].logits,
-            repetitions=1 if from_file else s.repetitions,
-            warmups=0 if from_file else s.warmups,
-            max_seconds=s.max_seconds,
-            cache=CacheJob(mode="rotate" if copies > 1 else "warm", copies=copies),
-            threads=self.device.thread_count,
-            execution_provider=self.device.execution_provider,
-            provider_options=self.device.provider_options,
-        )
-
-    def _run(
-        self,
-        shape: ModelShape,
-        workloads: Sequence[Workload],
-        *,
-        number: int = 0,
-        from_file: bool = False,
-    ) -> list[Measurement]:
-        longest = max(w.tokens + w.past_tokens for w in workloads)
-        graph = build_graph(
-            shape,
-            self.device.scheme,
-            logits=workloads[0].logits,
-            max_positions=max(_POSITIONS, longest),
-        )
-        job = self._job(shape, graph, workloads, from_file=from_file)
-        result = self._runtime.run(job, graph.model)
-        notes = (SEPARATE_ROTARY.format(shape.head_dim),) if graph.separate_rotary else ()
-        return self._records(shape, workloads, job, result, number, notes)
-
-    def _records(
-        self,
-        shape: ModelShape,
-        workloads: Sequence[Workload],
-        job: Job,
-        result: Result,
-        number: int,
-        notes: tuple[str, ...],
-    ) -> list[Measurement]:
-        if result.environment != self.environment:
-            differs = [
-                f"{k}: {self.environment.get(k)} → {result.environment.get(k)}"
-                for k in sorted({*self.environment, *result.environment})
-                if self.environment.get(k) != result.environment.get(k)
-            ]
-            raise MeasurementError(
-                f"the environment must stay the same while measuring, {'; '.join(differs)}",
-                stage="protocol",
-            )
-        streamed = shape.weight_bytes(self.device.scheme).streamed * job.cache.copies
-        records = []
-        for workload, phase in zip(workloads, result.phases, strict=True):
-            verdict, reasons = judge(
-                phase.samples_ns,
-                rounds=number + 1,
-                cold=self.device.cache == "cold" and workload.phase == "decode",
-                streamed_bytes=streamed,
-                cache_bytes=self._runtime.cache_bytes(),
-            )
-            records.append(
-                Measurement(
-                    shape_id=shape.shape_id,
-                    device=self.device.name,
-                    precision=self.device.precision,
-                    workload=workload,
-                    cache_mode=self.device.cache,
-                    copies=job.cache.copies if workload.phase == "decode" else 1,
-                    weights_source=job.weights.source,
-                    environment=result.environment,
-                    graph_version=GRAPH_VERSION,
-                    protocol_version=PROTOCOL_VERSION,
-                    round=number,
-                    warmup_ns=phase.warmup_ns,
-                    samples_ns=phase.samples_ns,
-                    peak_bytes=phase.peak_bytes,
-                    verdict=verdict,
-                    reasons=reasons,
-                    notes=notes,
-                    conditions=result.conditions,
-                    package_version=__version__,
-                    created_at=self._clock().isoformat(timespec="seconds"),
-                )
-            )
-        return records

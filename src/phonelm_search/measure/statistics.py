@@ -1,78 +1,130 @@
 """Pure functions of samples."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from phonelm_search.records import Measurement, Verdict
+Floats = npt.NDArray[np.float64]
 
 _RESAMPLES = 1000
 _CONFIDENCE = 0.95
+_Z = 1.959964  # half-width of a 95 % interval in standard deviations
+_MEDIAN_EFFICIENCY = 1.2533  # deviation of a median over that of a mean, normal samples: √(π/2)
+_MAD_TO_DEVIATION = 1.4826  # normal samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySummary:
-    """What the rounds of one measurement say together."""
+class Interval:
+    """A median with its 95 % interval, all in the unit of the samples."""
 
-    median_ms: float
-    """Median of all samples."""
-    ci_low_ms: float
-    """Lower end of the 95 % bootstrap interval of the median."""
-    ci_high_ms: float
-    """Upper end."""
-    samples: int
-    """Number of samples."""
-    verdict: Verdict
-    """The worst of the rounds that count."""
-    reasons: tuple[str, ...]
-    """Why it is not valid."""
-    notes: tuple[str, ...] = ()
-    """What is unusual about the graph."""
+    median: float
+    low: float
+    high: float
+
+    @property
+    def relative_width(self) -> float:
+        """Width of the interval as a share of the median; 0 where the median is 0."""
+        return (self.high - self.low) / self.median if self.median else 0.0
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a normal distribution with an interval as wide."""
+        return (self.high - self.low) / (2 * _Z)
 
 
-def bootstrap_median(samples: npt.ArrayLike, *, seed: int = 0) -> tuple[float, float, float]:
-    """Median and its percentile-bootstrap interval (95 %).
+def bootstrap_rounds(rounds: Sequence[npt.ArrayLike], *, seed: int = 0) -> Floats:
+    """Resampled medians of a measurement that was taken in rounds.
+
+    Rounds differ by more than their samples do (placement in memory, bursts of seconds), so both
+    are resampled: rounds with replacement, and samples within each (a hierarchical bootstrap;
+    Davison & Hinkley, Bootstrap Methods, 3.8). The statistic is the median of the rounds' medians,
+    which one bad round of three cannot move.
 
     Args:
-        samples: At least one number.
-        seed: Seed of the resampling, so that the same samples give the same interval.
+        rounds: At least one round of at least one sample.
+        seed: The same samples and seed give the same medians.
 
     Returns:
-        Median, lower and upper end, in the unit of the samples. One sample has an interval
-        without width: it says nothing about spread, and its verdict says so.
-    """
-    values = np.asarray(samples, float)
-    if values.ndim != 1 or not values.size:
-        raise ValueError(f"samples must be a non-empty sequence, got shape {values.shape}")
-    draws = np.random.default_rng(seed).integers(0, values.size, (_RESAMPLES, values.size))
-    medians = np.median(values[draws], axis=1)
-    tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(medians, [tail, 1 - tail])
-    return float(np.median(values)), float(low), float(high)
-
-
-def summarise(rounds: Sequence[Measurement]) -> LatencySummary:
-    """Pool the rounds of one measurement, leaving rejected ones out where others exist.
+        ``[1000]``.
 
     Raises:
-        ValueError: If there is no round, or if they are not of one key.
+        ValueError: If there is no round or an empty one.
     """
-    if not rounds or len({m.key for m in rounds}) != 1:
-        raise ValueError(
-            f"rounds must be of one measurement, got {sorted({m.key for m in rounds})}"
-        )
-    counted = [m for m in rounds if m.verdict != "rejected"] or list(rounds)
-    samples = np.concatenate([m.samples_ns for m in counted]) / 1e6
-    median, low, high = bootstrap_median(samples)
-    order: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
-    return LatencySummary(
-        median_ms=median,
-        ci_low_ms=low,
-        ci_high_ms=high,
-        samples=len(samples),
-        verdict=max((m.verdict for m in counted), key=order.index),
-        reasons=tuple(dict.fromkeys(r for m in counted for r in m.reasons)),
-        notes=tuple(dict.fromkeys(n for m in counted for n in m.notes)),
+    arrays = [np.asarray(r, float) for r in rounds]
+    if not arrays or any(a.ndim != 1 or not a.size for a in arrays):
+        raise ValueError(f"rounds must be non-empty sequences, got {[a.shape for a in arrays]}")
+    random = np.random.default_rng(seed)
+    medians = np.stack(
+        [np.median(a[random.integers(0, a.size, (_RESAMPLES, a.size))], axis=1) for a in arrays]
     )
+    chosen = random.integers(0, len(arrays), (_RESAMPLES, len(arrays)))
+    resampled: Floats = np.median(medians[chosen.T, np.arange(_RESAMPLES)], axis=0)
+    return resampled
+
+
+def interval(rounds: Sequence[npt.ArrayLike], *, seed: int = 0) -> Interval:
+    """Median of the rounds' medians, and its interval by `bootstrap_rounds`.
+
+    One sample has an interval without width: it says nothing about spread, and its verdict says
+    so.
+    """
+    low, high = percentile_interval(bootstrap_rounds(rounds, seed=seed))
+    return Interval(median=median_of_rounds(rounds), low=low, high=high)
+
+
+def median_of_rounds(rounds: Sequence[npt.ArrayLike]) -> float:
+    """The headline of a measurement."""
+    return float(np.median([np.median(np.asarray(r, float)) for r in rounds]))
+
+
+def percentile_interval(draws: npt.ArrayLike) -> tuple[float, float]:
+    """Ends of the central 95 % of resampled values."""
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(np.asarray(draws, float), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def round_spread(rounds: Sequence[npt.ArrayLike]) -> float:
+    """(largest − smallest) / median of the rounds' medians; 0 for one round."""
+    medians = [float(np.median(np.asarray(r, float))) for r in rounds]
+    middle = float(np.median(medians))
+    return (max(medians) - min(medians)) / middle if middle else 0.0
+
+
+def repetitions_for(samples: npt.ArrayLike, *, rounds: int, half_width: float) -> int:
+    """Samples that each of several rounds needs for a wished interval.
+
+    Args:
+        samples: Of an earlier round.
+        rounds: Number of rounds that share the work.
+        half_width: Wished half-width of the 95 % interval, as a share of the median.
+
+    Returns:
+        At least 1; by the normal approximation of a median's error, with a deviation that bursts
+        do not move (median absolute deviation).
+    """
+    values = np.asarray(samples, float)
+    middle = float(np.median(values))
+    if middle <= 0:
+        return 1
+    deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(values - middle)))
+    needed = (_Z * _MEDIAN_EFFICIENCY * deviation / (half_width * middle)) ** 2
+    return max(1, math.ceil(needed / rounds))
+
+
+def settled(warmup: Sequence[int], *, window: int, tolerance: float) -> bool:
+    """Whether the last two windows of a warm-up have medians that agree."""
+    if window < 1 or len(warmup) < 2 * window:
+        return False
+    last = float(np.median(warmup[-window:]))
+    before = float(np.median(warmup[-2 * window : -window]))
+    return before > 0 and abs(last / before - 1) <= tolerance
+
+
+def relative_difference(first: float, second: float) -> float:
+    """|first − second| as a share of their mean; 0 where both are 0."""
+    total = first + second
+    return 2 * abs(first - second) / total if total else 0.0

@@ -1,50 +1,138 @@
-"""How far to trust a round, with reasons that say what to do."""
+"""How far to trust a round, and the rounds together, with reasons that say what to do."""
 
 from collections.abc import Sequence
 
-from phonelm_search.measure.statistics import bootstrap_median
-from phonelm_search.records import Verdict
+from phonelm_search.measure.disturbance import disturbance
+from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.measure.statistics import interval
+from phonelm_search.records import Measurement, Verdict
 from phonelm_search.units import format_bytes
 
 SINGLE_ROUND = "single round"
 _LEAST_SAMPLES = 5
 _WIDEST_INTERVAL = 0.10
+_LEAST_CPU_SHARE = 0.9
+_LEAST_FREQUENCY = 0.95
+_MOST_WARMER_C = 10.0
+_CLOSE = "close other programs and measure again"
+_WORSE = 2.0  # times the limit: the round is rejected and made again
 
 
-def judge(
-    samples_ns: Sequence[int],
-    *,
-    rounds: int,
-    cold: bool,
-    streamed_bytes: int,
-    cache_bytes: int,
+def judge_round(
+    m: Measurement, settings: MeasureSettings, *, streamed_bytes: int, cache_bytes: int
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Judge one round.
+    """Judge one round by itself and by the reference around it.
 
     Args:
-        samples_ns: Timed runs.
-        rounds: Rounds of this measurement, this one included.
-        cold: Whether the weights should have come from memory.
-        streamed_bytes: Bytes of weights that all copies together stream.
+        m: The round; its own verdict is not looked at.
+        settings: Limits.
+        streamed_bytes: Bytes of weights that all copies together stream; 0 where the cache was
+            flushed instead.
         cache_bytes: Size of the last-level cache.
 
     Returns:
-        The verdict and the reasons why it is not valid.
+        The verdict and the reasons why it is not valid. A rejected round is made again.
     """
-    if any(s <= 0 for s in samples_ns):
+    if any(s <= 0 for s in m.samples_ns):
         return "rejected", ("a sample is not positive: the device's clock cannot be trusted",)
-    reasons = [SINGLE_ROUND] if rounds == 1 else []
-    if len(samples_ns) < _LEAST_SAMPLES:
-        reasons.append(f"only {len(samples_ns)} samples, fewer than {_LEAST_SAMPLES}")
-    median, low, high = bootstrap_median(samples_ns)
-    if (high - low) / median > _WIDEST_INTERVAL:
-        reasons.append(
-            f"interval {(high - low) / median:.0%} of the median, wider than "
-            f"{_WIDEST_INTERVAL:.0%}; close other programs and measure again"
+    rejected, suspect = _disturbed(m, settings)
+    if m.drift is not None and m.drift > settings.drift_limit:
+        rejected.append(
+            f"the reference shape drifted by {m.drift:.1%} around a round, more than "
+            f"{settings.drift_limit:.0%}; wait until the machine is quiet"
         )
-    if cold and streamed_bytes < 2 * cache_bytes:
-        reasons.append(
+    if m.bandwidth_drift is not None and m.bandwidth_drift > settings.bandwidth_limit:
+        rejected.append(
+            f"the read bandwidth was {m.bandwidth_drift:.0%} off the usual, more than "
+            f"{settings.bandwidth_limit:.0%}: cores were moved or memory is in use elsewhere; "
+            "measure at a quieter time"
+        )
+    if len(m.samples_ns) < _LEAST_SAMPLES:
+        suspect.append(f"only {len(m.samples_ns)} samples, fewer than {_LEAST_SAMPLES}")
+    if not m.settled:
+        suspect.append("the warm-up did not settle; measure again with longer warm-up")
+    if m.cache_mode == "cold" and 0 < streamed_bytes < 2 * cache_bytes:
+        suspect.append(
             f"copies stream {format_bytes(streamed_bytes)}, less than twice the cache of "
             f"{format_bytes(cache_bytes)}"
         )
-    return ("suspect" if reasons else "valid"), tuple(reasons)
+    suspect += _changed_conditions(m)
+    verdict: Verdict = "rejected" if rejected else "suspect" if suspect else "valid"
+    return verdict, (*rejected, *suspect)
+
+
+def _disturbed(m: Measurement, settings: MeasureSettings) -> tuple[list[str], list[str]]:
+    """Reasons to reject and reasons to suspect, from the counters beside the samples."""
+    threads = int(m.environment.get("threads", "1"))
+    seen = disturbance(m.samples_ns, m.disturbance, threads=threads)
+    rejected: list[str] = []
+    suspect: list[str] = []
+    limit = settings.foreign_limit
+    for share, who, remedy in (
+        (seen.foreign_share, "other processes", _CLOSE),
+        (seen.steal_share, "other guests of this host", "measure at a quieter time"),
+    ):
+        if share is not None and share > limit:
+            heavy = share > _WORSE * limit
+            text = f"{who} took {share:.0%} of the processor, more than {limit:.0%}; {remedy}"
+            (rejected if heavy else suspect).append(text)
+    # Spinning workers keep every thread busy, so a lower share means that a core was taken away;
+    # the tiny model's operators are too small to be shared among threads.
+    spinning = m.environment.get("spinning") == "on" and m.cache_mode != "tiny"
+    if spinning and seen.cpu_share is not None and seen.cpu_share < _LEAST_CPU_SHARE:
+        heavy = seen.cpu_share < 1 - _WORSE * (1 - _LEAST_CPU_SHARE)
+        text = f"the runner had only {seen.cpu_share:.0%} of its cores' time; {_CLOSE}"
+        (rejected if heavy else suspect).append(text)
+    return rejected, suspect
+
+
+def _changed_conditions(m: Measurement) -> list[str]:
+    before, after = m.conditions.get("before", {}), m.conditions.get("after", {})
+
+    def both(name: str) -> tuple[float, float] | None:
+        first, last = before.get(name), after.get(name)
+        return None if first is None or last is None else (float(first), float(last))
+
+    reasons = []
+    frequency = both("frequency_khz")
+    if frequency and frequency[1] < _LEAST_FREQUENCY * frequency[0]:
+        reasons.append(
+            f"the processor's frequency fell from {frequency[0] / 1e6:.2f} to "
+            f"{frequency[1] / 1e6:.2f} GHz; let the device cool down or fix the governor"
+        )
+    temperature = both("temperature_c")
+    if temperature and temperature[1] > temperature[0] + _MOST_WARMER_C:
+        reasons.append(
+            f"the temperature rose from {temperature[0]:.0f} to {temperature[1]:.0f} °C; "
+            "let the device cool down"
+        )
+    swapped = both("swapped_pages")
+    if swapped and swapped[1] > swapped[0]:
+        reasons.append(
+            f"{swapped[1] - swapped[0]:.0f} pages were swapped; close programs or use a smaller "
+            "precision"
+        )
+    return reasons
+
+
+def judge_rounds(rounds: Sequence[Measurement], *, wanted: int) -> tuple[Verdict, tuple[str, ...]]:
+    """Judge the rounds of one measurement together.
+
+    Args:
+        rounds: Those that count, at least one.
+        wanted: Rounds that the protocol asks for.
+    """
+    if all(m.verdict == "rejected" for m in rounds):
+        return "rejected", tuple(dict.fromkeys(r for m in rounds for r in m.reasons))
+    reasons: list[str] = []
+    if len(rounds) == 1:
+        reasons.append(SINGLE_ROUND)
+    elif len(rounds) < wanted:
+        reasons.append(f"only {len(rounds)} rounds of {wanted} are good; measure again")
+    width = interval([m.samples_ns for m in rounds]).relative_width
+    if width > _WIDEST_INTERVAL:
+        reasons.append(
+            f"interval {width:.0%} of the median, wider than {_WIDEST_INTERVAL:.0%}; {_CLOSE}"
+        )
+    reasons += [r for m in rounds for r in m.reasons]
+    return ("suspect" if reasons else "valid"), tuple(dict.fromkeys(reasons))

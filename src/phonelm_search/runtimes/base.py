@@ -4,13 +4,14 @@ A runner measures and never judges. The same documents serve the Python child pr
 C++ runner on a phone.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phonelm_search.errors import MeasurementError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class _Document(BaseModel):
@@ -36,20 +37,48 @@ class WeightsJob(_Document):
     """``file``: written to storage first, so that peak memory means something."""
 
 
+Control = Literal["warm", "tiny", "pause"]
+
+
 class PhaseJob(_Document):
     """One phase to time."""
 
     kind: Literal["prefill", "decode"]
     tokens: int = Field(ge=1)
     past_tokens: int = Field(ge=0)
+    control: Control | None = None
+    """What the loop itself does to a latency. ``warm``: on one copy; ``tiny``: on the tiny model;
+    ``pause``: as a flush, but sleeping for as long as the flush takes."""
 
 
 class CacheJob(_Document):
     """How weights meet the processor's cache in decode."""
 
-    mode: Literal["warm", "rotate"]
+    mode: Literal["warm", "rotate", "flush"]
     copies: int = Field(ge=1)
-    """Sessions with distinct weights that are stepped in turn; 1 when warm."""
+    """Sessions with distinct weights that are stepped in turn; 1 unless rotating."""
+    flush_bytes: int = Field(default=0, ge=0)
+    """Bytes to read between steps when flushing."""
+
+
+class WarmupJob(_Document):
+    """Untimed runs: windows until two in a row have medians that agree."""
+
+    window_seconds: float = Field(ge=0)
+    """Least length of a window; it holds whole turns over all copies, at least one."""
+    tolerance: float = Field(gt=0)
+    """Relative difference at which two medians agree."""
+    most: int = Field(ge=0)
+    """Windows after which timing begins all the same; 0 for no warm-up."""
+
+
+class ModelJob(_Document):
+    """A graph beside the measured one."""
+
+    graph: str
+    """Its file name, in the runner's working folder."""
+    vocab_size: int
+    weights: WeightsJob
 
 
 class Job(_Document):
@@ -66,11 +95,14 @@ class Job(_Document):
     phases: tuple[PhaseJob, ...]
     logits: Literal["last", "all"] = "last"
     repetitions: int = Field(ge=1)
-    warmups: int = Field(ge=0)
-    """Untimed runs before; in a rotation, rounds over all copies."""
+    warmup: WarmupJob
     max_seconds: float = Field(gt=0)
     """For each phase's timed runs; one that reaches it stops with what it has, at least 5."""
     cache: CacheJob
+    tiny: ModelJob | None = None
+    """Wakes the workers after a flush, and shows what the loop itself costs."""
+    bandwidth_bytes: int = Field(default=0, ge=0)
+    """Buffer to read with all threads, for the device's read bandwidth; 0 for none."""
     threads: int = Field(ge=1)
     cpus: tuple[int, ...] = ()
     """Cores to run on; empty: as the process is."""
@@ -87,24 +119,47 @@ class RunnerError(_Document):
     message: str
 
 
+class LogitsResult(_Document):
+    """A digest of the last position's logits, for comparing devices."""
+
+    first: tuple[float, ...]
+    sum: float
+    l2: float
+
+
+class SystemWindow(_Document):
+    """What the system did while some samples were taken; its clock ticks every 10 ms."""
+
+    samples: int
+    """How many samples the window holds."""
+    wall_ns: int
+    foreign_share: float
+    """Processor time of other processes, as a share of the measured cores' time."""
+    steal_share: float
+    """Time that the hypervisor gave to others, as a share of the measured cores' time."""
+
+
 class PhaseResult(_Document):
     """Raw samples of one phase."""
 
     kind: Literal["prefill", "decode"]
     tokens: int
     past_tokens: int
+    control: Control | None = None
     warmup_ns: tuple[int, ...]
+    settled: bool
+    """Whether the last two windows of the warm-up agreed; True where none was asked for."""
     samples_ns: tuple[int, ...] = Field(min_length=1)
+    cpu_ns: tuple[int, ...] = ()
+    """Processor time of the runner during each sample, all threads together."""
+    switches: tuple[int, ...] = ()
+    """Involuntary context switches of the runner during each sample."""
+    windows: tuple[SystemWindow, ...] = ()
+    """Empty where the system does not tell."""
     peak_bytes: int | None
     """High-water mark of resident memory, only where weights came from a file."""
-
-
-class LogitsResult(_Document):
-    """A digest of the last step's logits, for comparing devices."""
-
-    first: tuple[float, ...]
-    sum: float
-    l2: float
+    logits: LogitsResult | None = None
+    """Digest after the phase's last run on the first copy; None for controls."""
 
 
 class Result(_Document):
@@ -116,6 +171,9 @@ class Result(_Document):
     error: RunnerError | None
     phases: tuple[PhaseResult, ...]
     logits: LogitsResult | None
+    """The last phase's digest once more."""
+    bandwidth_bytes_per_s: tuple[float, ...] = ()
+    """Samples, where the job asked for them."""
     environment: dict[str, str]
     """What identifies the place of a measurement; results of different ones never mix."""
     conditions: dict[str, dict[str, Any]]
@@ -135,13 +193,29 @@ class Runtime(Protocol):
         """Size of the last-level cache; decode must stream at least twice as much."""
         ...
 
-    def run(self, job: Job, model: bytes) -> Result:
-        """Run a job on a serialised graph.
+    def available_bytes(self) -> int | None:
+        """Memory that may be used without swapping; None where the device does not tell."""
+        ...
+
+    def capabilities(self) -> str:
+        """Hardware capabilities and kernel settings, for messages on wrong numerics."""
+        ...
+
+    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+        """Run a job on serialised graphs, given by the file names that the job uses.
 
         Raises:
             MeasurementError: If no complete result came back; ``stage`` says where it failed.
         """
         ...
+
+
+def needed_bytes(stored: int, copies: int) -> int:
+    """Memory for copies of weights of ``stored`` bytes, with the runtime's own.
+
+    Weights given from memory are kept beside the form that the kernels pack them into.
+    """
+    return round(2.2 * stored * copies + 300e6)
 
 
 def parse_result(text: str, job: Job) -> Result:
@@ -171,8 +245,8 @@ def parse_result(text: str, job: Job) -> Result:
     if not result.ok:
         failure = result.error or RunnerError(stage="run", message="no reason given")
         raise MeasurementError(failure.message, stage=failure.stage)
-    asked = [(p.kind, p.tokens, p.past_tokens) for p in job.phases]
-    given = [(p.kind, p.tokens, p.past_tokens) for p in result.phases]
+    asked = [(p.kind, p.tokens, p.past_tokens, p.control) for p in job.phases]
+    given = [(p.kind, p.tokens, p.past_tokens, p.control) for p in result.phases]
     if asked != given:
         raise MeasurementError(
             f"the result must hold the phases {asked}, got {given}", stage="protocol"

@@ -1,13 +1,24 @@
-"""A deterministic runtime for contract tests: no device, no clock, latencies from a formula.
+"""A deterministic runtime for contract tests: no clock, latencies from a formula.
 
-It measures nothing; its environment says so, and no shipped device profile names it.
+It times nothing; its environment says so, and no shipped device profile names it. Its logits are
+those of ONNX Runtime, so that it passes the numerics gate as a device does.
 """
 
 import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 
 from phonelm_search.errors import MeasurementError
 from phonelm_search.graph.weights import fnv1a64
-from phonelm_search.runtimes.base import Job, LogitsResult, PhaseResult, Result
+from phonelm_search.runtimes.base import (
+    Job,
+    LogitsResult,
+    ModelJob,
+    PhaseJob,
+    PhaseResult,
+    Result,
+)
 
 
 class FakeRuntime:
@@ -36,7 +47,15 @@ class FakeRuntime:
         """See `Runtime.cache_bytes`."""
         return 4 * 2**20
 
-    def run(self, job: Job, model: bytes) -> Result:
+    def available_bytes(self) -> int | None:
+        """See `Runtime.available_bytes`."""
+        return 2 * 2**30
+
+    def capabilities(self) -> str:
+        """See `Runtime.capabilities`."""
+        return "fake"
+
+    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
         """See `Runtime.run`."""
         if self._provider == "FailingExecutionProvider":
             raise MeasurementError("the fake provider fails on purpose", stage="load")
@@ -55,9 +74,12 @@ class FakeRuntime:
                     kind=phase.kind,
                     tokens=phase.tokens,
                     past_tokens=phase.past_tokens,
-                    warmup_ns=(round(2 * work_ns),) * job.warmups,
+                    control=phase.control,
+                    warmup_ns=(round(2 * work_ns),) * job.warmup.most,
+                    settled=True,
                     samples_ns=tuple(round(work_ns * (1 + w)) for w in wobble),
                     peak_bytes=stored if job.weights.source == "file" else None,
+                    logits=None if phase.control else _logits(job, phase, files[job.graph]),
                 )
             )
         return Result(
@@ -65,7 +87,31 @@ class FakeRuntime:
             ok=True,
             error=None,
             phases=tuple(phases),
-            logits=LogitsResult(first=(0.0,) * 16, sum=0.0, l2=0.0),
+            logits=next((p.logits for p in reversed(phases) if p.logits), None),
+            bandwidth_bytes_per_s=(10e9,) * 3 if job.bandwidth_bytes else (),
             environment=self.environment(),
             conditions={"before": {}, "after": {}},
         )
+
+
+_KNOWN: dict[tuple[bytes, PhaseJob], LogitsResult] = {}
+
+
+def _logits(job: Job, phase: PhaseJob, model: bytes) -> LogitsResult:
+    """True logits where a job is one run without warm-up, as the gate's are; else zeros."""
+    if job.warmup.most or job.repetitions > 1 or job.weights.source == "file":
+        return LogitsResult(first=(0.0,) * 16, sum=0.0, l2=0.0)
+    key = (model, phase)
+    if key not in _KNOWN:
+        from phonelm_search.runtimes.session import Copy
+
+        provider = ("CPUExecutionProvider", dict[str, str]())
+        measured = ModelJob(graph=job.graph, vocab_size=job.vocab_size, weights=job.weights)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            (path / job.graph).write_bytes(model)
+            copy = Copy(measured, 0, provider, job.logits, folder=path, shared_pool=False)
+            copy.bind(phase)
+            copy.run()
+            _KNOWN[key] = copy.digest()
+    return _KNOWN[key]

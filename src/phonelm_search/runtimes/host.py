@@ -43,6 +43,14 @@ def environment(*, threads: int, execution_provider: str) -> dict[str, str]:
     }
 
 
+def capabilities() -> str:
+    """What the processor offers to integer and matrix kernels, for messages on numerics."""
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
+    text = _read(Path("/proc/cpuinfo"))
+    flags = (_first(r"^(?:flags|Features)\s*:\s*(.+)$", text) or "").split()
+    return " ".join(f for f in wanted if f in flags) or "unknown"
+
+
 def conditions() -> dict[str, Any]:
     """What varies from run to run; null where this machine does not tell."""
     load = _first(r"^([0-9.]+)", _read(Path("/proc/loadavg")))
@@ -54,7 +62,15 @@ def conditions() -> dict[str, Any]:
         "frequency_khz": int(frequency) if frequency else None,
         "temperature_c": max(degrees, default=None),
         "available_bytes": available_bytes(),
+        "swapped_pages": _swapped_pages(),
     }
+
+
+def _swapped_pages() -> int | None:
+    """Pages that the system has swapped in and out since its start, if it tells."""
+    text = _read(Path("/proc/vmstat"))
+    found = [_first(rf"^{name} ([0-9]+)$", text) for name in ("pswpin", "pswpout")]
+    return sum(int(n) for n in found if n) if any(found) else None
 
 
 def last_level_cache_bytes() -> int:

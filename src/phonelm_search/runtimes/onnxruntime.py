@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from phonelm_search.childprocess import why_it_ended
 from phonelm_search.errors import MeasurementError
 from phonelm_search.runtimes import host
-from phonelm_search.runtimes.base import Job, Result, parse_result
+from phonelm_search.runtimes.base import Job, Result, needed_bytes, parse_result
 from phonelm_search.units import format_bytes
 
 _START_SECONDS = 60.0
@@ -39,17 +40,26 @@ class OnnxRuntime:
         """See `Runtime.cache_bytes`."""
         return host.last_level_cache_bytes()
 
-    def run(self, job: Job, model: bytes) -> Result:
+    def available_bytes(self) -> int | None:
+        """See `Runtime.available_bytes`."""
+        return host.available_bytes()
+
+    def capabilities(self) -> str:
+        """See `Runtime.capabilities`."""
+        return f"{host.capabilities()}; kernels as ONNX Runtime chooses them"
+
+    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
         """See `Runtime.run`."""
         stored = sum(_nbytes(t.shape, t.type) for t in job.weights.tensors)
         self._check_memory(job, stored)
         seconds = (
             _START_SECONDS
-            + 3 * job.max_seconds * len(job.phases)
+            + 6 * job.max_seconds * len(job.phases)
             + 2 * stored * job.cache.copies / _BYTES_PER_SECOND
         )
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
-            (Path(folder) / job.graph).write_bytes(model)
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
             try:
                 done = subprocess.run(
                     [sys.executable, "-m", "phonelm_search.runtimes.onnxruntime_child"],
@@ -78,8 +88,7 @@ class OnnxRuntime:
 
     @staticmethod
     def _check_memory(job: Job, stored: int) -> None:
-        # Weights given from memory are kept beside the form that the kernels pack them into.
-        needed = round(2.2 * stored * job.cache.copies + 300e6)
+        needed = needed_bytes(stored, job.cache.copies) + job.cache.flush_bytes
         available = host.available_bytes()
         if available is not None and needed > available:
             raise MeasurementError(

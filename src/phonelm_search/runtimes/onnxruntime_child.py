@@ -1,183 +1,152 @@
 """The child process: reads a job from stdin, prints its result as the last line of stdout."""
 
-import gc
 import json
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import onnxruntime as ort
 
 from phonelm_search.childprocess import die_with_parent
-from phonelm_search.graph.weights import Array, TensorSpec, WeightPool, save_graph
 from phonelm_search.runtimes import host
-from phonelm_search.runtimes.base import (
-    Job,
-    LogitsResult,
-    PhaseJob,
-    PhaseResult,
-    Result,
-    RunnerError,
-)
+from phonelm_search.runtimes.bandwidth import read_bandwidth
+from phonelm_search.runtimes.base import Job, ModelJob, PhaseJob, PhaseResult, Result, RunnerError
+from phonelm_search.runtimes.loop import LoopSettings, time_loop
+from phonelm_search.runtimes.session import SEVERITY_ERROR, Copy, StageError, first_line
+from phonelm_search.runtimes.watch import Watch
 
-_SEVERITY_ERROR = 3
-_LEAST_SAMPLES = 5
+_WAKING_RUNS = 3  # of the tiny model after a flush; facts: agrees with rotation within 3 %
 
 
-class _StageError(Exception):
-    """A step that failed, with the stage it belongs to."""
+class _Runner:
+    """The sessions of one job."""
 
-    def __init__(self, stage: str, message: str) -> None:
-        super().__init__(message)
-        self.stage = stage
-
-
-class _Copy:
-    """One session with weights of its own, bound to buffers that it reads and writes in place."""
-
-    def __init__(self, job: Job, index: int) -> None:
+    def __init__(self, job: Job) -> None:
         self._job = job
-        self._pool = WeightPool(job.weights.seed + index)
-        specs = tuple(TensorSpec(**t.model_dump()) for t in job.weights.tensors)
-        options = ort.SessionOptions()
-        options.use_per_session_threads = False  # one pool for all copies, its workers awake
-        options.log_severity_level = _SEVERITY_ERROR
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        self._kept: list[Array] = []  # a session does not own what it was given
-        path: str = job.graph
-        if job.weights.source == "file":
-            # A folder for each copy: a session maps its file, which must never change under it.
-            model = Path(job.graph).read_bytes()
-            path = str(save_graph(Path(f"copy-{index}"), model, specs, self._pool))
-        else:
-            self._kept = [self._pool.fill(s) for s in specs]
-            values = [ort.OrtValue.ortvalue_from_numpy(a) for a in self._kept]
-            options.add_external_initializers([s.name for s in specs], values)
-        gc.collect()
-        host.reset_peak_resident()
-        providers = [(job.execution_provider, dict(job.provider_options))]
-        try:
-            self.session = ort.InferenceSession(path, options, providers=providers)
-        except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            raise _StageError("load", _first_line(error)) from error
-        if self.session.get_providers()[0] != job.execution_provider:
-            raise _StageError(
-                "load",
-                f"execution provider {job.execution_provider} is not available; "
-                f"available: {', '.join(ort.get_available_providers())}",
-            )
+        self._provider = (job.execution_provider, dict(job.provider_options))
+        self._model = ModelJob(graph=job.graph, vocab_size=job.vocab_size, weights=job.weights)
+        self._copies = [Copy(self._model, 0, self._provider, job.logits)]
+        self._tiny: Copy | None = None
+        self._flush = np.ones(0, np.int64)
+        self._cores = frozenset(os.sched_getaffinity(0))
 
-    def bind(self, phase: PhaseJob) -> Any:
-        """Bind the phase's inputs and outputs; past and present are the same buffer."""
-        binding = self.session.io_binding()
-        total = phase.tokens + phase.past_tokens
-        ids = self._pool.integers("input_ids", phase.tokens, self._job.vocab_size)[None]
-        feeds = {"input_ids": ids, "attention_mask": np.ones((1, total), np.int64)}
-        for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, self._keep(array))
-        for declared in self.session.get_inputs()[2:]:
-            heads, head_dim = declared.shape[1], declared.shape[3]
-            spec = TensorSpec(
-                name=declared.name,
-                shape=(1, heads, total, head_dim),
-                type="float32",
-                kind="uniform",
-                scale=1.0,
-            )
-            value = self._keep(self._pool.fill(spec))
-            binding.bind_ortvalue_input(declared.name, value)
-            binding.bind_ortvalue_output(declared.name.replace("past_key_values", "present"), value)
-        rows = phase.tokens if self._job.logits == "all" else 1
-        self.logits = np.zeros((1, rows, self._job.vocab_size), np.float32)
-        binding.bind_ortvalue_output("logits", self._keep(self.logits))
-        return binding
-
-    def _keep(self, array: Array) -> Any:
-        self._kept.append(array)
-        return ort.OrtValue.ortvalue_from_numpy(array)
-
-
-def _time(copies: list[_Copy], phase: PhaseJob, job: Job) -> tuple[list[int], list[int]]:
-    """Step the copies in turn without a pause; warm-up and timed samples in nanoseconds."""
-    steps = [(c.session.run_with_iobinding, c.bind(phase)) for c in copies]
-    warmups: list[int] = []
-    samples: list[int] = []
-    clock = time.perf_counter_ns
-    deadline = None
-    turn = 0
-    while len(samples) < job.repetitions:
-        run, binding = steps[turn % len(steps)]
-        begin = clock()
-        run(binding)
-        end = clock()
-        if turn < job.warmups * len(steps):
-            warmups.append(end - begin)
-        else:
-            samples.append(end - begin)
-            deadline = deadline or begin + int(job.max_seconds * 1e9)
-            if end > deadline and len(samples) >= _LEAST_SAMPLES:
-                break
-        turn += 1
-    return warmups, samples
-
-
-def _digest(logits: Array) -> LogitsResult:
-    row = logits[0, -1].astype(np.float64)
-    return LogitsResult(
-        first=tuple(row[:16].tolist()), sum=float(row.sum()), l2=float(np.sqrt((row**2).sum()))
-    )
-
-
-def _measure(job: Job) -> tuple[list[PhaseResult], LogitsResult | None]:
-    ort.set_global_thread_pool_sizes(job.threads, 1)
-    copies = [_Copy(job, 0)]
-    phases, digest = [], None
-    for phase in sorted(job.phases, key=lambda p: p.kind == "decode"):  # prefill: one session
-        if phase.kind == "decode" and job.cache.mode == "rotate":
-            copies += [_Copy(job, i) for i in range(len(copies), job.cache.copies)]
-        try:
-            warmup_ns, samples_ns = _time(copies, phase, job)
-        except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            raise _StageError("run", _first_line(error)) from error
-        if not np.isfinite(copies[0].logits).all():
-            raise _StageError("run", "the logits must be finite and are not")
-        digest = _digest(copies[0].logits)
-        phases.append(
-            PhaseResult(
-                kind=phase.kind,
-                tokens=phase.tokens,
-                past_tokens=phase.past_tokens,
-                warmup_ns=tuple(warmup_ns),
-                samples_ns=tuple(samples_ns),
-                peak_bytes=host.peak_resident_bytes() if job.weights.source == "file" else None,
-            )
+    def phase(self, phase: PhaseJob) -> PhaseResult:
+        """Time one phase."""
+        cache = self._job.cache
+        cold = phase.kind == "decode" and phase.control is None
+        if cold and cache.mode == "rotate":
+            for i in range(len(self._copies), cache.copies):
+                self._copies.append(Copy(self._model, i, self._provider, self._job.logits))
+        copies = self._copies if cold else self._copies[:1]
+        before: Callable[[], object] | None = None
+        if phase.control == "tiny":
+            copies = [self._wake_model()]
+        elif phase.control == "pause":
+            seconds = self._flush_seconds()
+            before = self._after_waking(lambda: time.sleep(seconds))
+        elif cold and cache.mode == "flush":
+            before = self._after_waking(self._read_flush_buffer)
+        for copy in copies:
+            copy.bind(phase if copy is not self._tiny else phase.model_copy(update=_TINY_STEP))
+        settings = LoopSettings(
+            warmup=self._job.warmup,
+            repetitions=self._job.repetitions,
+            max_seconds=self._job.max_seconds,
         )
-    order = {(p.kind, p.tokens, p.past_tokens): i for i, p in enumerate(job.phases)}
-    phases.sort(key=lambda p: order[(p.kind, p.tokens, p.past_tokens)])
-    return phases, digest
+        timed = time_loop(
+            [c.run for c in copies],
+            settings,
+            time.perf_counter_ns,
+            lambda: Watch(self._cores),
+            before=before,
+        )
+        return PhaseResult(
+            kind=phase.kind,
+            tokens=phase.tokens,
+            past_tokens=phase.past_tokens,
+            control=phase.control,
+            warmup_ns=tuple(timed.warmup_ns),
+            settled=timed.settled,
+            samples_ns=tuple(timed.samples_ns),
+            cpu_ns=tuple(timed.watch.cpu_ns),
+            switches=tuple(timed.watch.switches),
+            windows=tuple(timed.watch.windows),
+            peak_bytes=self._peak_bytes(),
+            logits=None if phase.control else self._copies[0].digest(),
+        )
+
+    def _peak_bytes(self) -> int | None:
+        return host.peak_resident_bytes() if self._job.weights.source == "file" else None
+
+    def _wake_model(self) -> Copy:
+        if self._job.tiny is None:
+            raise StageError("protocol", "flush and controls need a tiny model")
+        if self._tiny is None:
+            self._tiny = Copy(self._job.tiny, 0, self._provider, "last")
+        return self._tiny
+
+    def _after_waking(self, act: Callable[[], object]) -> Callable[[], None]:
+        tiny = self._wake_model()
+        tiny.bind(PhaseJob(kind="decode", **_TINY_STEP))
+
+        def before() -> None:
+            act()
+            for _ in range(_WAKING_RUNS):
+                tiny.run()
+
+        return before
+
+    def _read_flush_buffer(self) -> None:
+        if not self._flush.size:  # written once, or it would be the kernel's page of zeros
+            self._flush = np.ones(max(1, self._job.cache.flush_bytes // 8), np.int64)
+        self._flush.max()
+
+    def _flush_seconds(self) -> float:
+        self._read_flush_buffer()
+        begin = time.perf_counter()
+        self._read_flush_buffer()
+        return time.perf_counter() - begin
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+_TINY_STEP = {"tokens": 1, "past_tokens": 16}
+
+
+def _measure(job: Job) -> tuple[list[PhaseResult], list[float]]:
+    ort.set_global_thread_pool_sizes(job.threads, 1)
+    runner = _Runner(job)
+    found: dict[int, PhaseResult] = {}
+    # Prefill before the other copies take memory; warm loops before a rotation.
+    order = sorted(
+        range(len(job.phases)),
+        key=lambda i: (job.phases[i].kind == "decode", job.phases[i].control is None),
+    )
+    for i in order:
+        try:
+            found[i] = runner.phase(job.phases[i])
+        except StageError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no narrower base
+            raise StageError("run", first_line(error)) from error
+    bandwidth = read_bandwidth(job.bandwidth_bytes, job.threads) if job.bandwidth_bytes else []
+    return [found[i] for i in range(len(job.phases))], bandwidth
 
 
 def main() -> int:
     """Run one job."""
     die_with_parent()
-    ort.set_default_logger_severity(_SEVERITY_ERROR)
+    ort.set_default_logger_severity(SEVERITY_ERROR)
     job = Job.model_validate_json(sys.stdin.read())
     if job.cpus:
         os.sched_setaffinity(0, job.cpus)
     before = host.conditions()
     phases: list[PhaseResult] = []
-    digest: LogitsResult | None = None
+    bandwidth: list[float] = []
     error: RunnerError | None = None
     try:
-        phases, digest = _measure(job)
-    except _StageError as failure:
+        phases, bandwidth = _measure(job)
+    except StageError as failure:
         error = RunnerError(stage=failure.stage, message=str(failure))
     except MemoryError:
         error = RunnerError(stage="memory", message="memory ran out")
@@ -186,7 +155,8 @@ def main() -> int:
         ok=error is None,
         error=error,
         phases=tuple(phases),
-        logits=digest,
+        logits=next((p.logits for p in reversed(phases) if p.logits), None),
+        bandwidth_bytes_per_s=tuple(bandwidth),
         environment=host.environment(
             threads=job.threads, execution_provider=job.execution_provider
         ),

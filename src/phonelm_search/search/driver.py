@@ -1,8 +1,7 @@
 """The ask/tell loop: a sampler asks for a point, the nearest feasible shape is measured."""
 
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,26 +9,26 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from phonelm_search.errors import MeasurementError, StoreError, UnsupportedShapeError
-from phonelm_search.measure import LatencySummary
+from phonelm_search.errors import StoreError
+from phonelm_search.measure import Outcome, Request
 from phonelm_search.records import StudyShape
 from phonelm_search.search.objectives import Goals
 from phonelm_search.search.samplers import distributions, grid_points, make_sampler
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import Coordinates, FeasibleSet
 from phonelm_search.store import Store
-from phonelm_search.workload import Workload
 
 _REASON = "reason"
+_BATCH = 4  # trials whose rounds are made in turn, so that each is spread over time
 
 
 class LatencySource(Protocol):
     """Where latencies come from; `measure.Profiler` is one."""
 
-    def latencies(
-        self, shape: ModelShape, workloads: Sequence[Workload]
-    ) -> dict[Workload, LatencySummary]:
-        """Latency of each workload of a shape."""
+    def measure(
+        self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
+    ) -> list[Outcome]:
+        """Latencies of several shapes, an outcome for each in order."""
         ...
 
 
@@ -47,8 +46,6 @@ class TrialReport:
     """Values in the order of the objectives; None when it failed."""
     reason: str | None
     """Why it failed."""
-    seconds: float
-    """Time that it took; near 0 when it was in the database."""
 
 
 class SearchDriver:
@@ -62,6 +59,7 @@ class SearchDriver:
         goals: Objectives and scenario.
         sampler: Name of the sampler.
         seed: Seed of the sampler.
+        on_round: Called after each round of a shape.
 
     Raises:
         StoreError: If the database cannot be used.
@@ -77,7 +75,9 @@ class SearchDriver:
         *,
         sampler: str = "tpe",
         seed: int = 0,
+        on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> None:
+        self._on_round = on_round
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._store, self._name, self._feasible = store, study, feasible
         self._source, self._goals, self._sampler = source, goals, sampler
@@ -126,36 +126,49 @@ class SearchDriver:
                 for point in points:
                     self._study.enqueue_trial(point, skip_if_exists=True)
         while done < trials:
-            began = time.monotonic()
+            asked: list[tuple[optuna.Trial, ModelShape]] = []
             with _foreign("write"):
-                trial = self._study.ask(self._distributions)
-            shape = self._feasible.shape(self._coordinates.nearest(trial.params))
-            values, reason = self._measure(shape)
-            with _foreign("write"):
-                self._record(trial, shape, values, reason)
-            done += 1
-            on_trial(
-                TrialReport(
-                    number=done,
-                    total=trials,
-                    shape=shape,
-                    values=None if values is None else tuple(values),
-                    reason=reason,
-                    seconds=time.monotonic() - began,
+                for _ in range(min(_BATCH, trials - done)):
+                    trial = self._study.ask(self._distributions)
+                    row = self._coordinates.nearest(trial.params)
+                    asked.append((trial, self._feasible.shape(row)))
+            found = self._measure({shape.shape_id: shape for _, shape in asked})
+            for trial, shape in asked:
+                values, reason = found[shape.shape_id]
+                with _foreign("write"):
+                    self._record(trial, shape, values, reason)
+                done += 1
+                on_trial(
+                    TrialReport(
+                        number=done,
+                        total=trials,
+                        shape=shape,
+                        values=None if values is None else tuple(values),
+                        reason=reason,
+                    )
                 )
-            )
 
-    def _measure(self, shape: ModelShape) -> tuple[list[float] | None, str | None]:
-        if shape.shape_id in self._refused:
-            return None, self._refused[shape.shape_id]
-        try:
-            latencies = self._source.latencies(shape, self._goals.workloads)
-        except (MeasurementError, UnsupportedShapeError) as error:
-            return None, str(error)
-        rejected = [s for s in latencies.values() if s.verdict == "rejected"]
+    def _measure(
+        self, shapes: Mapping[str, ModelShape]
+    ) -> dict[str, tuple[list[float] | None, str | None]]:
+        """Values of shapes, or why there are none."""
+        found: dict[str, tuple[list[float] | None, str | None]] = {
+            i: (None, self._refused[i]) for i in shapes if i in self._refused
+        }
+        fresh = [s for i, s in shapes.items() if i not in found]
+        requests = [Request(shape=s, workloads=self._goals.workloads) for s in fresh]
+        outcomes = self._source.measure(requests, on_round=self._on_round)
+        for shape, outcome in zip(fresh, outcomes, strict=True):
+            found[shape.shape_id] = self._judge(shape, outcome)
+        return found
+
+    def _judge(self, shape: ModelShape, outcome: Outcome) -> tuple[list[float] | None, str | None]:
+        if outcome.error is not None:
+            return None, str(outcome.error)
+        rejected = [s for s in outcome.latencies.values() if s.verdict == "rejected"]
         if rejected:
             return None, f"rejected: {'; '.join(rejected[0].reasons)}"
-        return self._goals.values(shape, latencies), None
+        return self._goals.values(shape, outcome.latencies), None
 
     def _record(
         self,

@@ -21,7 +21,9 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         UnknownNameError: If there is none of that name.
     """
     if name == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=_STARTUP)
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, n_startup_trials=_STARTUP, constant_liar=True
+        )
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
     if name in ("random", "grid"):

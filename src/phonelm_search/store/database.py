@@ -1,13 +1,13 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, delete, event, insert, inspect, select
-from sqlalchemy.engine import Engine, RowMapping, make_url
+from sqlalchemy import ColumnElement, Connection, create_engine, delete, event, insert, select
+from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from phonelm_search.errors import (
@@ -16,10 +16,18 @@ from phonelm_search.errors import (
     StudyMismatchError,
     UnknownNameError,
 )
-from phonelm_search.records import Measurement, ProxyScore, StudyRecord, StudyShape
+from phonelm_search.records import (
+    LatencyEstimate,
+    Measurement,
+    NumericsCheck,
+    ProxyScore,
+    StudyRecord,
+    StudyShape,
+)
 from phonelm_search.shape import ModelShape
+from phonelm_search.store import rows
 from phonelm_search.store import schema as t
-from phonelm_search.workload import Workload
+from phonelm_search.store.migrate import prepare_schema
 
 _LOCK_SECONDS = 30
 
@@ -69,16 +77,12 @@ class Store:
 
     def _prepare(self) -> None:
         with self._transaction("open") as connection:
-            if inspect(connection).has_table(t.schema.name):
-                found = connection.execute(select(t.schema.c.version)).scalar()
-                if found is not None and found > t.SCHEMA_VERSION:
-                    raise StoreVersionError(
-                        f"the database {self._name} must be of schema {t.SCHEMA_VERSION} or older, "
-                        f"it is {found}; update phonelm-search"
-                    )
-            else:
-                t.metadata.create_all(connection)
-                connection.execute(insert(t.schema).values(version=t.SCHEMA_VERSION))
+            found = prepare_schema(connection)
+        if found > t.SCHEMA_VERSION:
+            raise StoreVersionError(
+                f"the database {self._name} must be of schema {t.SCHEMA_VERSION} or older, "
+                f"it is {found}; update phonelm-search"
+            )
 
     @contextmanager
     def _transaction(self, action: str) -> Iterator[Connection]:
@@ -102,10 +106,10 @@ class Store:
             query = select(t.shapes).where(
                 t.shapes.c.shape_id.startswith(shape_id, autoescape=True)
             )
-            rows = connection.execute(query.limit(5)).mappings().all()
-        exact = [r for r in rows if r["shape_id"] == shape_id] or rows
+            found = connection.execute(query.limit(5)).mappings().all()
+        exact = [r for r in found if r["shape_id"] == shape_id] or found
         if len(exact) != 1:
-            known = [r["shape_id"] for r in rows]
+            known = [r["shape_id"] for r in found]
             raise UnknownNameError("shape id", shape_id, known, "`pareto STUDY` lists them")
         return ModelShape(**exact[0]["config"])
 
@@ -113,19 +117,36 @@ class Store:
         """Shapes by id; unknown ids are left out."""
         query = select(t.shapes).where(t.shapes.c.shape_id.in_(shape_ids))
         with self._transaction("read") as connection:
-            rows = connection.execute(query).mappings().all()
-        return {r["shape_id"]: ModelShape(**r["config"]) for r in rows}
+            found = connection.execute(query).mappings().all()
+        return {r["shape_id"]: ModelShape(**r["config"]) for r in found}
 
-    def add_measurements(self, shape: ModelShape, found: list[Measurement]) -> None:
-        """Keep the measurements of one job, all or none."""
+    def add_measurements(self, shape: ModelShape, found: Sequence[Measurement]) -> list[int]:
+        """Keep the measurements of one job, all or none.
+
+        Returns:
+            Their row numbers, for `judge_measurements`.
+        """
         with self._transaction("write") as connection:
             _ensure_shape(connection, shape)
-            for m in found:
-                row = {f.name: getattr(m, f.name) for f in fields(m) if f.name != "workload"}
-                work = asdict(m.workload)
+            made = [
+                connection.execute(insert(t.measurements).values(**rows.measurement_row(m)))
+                for m in found
+            ]
+            return [int(m.inserted_primary_key[0]) for m in made if m.inserted_primary_key]
+
+    def judge_measurements(self, judged: Mapping[int, Measurement]) -> None:
+        """Complete rounds by what is known only after them: drift, bandwidth and verdict."""
+        with self._transaction("write") as connection:
+            for row, m in judged.items():
                 connection.execute(
-                    insert(t.measurements).values(
-                        **row, **work, key=m.key, environment_id=m.environment_id
+                    t.measurements.update()
+                    .where(t.measurements.c.id == row)
+                    .values(
+                        drift=m.drift,
+                        bandwidth_bytes_per_s=m.bandwidth_bytes_per_s,
+                        bandwidth_drift=m.bandwidth_drift,
+                        verdict=m.verdict,
+                        reasons=m.reasons,
                     )
                 )
 
@@ -145,13 +166,16 @@ class Store:
         if environment_id is not None:
             query = query.where(t.measurements.c.environment_id == environment_id)
         with self._transaction("read") as connection:
-            rows = connection.execute(query).mappings().all()
-        return [_measurement(r) for r in rows]
+            found = connection.execute(query).mappings().all()
+        return [rows.to_measurement(r) for r in found]
 
-    def forget_measurements(self, keys: list[str]) -> None:
-        """Drop measurements, so that they are made again."""
+    def forget_measurements(self, keys: Sequence[str], *, below_round: int) -> None:
+        """Drop earlier rounds of measurements that were made again."""
+        table = t.measurements
         with self._transaction("write") as connection:
-            connection.execute(delete(t.measurements).where(t.measurements.c.key.in_(keys)))
+            connection.execute(
+                delete(table).where(table.c.key.in_(keys), table.c.round < below_round)
+            )
 
     def add_score(self, shape: ModelShape, score: ProxyScore) -> None:
         """Keep a score; one of the same shape, settings and seed is replaced."""
@@ -175,8 +199,39 @@ class Store:
             .order_by(t.scores.c.id)
         )
         with self._transaction("read") as connection:
-            rows = connection.execute(query).mappings().all()
-        return [_score(r) for r in rows]
+            found = connection.execute(query).mappings().all()
+        return [rows.to_score(r) for r in found]
+
+    def set_estimates(self, shape: ModelShape, found: Sequence[LatencyEstimate]) -> None:
+        """Keep a shape's estimates; earlier ones of the same key are replaced."""
+        with self._transaction("write") as connection:
+            _ensure_shape(connection, shape)
+            for e in found:
+                connection.execute(delete(t.estimates).where(t.estimates.c.key == e.key))
+                connection.execute(insert(t.estimates).values(**rows.estimate_row(e)))
+
+    def estimates(self, *, shape_ids: Sequence[str], environment_id: str) -> list[LatencyEstimate]:
+        """Estimates of shapes in one environment."""
+        table = t.estimates
+        query = select(table).where(
+            table.c.shape_id.in_(shape_ids), table.c.environment_id == environment_id
+        )
+        with self._transaction("read") as connection:
+            found = connection.execute(query).mappings().all()
+        return [rows.to_estimate(r) for r in found]
+
+    def set_numerics(self, check: NumericsCheck) -> None:
+        """Keep a numerics check; an earlier one of the same graph is replaced."""
+        with self._transaction("write") as connection:
+            connection.execute(delete(t.numerics).where(*_same_graph(check)))
+            connection.execute(insert(t.numerics).values(**rows.numerics_row(check)))
+
+    def numerics(self, *, environment_id: str) -> list[NumericsCheck]:
+        """All numerics checks of an environment."""
+        query = select(t.numerics).where(t.numerics.c.environment_id == environment_id)
+        with self._transaction("read") as connection:
+            found = connection.execute(query).mappings().all()
+        return [rows.to_numerics(r) for r in found]
 
     def save_study(self, study: StudyRecord) -> None:
         """Write a study's configuration, new or changed."""
@@ -195,8 +250,9 @@ class Store:
     def studies(self) -> list[StudyRecord]:
         """All studies by name."""
         with self._transaction("read") as connection:
-            rows = connection.execute(select(t.studies).order_by(t.studies.c.name)).mappings().all()
-        return [StudyRecord(**r) for r in rows]
+            query = select(t.studies).order_by(t.studies.c.name)
+            found = connection.execute(query).mappings().all()
+        return [StudyRecord(**r) for r in found]
 
     def study(self, name: str) -> StudyRecord:
         """A study by its name.
@@ -230,8 +286,8 @@ class Store:
         table = t.study_shapes
         query = select(table).where(table.c.study == study).order_by(table.c.role, table.c.shape_id)
         with self._transaction("read") as connection:
-            rows = connection.execute(query).mappings().all()
-        return [StudyShape(**{k: v for k, v in r.items() if k != "study"}) for r in rows]
+            found = connection.execute(query).mappings().all()
+        return [StudyShape(**{k: v for k, v in r.items() if k != "study"}) for r in found]
 
 
 def _enforce_foreign_keys(engine: Engine) -> None:
@@ -241,6 +297,11 @@ def _enforce_foreign_keys(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _same_graph(check: NumericsCheck) -> list[ColumnElement[bool]]:
+    names = ("shape_id", "precision", "environment_id", "graph_version")
+    return [t.numerics.c[name] == getattr(check, name) for name in names]
 
 
 def _ensure_shape(connection: Connection, shape: ModelShape) -> None:
@@ -254,21 +315,3 @@ def _ensure_shape(connection: Connection, shape: ModelShape) -> None:
                 decoder_parameters=shape.decoder_parameters,
             )
         )
-
-
-def _measurement(row: RowMapping) -> Measurement:
-    values: dict[str, Any] = {
-        f.name: row[f.name] for f in fields(Measurement) if f.name != "workload"
-    }
-    for name in ("warmup_ns", "samples_ns", "reasons", "notes"):
-        values[name] = tuple(values[name])
-    workload = Workload(**{n: row[n] for n in ("phase", "tokens", "past_tokens", "logits")})
-    return Measurement(workload=workload, **values)
-
-
-def _score(row: Mapping[Any, Any]) -> ProxyScore:
-    values: dict[str, Any] = {f.name: row[f.name] for f in fields(ProxyScore)}
-    for name in ("notes", "chunk_bits", "chunk_bytes"):
-        values[name] = tuple(values[name])
-    values["curve"] = tuple((int(n), float(b)) for n, b in values["curve"])
-    return ProxyScore(**values)

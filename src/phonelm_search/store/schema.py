@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -57,6 +57,52 @@ measurements = Table(
     Column("notes", JSON, nullable=False),
     Column("conditions", JSON, nullable=False),
     Column("package_version", String(32), nullable=False),
+    Column("created_at", String(40), nullable=False),
+    # Since schema 2, empty in older rows.
+    Column("settled", Boolean),
+    Column("disturbance", JSON),
+    Column("drift", Float),
+    Column("bandwidth_bytes_per_s", Float),
+    Column("bandwidth_drift", Float),
+    Column("protocol", JSON),
+)
+
+numerics = Table(
+    "phonelm_numerics",
+    metadata,
+    Column("shape_id", String(80), primary_key=True),
+    Column("precision", String(32), primary_key=True),
+    Column("environment_id", String(12), primary_key=True),
+    Column("graph_version", Integer, primary_key=True),
+    Column("prefill_error", Float),
+    Column("decode_error", Float),
+    Column("limit", Float, nullable=False),
+    Column("created_at", String(40), nullable=False),
+)
+
+estimates = Table(
+    "phonelm_estimates",
+    metadata,
+    Column("key", String(12), primary_key=True),
+    Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), nullable=False, index=True),
+    Column("device", String(80), nullable=False),
+    Column("precision", String(32), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("past_tokens", Integer, nullable=False),
+    Column("logits", String(8), nullable=False),
+    Column("cache_mode", String(8), nullable=False),
+    Column("environment_id", String(12), nullable=False, index=True),
+    Column("graph_version", Integer, nullable=False),
+    Column("protocol_version", Integer, nullable=False),
+    Column("latency_ms", Float, nullable=False),
+    Column("ci_low_ms", Float, nullable=False),
+    Column("ci_high_ms", Float, nullable=False),
+    Column("intercept_ms", Float, nullable=False),
+    Column("slope_ms", Float, nullable=False),
+    Column("depths", JSON, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("reasons", JSON, nullable=False),
     Column("created_at", String(40), nullable=False),
 )
 

@@ -1,0 +1,55 @@
+"""What a run would do and about how long it would take, without touching a device."""
+
+from dataclasses import dataclass, replace
+
+from phonelm_search.errors import TrainingError
+from phonelm_search.pipeline import Setup
+from phonelm_search.proxy.miniature import too_narrow
+from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring
+from phonelm_search.shortlist import typical_size
+
+_START_SECONDS = 1.5
+_LOAD_BYTES_PER_SECOND = 80e6
+_DECODE_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What a run would do."""
+
+    shapes: int
+    """Feasible shapes."""
+    references: int
+    """References to measure."""
+    trials: int
+    """Trials to measure."""
+    search_seconds: float
+    """About how long measuring takes."""
+    scoring: ScorePlan
+    """What would be trained, on a sample of the space in place of the front."""
+    score_seconds: float
+    """About how long training takes."""
+
+
+def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cores: int) -> DryRun:
+    """Estimate a run from the shapes of the space, without touching the device."""
+    count = len(setup.feasible)
+    sizes = setup.feasible.columns["decoder_parameters"]
+    typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
+    settings = replace(settings, typical=typical)
+    spread = [setup.feasible.shape(row) for row in range(0, count, max(1, count // 200))]
+    wide = [s for s in spread if not too_narrow(s, typical, settings.budget)]
+    if not wide:
+        raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
+    sample = wide[:: max(1, len(wide) // top)][:top]
+    scoring = plan_scoring(sample, settings)
+    stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)
+    each = _START_SECONDS + 2 * stored / _LOAD_BYTES_PER_SECOND + 3.0 + _DECODE_SECONDS
+    return DryRun(
+        shapes=count,
+        references=len(setup.space.references),
+        trials=trials,
+        search_seconds=each * (trials + len(setup.space.references)),
+        scoring=scoring,
+        score_seconds=scoring.estimated_seconds(cores),
+    )

@@ -1,0 +1,147 @@
+"""Jobs for a runner: graphs, phases and how weights meet the cache."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.graph import Graph, build_graph
+from phonelm_search.measure.reference import TINY
+from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.runtimes.base import (
+    CacheJob,
+    Job,
+    ModelJob,
+    PhaseJob,
+    TensorJob,
+    WarmupJob,
+    WeightsJob,
+    needed_bytes,
+)
+from phonelm_search.shape import ModelShape
+from phonelm_search.workload import Logits, Workload
+
+SEED = 20241105  # arXiv 2411.05046
+_MOST_COPIES = 64
+_POSITIONS = 4096
+_GRAPH, _TINY_GRAPH = "model.onnx", "tiny.onnx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A job and the graphs that it runs."""
+
+    job: Job
+    """The job."""
+    files: Mapping[str, bytes]
+    """Serialised graphs by file name."""
+    graph: Graph
+    """The measured one."""
+
+
+def plan_cache(
+    shape: ModelShape, device: DeviceProfile, *, cache_bytes: int, available_bytes: int | None
+) -> CacheJob:
+    """How decode meets the cache.
+
+    Cold is a rotation over copies that together stream twice the last-level cache. Where that
+    takes more memory than there is, or more sessions than are worth making (models that stream
+    less than a thirtieth of the cache), the cache is flushed before every step instead.
+    """
+    if device.cache == "warm":
+        return CacheJob(mode="warm", copies=1)
+    weights = shape.weight_bytes(device.scheme)
+    copies = max(1, -(-2 * cache_bytes // weights.streamed))
+    needed = needed_bytes(weights.total, copies)
+    fits = available_bytes is None or needed <= available_bytes
+    if copies == 1 or (fits and copies <= _MOST_COPIES):
+        return CacheJob(mode="rotate", copies=copies)
+    return CacheJob(mode="flush", copies=1, flush_bytes=2 * cache_bytes)
+
+
+def prepare(
+    shape: ModelShape,
+    device: DeviceProfile,
+    phases: Sequence[PhaseJob],
+    cache: CacheJob,
+    settings: MeasureSettings,
+    *,
+    repetitions: int,
+    logits: Logits = "last",
+    from_file: bool = False,
+    bandwidth_bytes: int = 0,
+) -> Prepared:
+    """Build the graphs and the job.
+
+    Args:
+        shape: What to run.
+        device: Where; its precision counts.
+        phases: What to time.
+        cache: As `plan_cache` says.
+        settings: Warm-up and time.
+        repetitions: Samples at most; 0 for one run without warm-up.
+        logits: Positions whose logits the graph computes.
+        from_file: Load the weights from storage, for peak memory.
+        bandwidth_bytes: Buffer for the read bandwidth; 0 for none.
+
+    Raises:
+        UnsupportedShapeError: If the kernels refuse the shape.
+    """
+    longest = max(p.tokens + p.past_tokens for p in phases)
+    positions = max(_POSITIONS, longest)
+    graph = build_graph(shape, device.scheme, logits=logits, max_positions=positions)
+    files = {_GRAPH: graph.model}
+    tiny = None
+    if cache.mode == "flush" or any(p.control for p in phases):
+        small = build_graph(TINY, device.scheme, max_positions=64)
+        files[_TINY_GRAPH] = small.model
+        tiny = ModelJob(graph=_TINY_GRAPH, vocab_size=TINY.vocab_size, weights=_weights(small))
+    job = Job(
+        tag=secrets.token_hex(8),
+        graph=_GRAPH,
+        vocab_size=shape.vocab_size,
+        weights=_weights(graph, from_file=from_file),
+        phases=tuple(phases),
+        logits=logits,
+        repetitions=max(1, repetitions),
+        warmup=WarmupJob(
+            window_seconds=settings.warmup_window_seconds,
+            tolerance=settings.warmup_tolerance,
+            most=settings.warmup_windows if repetitions else 0,
+        ),
+        max_seconds=settings.max_seconds,
+        cache=cache,
+        tiny=tiny,
+        bandwidth_bytes=bandwidth_bytes,
+        threads=device.thread_count,
+        execution_provider=device.execution_provider,
+        provider_options=device.provider_options,
+    )
+    return Prepared(job=job, files=files, graph=graph)
+
+
+def phase_of(workload: Workload) -> PhaseJob:
+    """A workload as a runner's phase."""
+    return PhaseJob(kind=workload.phase, tokens=workload.tokens, past_tokens=workload.past_tokens)
+
+
+def controls(workloads: Sequence[Workload], cache: CacheJob) -> tuple[PhaseJob, ...]:
+    """Loops that show what the loop itself does, on the first decode step of ``workloads``.
+
+    The same loop on one copy (warm) and on the tiny model; where the cache is flushed, a pause
+    as long as the flush.
+    """
+    first = next((w for w in workloads if w.phase == "decode"), None)
+    if first is None or cache.mode == "warm":
+        return ()
+    base = phase_of(first)
+    names = ("warm", "tiny", "pause") if cache.mode == "flush" else ("warm", "tiny")
+    return tuple(base.model_copy(update={"control": name}) for name in names)
+
+
+def _weights(graph: Graph, *, from_file: bool = False) -> WeightsJob:
+    return WeightsJob(
+        seed=SEED,
+        tensors=tuple(TensorJob(**asdict(spec)) for spec in graph.tensors),
+        source="file" if from_file else "memory",
+    )

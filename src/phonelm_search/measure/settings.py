@@ -1,0 +1,32 @@
+"""Parameters of the measuring protocol; they are part of every record."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSettings:
+    """How rounds are made and what makes one good."""
+
+    rounds: int = 3
+    """Good rounds that a measurement needs, each in a process of its own."""
+    most_rounds: int = 6
+    """Rounds at most: bad ones and those for a narrower interval included."""
+    repetitions: int = 100
+    """Samples at most of a phase in a round."""
+    max_seconds: float = 1.0
+    """Time for the samples of a phase in a round; at least 5 are taken all the same."""
+    warmup_window_seconds: float = 0.05
+    """Least length of a warm-up window."""
+    warmup_tolerance: float = 0.05
+    """Relative difference at which the medians of two windows agree."""
+    warmup_windows: int = 6
+    """Windows after which timing begins all the same."""
+    half_width: float = 0.03
+    """Wished half-width of the 95 % interval, as a share of the median."""
+    drift_limit: float = 0.10
+    """Largest move of the reference shape around a round, as a share."""
+    bandwidth_limit: float = 0.25
+    """Largest distance of the read bandwidth from the usual, as a share: a virtual machine whose
+    cores are moved to other places of the processor shows it here first."""
+    foreign_limit: float = 0.10
+    """Largest share of the cores' time that other processes may take."""

@@ -1,0 +1,111 @@
+"""The timing loop of the Python runner: warm-up windows, then samples, without a pause between."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Protocol
+
+from phonelm_search.runtimes.base import SystemWindow, WarmupJob
+
+_LEAST_SAMPLES = 5
+
+
+class Observer(Protocol):
+    """What watches the samples; `watch.Watch` is one."""
+
+    cpu_ns: list[int]
+    switches: list[int]
+    windows: list[SystemWindow]
+
+    def begin(self) -> None:
+        """A sample begins."""
+        ...
+
+    def end(self) -> None:
+        """A sample has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    """How long a loop runs."""
+
+    warmup: WarmupJob
+    """Untimed runs."""
+    repetitions: int
+    """Samples at most."""
+    max_seconds: float
+    """Time for samples, and for warm-up; at least 5 samples are taken all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """What a loop gave."""
+
+    warmup_ns: list[int]
+    """Untimed runs."""
+    settled: bool
+    """Whether the last two warm-up windows agreed."""
+    samples_ns: list[int]
+    """Timed runs."""
+    watch: Observer
+    """What disturbed them."""
+
+
+def time_loop(
+    runs: Sequence[Callable[[], object]],
+    settings: LoopSettings,
+    clock: Callable[[], int],
+    observe: Callable[[], Observer],
+    *,
+    before: Callable[[], object] | None = None,
+) -> "Timed":
+    """Call ``runs`` in turn, over and over, and time every call.
+
+    Args:
+        runs: One call for each copy of the weights.
+        settings: When to stop.
+        clock: Monotonic nanoseconds.
+        observe: Makes the observer when warm-up is over.
+        before: Called untimed before each run: a cache flush, or a pause.
+
+    Returns:
+        Nanoseconds of the warm-up runs and of the samples, and what the observer saw.
+    """
+    turn = 0
+
+    def step() -> int:
+        nonlocal turn
+        run = runs[turn % len(runs)]
+        turn += 1
+        if before is not None:
+            before()
+        begin = clock()
+        run()
+        return clock() - begin
+
+    warmups: list[int] = []
+    settled = settings.warmup.most == 0
+    previous = 0.0
+    limit = clock() + int(settings.max_seconds * 1e9)
+    for _ in range(settings.warmup.most):
+        window: list[int] = []
+        opened = clock()
+        while not window or clock() - opened < settings.warmup.window_seconds * 1e9:
+            window += [step() for _ in runs]
+        warmups += window
+        middle = median(window)
+        settled = bool(previous) and abs(middle / previous - 1) <= settings.warmup.tolerance
+        if settled or clock() > limit:
+            break
+        previous = middle
+    watch = observe()
+    samples: list[int] = []
+    limit = clock() + int(settings.max_seconds * 1e9)
+    while len(samples) < settings.repetitions:
+        watch.begin()
+        samples.append(step())
+        watch.end()
+        if clock() > limit and len(samples) >= _LEAST_SAMPLES:
+            break
+    return Timed(warmup_ns=warmups, settled=settled, samples_ns=samples, watch=watch)

@@ -1,0 +1,77 @@
+"""Records as rows of their tables, and back."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from phonelm_search.records import LatencyEstimate, Measurement, NumericsCheck, ProxyScore
+from phonelm_search.workload import Workload
+
+_WORK = ("phase", "tokens", "past_tokens", "logits")
+_DEFAULTS: dict[str, Any] = {"settled": True, "disturbance": {}, "protocol": {}}
+"""What columns of schema 2 mean in rows of schema 1."""
+
+
+def measurement_row(m: Measurement) -> dict[str, Any]:
+    """Values of ``phonelm_measurements``."""
+    row = {f.name: getattr(m, f.name) for f in fields(m) if f.name != "workload"}
+    return {**row, **asdict(m.workload), "key": m.key, "environment_id": m.environment_id}
+
+
+def to_measurement(row: Mapping[Any, Any]) -> Measurement:
+    """A row of ``phonelm_measurements``."""
+    values = _fields(Measurement, row)
+    for name, default in _DEFAULTS.items():
+        if values[name] is None:
+            values[name] = default
+    for name in ("warmup_ns", "samples_ns", "reasons", "notes"):
+        values[name] = tuple(values[name])
+    return Measurement(workload=_workload(row), **values)
+
+
+def estimate_row(e: LatencyEstimate) -> dict[str, Any]:
+    """Values of ``phonelm_estimates``."""
+    row = {f.name: getattr(e, f.name) for f in fields(e) if f.name != "workload"}
+    return {**row, **asdict(e.workload), "key": e.key}
+
+
+def to_estimate(row: Mapping[Any, Any]) -> LatencyEstimate:
+    """A row of ``phonelm_estimates``."""
+    values = _fields(LatencyEstimate, row)
+    for name in ("depths", "reasons"):
+        values[name] = tuple(values[name])
+    return LatencyEstimate(workload=_workload(row), **values)
+
+
+def numerics_row(check: NumericsCheck) -> dict[str, Any]:
+    """Values of ``phonelm_numerics``; an error that is no number becomes null."""
+    row = asdict(check)
+    for name in ("prefill_error", "decode_error"):
+        row[name] = row[name] if math.isfinite(row[name]) else None
+    return row
+
+
+def to_numerics(row: Mapping[Any, Any]) -> NumericsCheck:
+    """A row of ``phonelm_numerics``."""
+    values = _fields(NumericsCheck, row)
+    for name in ("prefill_error", "decode_error"):
+        values[name] = math.nan if values[name] is None else values[name]
+    return NumericsCheck(**values)
+
+
+def to_score(row: Mapping[Any, Any]) -> ProxyScore:
+    """A row of ``phonelm_scores``."""
+    values = _fields(ProxyScore, row)
+    for name in ("notes", "chunk_bits", "chunk_bytes"):
+        values[name] = tuple(values[name])
+    values["curve"] = tuple((int(n), float(b)) for n, b in values["curve"])
+    return ProxyScore(**values)
+
+
+def _fields(record: type, row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {f.name: row[f.name] for f in fields(record) if f.name != "workload"}
+
+
+def _workload(row: Mapping[Any, Any]) -> Workload:
+    return Workload(**{name: row[name] for name in _WORK})

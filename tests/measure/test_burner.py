@@ -1,0 +1,46 @@
+"""A processor burner beside a real measurement is noticed. Asserts verdicts, never times."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers import small_shape
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.measure import MeasureSettings, Profiler
+from phonelm_search.store import Store
+from phonelm_search.workload import decode, prefill
+
+SHAPE = small_shape(
+    hidden_size=256, intermediate_size=768, num_attention_heads=4, num_key_value_heads=4,
+    head_dim=64, vocab_size=2048,
+)  # fmt: skip
+
+
+@pytest.fixture
+def burners() -> Iterator[None]:
+    """One busy process for each core."""
+    device = DeviceProfile(name="here")
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(device.thread_count)
+    ]
+    yield
+    for process in busy:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.usefixtures("burners")
+def test_a_burner_is_noticed(tmp_path: Path) -> None:
+    settings = MeasureSettings(rounds=1, most_rounds=2, max_seconds=0.5)
+    store = Store(tmp_path)
+    profiler = Profiler(store, DeviceProfile(name="here"), settings=settings)
+    found = profiler.latencies(SHAPE, [prefill(64), decode(64)])
+    assert {s.verdict for s in found.values()} <= {"suspect", "rejected"}
+    reasons = " ".join(r for s in found.values() for r in s.reasons)
+    assert "other processes took" in reasons or "of its cores' time" in reasons
+    rounds = [m for m in store.measurements(shape_ids=[SHAPE.shape_id]) if m.cache_mode == "cold"]
+    assert [m.round for m in rounds] == [0, 1]  # a bad round is made again

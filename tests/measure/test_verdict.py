@@ -1,0 +1,169 @@
+"""Every number has a verdict, and every doubt a reason that says what to do."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from helpers import measurement
+from phonelm_search.measure import MeasureSettings, summarise
+from phonelm_search.measure.disturbance import disturbance
+from phonelm_search.measure.verdict import judge_round
+from phonelm_search.records import Measurement
+
+SETTINGS = MeasureSettings()
+SPINNING = {"soc": "x", "threads": "2", "spinning": "on"}
+
+
+def window(**shares: float) -> dict[str, Any]:
+    return {
+        "samples": 9, "wall_ns": 10**9, "foreign_share": 0.0, "steal_share": 0.0, **shares,
+    }  # fmt: skip
+
+
+def judged(m: Measurement, **changes: Any) -> tuple[str, tuple[str, ...]]:
+    return judge_round(m, SETTINGS, **{"streamed_bytes": 100, "cache_bytes": 50, **changes})
+
+
+def test_a_quiet_round_is_valid() -> None:
+    m = measurement(
+        [100] * 9,
+        environment=SPINNING,
+        drift=0.02,
+        bandwidth_drift=0.05,
+        disturbance={"cpu_ns": [199] * 9, "switches": [0] * 9, "windows": [window()]},
+    )
+    assert judged(m) == ("valid", ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({"samples_ns": (100,) * 9 + (0,)}, "rejected", "clock cannot be trusted"),
+        ({"samples_ns": (100,) * 4}, "suspect", "only 4 samples, fewer than 5"),
+        ({"settled": False}, "suspect", "warm-up did not settle"),
+        ({"drift": 0.31}, "rejected", "reference shape drifted by 31.0%"),
+        ({"bandwidth_drift": 0.7}, "rejected", "read bandwidth was 70% off the usual"),
+        (
+            {"disturbance": {"windows": [window(foreign_share=0.15)]}},
+            "suspect",
+            "other processes took 15% of the processor",
+        ),
+        (
+            {"disturbance": {"windows": [window(foreign_share=0.5)]}},
+            "rejected",
+            "close other programs",
+        ),
+        (
+            {"disturbance": {"windows": [window(steal_share=0.12)]}},
+            "suspect",
+            "other guests of this host took 12%",
+        ),
+        (
+            {"environment": SPINNING, "disturbance": {"cpu_ns": [170] * 9}},
+            "suspect",
+            "only 85% of its cores' time",
+        ),
+        (
+            {"environment": SPINNING, "disturbance": {"cpu_ns": [120] * 9}},
+            "rejected",
+            "only 60% of its cores' time",
+        ),
+        (
+            {"conditions": {"before": {"frequency_khz": 3e6}, "after": {"frequency_khz": 2e6}}},
+            "suspect",
+            "frequency fell from 3.00 to 2.00 GHz; let the device cool down",
+        ),
+        (
+            {"conditions": {"before": {"temperature_c": 35}, "after": {"temperature_c": 52}}},
+            "suspect",
+            "temperature rose from 35 to 52 °C",
+        ),
+        (
+            {"conditions": {"before": {"swapped_pages": 5}, "after": {"swapped_pages": 25}}},
+            "suspect",
+            "20 pages were swapped",
+        ),
+    ],
+)
+def test_doubts_have_reasons(changes: dict[str, Any], verdict: str, reason: str) -> None:
+    found, reasons = judged(replace(measurement([100] * 9), **changes))
+    assert found == verdict
+    assert any(reason in r for r in reasons)
+
+
+def test_copies_must_exceed_the_cache_where_a_round_is_cold() -> None:
+    cold, warm = measurement([100] * 9), measurement([100] * 9, cache_mode="warm")
+    assert "less than twice the cache of 51 B" in judged(cold, cache_bytes=51)[1][0]
+    assert judged(warm, cache_bytes=51) == ("valid", ())
+    assert judged(cold, streamed_bytes=0) == ("valid", ())  # flushed
+
+
+def test_a_tiny_model_need_not_keep_the_workers_busy() -> None:
+    counters = {"cpu_ns": [110] * 9}
+    m = measurement([100] * 9, environment=SPINNING, disturbance=counters, cache_mode="tiny")
+    assert judged(m) == ("valid", ())
+
+
+def test_what_the_system_does_not_tell_is_no_reason() -> None:
+    assert disturbance([1, 2], {}, threads=2).foreign_share is None
+    assert judged(measurement([100] * 9, conditions={"before": {}, "after": {"x": 1}}))[1] == ()
+
+
+def test_shares_are_weighted_by_time() -> None:
+    long, short = window(foreign_share=0.1), {**window(foreign_share=0.7), "wall_ns": 10**8}
+    seen = disturbance([1], {"windows": [long, short], "switches": [0, 3]}, threads=1)
+    assert seen.foreign_share == pytest.approx((0.1 + 0.07) / 1.1)
+    assert seen.switched_share == 0.5
+
+
+def rounds_of(*verdicts: str, protocol: int = 3) -> list[Measurement]:
+    return [
+        measurement(
+            [1_000_000 * (i + 1)] * 9,
+            round=i,
+            verdict=v,
+            reasons=() if v == "valid" else (f"reason {i}",),
+            protocol={"rounds": protocol},
+        )
+        for i, v in enumerate(verdicts)
+    ]
+
+
+def test_three_good_rounds_are_enough_and_the_disturbed_ones_are_left_out() -> None:
+    found = summarise(
+        [
+            *(replace(m, samples_ns=(10**6,) * 9) for m in rounds_of("valid", "valid", "valid")),
+            *rounds_of("rejected", "suspect"),
+        ]
+    )
+    assert (found.median_ms, found.rounds, found.verdict, found.reasons) == (1.0, 3, "valid", ())
+
+
+def test_too_few_good_rounds_are_suspect_with_the_reasons_of_all_that_count() -> None:
+    found = summarise(rounds_of("valid", "suspect", "rejected"))
+    assert (found.rounds, found.verdict) == (2, "suspect")
+    assert "only 2 rounds of 3 are good; measure again" in found.reasons
+    assert "reason 1" in found.reasons
+    assert "reason 2" not in found.reasons
+
+
+def test_a_single_round_is_suspect_and_says_so() -> None:
+    assert summarise(rounds_of("valid")).reasons == ("single round",)
+
+
+def test_rounds_that_are_all_rejected_stay_rejected() -> None:
+    found = summarise(rounds_of("rejected", "rejected"))
+    assert (found.verdict, found.reasons) == ("rejected", ("reason 0", "reason 1"))
+
+
+def test_rounds_far_apart_are_suspect() -> None:
+    found = summarise(rounds_of("valid", "valid", "valid"))
+    assert found.verdict == "suspect"
+    assert "of the median, wider than 10%" in found.reasons[0]
+
+
+def test_rounds_of_different_environments_never_mix() -> None:
+    rounds = [measurement([1]), measurement([1], environment={"soc": "y"})]
+    with pytest.raises(ValueError, match="rounds must be of one measurement"):
+        summarise(rounds)

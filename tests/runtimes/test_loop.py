@@ -1,0 +1,132 @@
+"""The timing loop under an injected clock, and the counters beside it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phonelm_search.runtimes.base import WarmupJob
+from phonelm_search.runtimes.loop import LoopSettings, Timed, time_loop
+from phonelm_search.runtimes.watch import Watch, parse_stat
+
+
+class Clock:
+    """Stands still but for what runs advance it by."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+    def run_of(self, *durations_ns: int) -> Callable[[], None]:
+        """A run that takes the given times in turn, the last one for ever."""
+        left = list(durations_ns)
+
+        def run() -> None:
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return run
+
+
+class Blind:
+    """An observer that sees nothing."""
+
+    def __init__(self) -> None:
+        self.cpu_ns: list[int] = []
+        self.switches: list[int] = []
+        self.windows: list[Any] = []
+
+    def begin(self) -> None:
+        self.cpu_ns.append(0)
+
+    def end(self) -> None:
+        self.switches.append(0)
+
+
+def loop(clock: Clock, *runs: Callable[[], None], before: Any = None, **changes: Any) -> Timed:
+    base: dict[str, Any] = {
+        "warmup": WarmupJob(window_seconds=0.0, tolerance=0.05, most=6),
+        "repetitions": 8,
+        "max_seconds": 1.0,
+    }
+    settings = LoopSettings(**{**base, **changes})
+    return time_loop(runs, settings, clock, Blind, before=before)
+
+
+def test_warm_up_ends_when_two_windows_agree() -> None:
+    clock = Clock()
+    found = loop(clock, clock.run_of(900, 500, 210, 205, 200))
+    assert (found.warmup_ns, found.settled) == ([900, 500, 210, 205], True)
+    assert found.samples_ns == [200] * 8
+
+
+def test_a_window_is_as_long_as_wished() -> None:
+    clock = Clock()
+    warmup = WarmupJob(window_seconds=1e-6, tolerance=0.05, most=6)
+    found = loop(clock, clock.run_of(300), warmup=warmup)
+    assert len(found.warmup_ns) == 2 * 4  # four runs of 300 ns exceed a microsecond
+
+
+def test_a_warm_up_that_never_settles_says_so_and_ends() -> None:
+    clock = Clock()
+    found = loop(clock, clock.run_of(*range(1000, 9000, 1000)))
+    assert (len(found.warmup_ns), found.settled) == (6, False)
+    assert found.samples_ns[0] == 7000
+
+
+def test_no_warm_up_is_settled() -> None:
+    clock = Clock()
+    found = loop(clock, clock.run_of(5), warmup=WarmupJob(window_seconds=0, tolerance=1, most=0))
+    assert (found.warmup_ns, found.settled) == ([], True)
+
+
+def test_copies_take_turns_and_windows_hold_whole_turns() -> None:
+    clock = Clock()
+    found = loop(clock, clock.run_of(100), clock.run_of(200), clock.run_of(300))
+    assert found.warmup_ns == [100, 200, 300] * 2
+    assert found.samples_ns == [100, 200, 300, 100, 200, 300, 100, 200]
+
+
+def test_time_runs_out_but_five_samples_are_taken() -> None:
+    clock = Clock()
+    found = loop(clock, clock.run_of(10**9), repetitions=50)
+    assert len(found.samples_ns) == 5
+    assert len(loop(clock, clock.run_of(10**8), repetitions=50).samples_ns) == 11
+
+
+def test_what_happens_before_a_run_is_not_timed() -> None:
+    clock = Clock()
+    found = loop(clock, clock.run_of(7), before=clock.run_of(10**6))
+    assert set(found.samples_ns) == {7}
+
+
+STAT = """cpu  100 0 50 900 5 1 2 30 0 0
+cpu0 60 0 20 400 3 1 1 10 0 0
+cpu1 40 0 30 500 2 0 1 20 0 0
+intr 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"),
+    [({0, 1}, (153, 30)), ({1}, (71, 20)), ({7}, None)],
+)
+def test_the_systems_clock_is_read_for_the_cores_in_use(
+    cores: set[int], expected: tuple[int, int] | None
+) -> None:
+    assert parse_stat(STAT, frozenset(cores)) == expected
+
+
+def test_a_watch_counts_what_the_process_did() -> None:
+    with Watch(frozenset(os.sched_getaffinity(0))) as watch:
+        for _ in range(3):
+            watch.begin()
+            sum(range(200_000))
+            watch.end()
+    assert len(watch.cpu_ns) == len(watch.switches) == 3
+    assert all(c > 100_000 for c in watch.cpu_ns)
+    if Path("/proc/stat").exists():
+        assert sum(w.samples for w in watch.windows) == 3

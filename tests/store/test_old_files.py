@@ -1,0 +1,54 @@
+"""Databases of earlier releases stay readable: each has a dump here, made by that release."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers import fake_device, fake_profiler
+from phonelm_search.errors import StudyMismatchError
+from phonelm_search.pick import choose
+from phonelm_search.pipeline import open_study, prepare
+from phonelm_search.store import Store
+from phonelm_search.tables import load_view
+
+FIXTURES = Path(__file__).parent / "fixtures"
+STUDY = "tiny.fake-phone"
+
+
+@pytest.fixture
+def first_release(tmp_path: Path) -> Store:
+    with sqlite3.connect(tmp_path / "phonelm.db") as connection:
+        connection.executescript((FIXTURES / "phonelm-v1.sql").read_text(encoding="utf-8"))
+    return Store(tmp_path, create=False)
+
+
+def test_a_study_of_schema_1_reads_as_it_did(first_release: Store) -> None:
+    view = load_view(first_release, STUDY)
+    pick = choose(view)
+    # As that release printed it.
+    assert pick.row.shape.shape_id == "w192-l2-f480-h6-kv3-silu-plain-c7c826"
+    assert pick.row.prefill.median_ms == pytest.approx(3.077, abs=5e-4)
+    assert pick.row.decode.median_ms == pytest.approx(0.7104, abs=5e-5)
+    assert pick.row.bits_per_byte == pytest.approx(3.549, abs=5e-4)
+    assert [r.name for r in view.rows if r.name] == ["tiny-llama"]
+    assert all(r.reasons == ("single round",) for r in view.rows)
+    assert (pick.row.peak_bytes or 0) > 100_000
+
+
+def test_it_is_brought_up_to_the_present_schema_and_takes_new_rounds(first_release: Store) -> None:
+    old = first_release.measurements()
+    assert all(m.settled and m.drift is None and m.protocol == {} for m in old)
+    again = replace(old[0], round=1, drift=0.1)
+    first_release.add_measurements(first_release.shape(old[0].shape_id), [again])
+    reopened = Store(first_release.results, create=False)
+    assert reopened.measurements() == [*old, again]
+    assert reopened.numerics(environment_id="e") == []
+
+
+def test_a_study_is_not_continued_under_another_protocol(first_release: Store) -> None:
+    setup = replace(prepare("tiny", "host-cpu", study=STUDY), device=fake_device())
+    environment = fake_profiler(first_release).environment
+    with pytest.raises(StudyMismatchError, match=r"versions was null, is .*use another --study"):
+        open_study(first_release, setup, environment)
