@@ -40,6 +40,12 @@ def test_rope_theta_is_read_from_old_and_new_files() -> None:
     assert from_hf_config(old).rope_theta == 100000
 
 
+def test_null_stands_for_the_default() -> None:
+    config = {**PUBLIC["SmolLM2-135M"], "rope_theta": None, "rms_norm_eps": None, "head_dim": None}
+    shape = from_hf_config(config)
+    assert (shape.rope_theta, shape.rms_norm_eps, shape.head_dim) == (10000.0, 1e-6, 64)
+
+
 def test_phonelm_is_read_as_a_llama() -> None:
     config = {**PUBLIC["SmolLM2-135M"], "model_type": "phonelm", "hidden_act": "relu"}
     assert from_hf_config(config).hidden_act == "relu"
@@ -57,8 +63,13 @@ def test_phonelm_is_read_as_a_llama() -> None:
         ({"model_type": "mistral", "sliding_window": 4096}, "sliding_window must be null"),
         ({"model_type": "qwen3", "layer_types": ["sliding_attention"]}, "layer_types"),
         ({"hidden_act": "gelu_pytorch_tanh"}, "hidden_act must be one of silu"),
-        ({"hidden_size": "576"}, "hidden_size must be an integer, got '576'"),
-        ({"vocab_size": None}, "vocab_size must be an integer, got None"),
+        ({"hidden_size": "576"}, "hidden_size must be a positive integer, got '576'"),
+        ({"vocab_size": None}, "vocab_size must be a positive integer, got None"),
+        ({"num_attention_heads": 0}, "num_attention_heads must be a positive integer, got 0"),
+        ({"head_dim": "64"}, "head_dim must be a positive integer"),
+        ({"rope_theta": [1]}, "rope_theta must be a number"),
+        ({"rms_norm_eps": "tiny"}, "rms_norm_eps must be a number, got 'tiny'"),
+        ({"layer_types": 5}, "layer_types must be a list of names, got 5"),
         ({"num_attention_heads": 7, "num_key_value_heads": 7}, "hidden_size must be a multiple"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
     ],

@@ -29,6 +29,13 @@ def test_slower_shapes_that_are_not_better_are_dropped(tmp_path: Path) -> None:
     assert pick.tied == ()
 
 
+def test_a_dropped_shape_still_drops_slower_ones(tmp_path: Path) -> None:
+    # 10 ms is no worse than 20 ms; 20 ms, not 10 ms, is no worse than 30 ms.
+    points = [(10.0, 2.50), (20.0, 2.475), (30.0, 2.45), (40.0, 2.2), (50.0, 2.0)]
+    _, view = study(tmp_path, points)
+    assert "the knee of 3 shapes" in choose(view).why
+
+
 def test_with_ties_the_fastest_is_taken_and_the_pick_is_provisional(tmp_path: Path) -> None:
     _, view = study(tmp_path, [(10.0, 2.50), (20.0, 2.49), (30.0, 2.485)])
     pick = choose(view)

@@ -69,12 +69,7 @@ def test_weight_bytes_are_those_of_the_graphs_tensors(precision: str, tied: bool
     scheme = get_precision(precision)
     graph = build_graph(shape, scheme)
     stored = sum(t.nbytes for t in graph.tensors if not t.kind.startswith("rotary"))
-    # The dynamic scheme counts a zero point a column that the kernel defaults.
-    zero_points = 0
-    if scheme.storage == "dynamic":
-        columns = shape.num_hidden_layers * sum(m.out_features for m in shape.layer_linears)
-        zero_points = columns + shape.vocab_size
-    assert shape.weight_bytes(scheme).total == stored + zero_points
+    assert shape.weight_bytes(scheme).total == stored
 
 
 def test_flops_follow_the_closed_form() -> None:

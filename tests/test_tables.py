@@ -1,13 +1,14 @@
 """Rows that programs read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from helpers import SCENARIO, study
+from helpers import SCENARIO, score, study
 from phonelm_search.export import to_csv, write_tables
-from phonelm_search.tables import study_rows
+from phonelm_search.tables import doubtful_rows, load_view, study_rows
 
 ROW_KEYS = [
     "shape_id",
@@ -73,3 +74,35 @@ def test_files_of_a_study(tmp_path: Path) -> None:
     assert len((tmp_path / "study" / "front.csv").read_text().splitlines()) == 2
     assert json.loads((tmp_path / "study" / "config.json").read_text())["scenario"] == str(SCENARIO)
     assert to_csv([{"a": ["x", "y"], "b": None}]) == "a,b\nx; y,\n"
+
+
+def test_scores_of_another_seed_are_not_mixed_in(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0)])
+    store.add_score(view.rows[0].shape, score(view.rows[0].shape, 1.0, seed=1))
+    assert [r.bits_per_byte for r in load_view(store, "study").rows] == [3.0, 2.0]
+    config = {**view.record.config, "score": {"settings_id": "s", "seed": 1}}
+    store.save_study(replace(view.record, config=config))
+    assert [r.bits_per_byte for r in load_view(store, "study").rows] == [1.0, None]
+
+
+def test_a_provisional_pick_says_so_in_every_table(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0)], verdict="suspect")
+    write_tables(view, store.results / "study")
+    lines = (store.results / "study/front.csv").read_text().splitlines()
+    table = [dict(zip(lines[0].split(","), line.split(","), strict=False)) for line in lines[1:]]
+    assert [r["pick"] for r in table] == ["False", "True"]
+    assert "latency is suspect" in lines[2]
+
+
+def test_the_front_knows_how_sure_it_is(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0), (30.0, 2.5)])
+    assert list(view.front_probabilities().values()) == [1.0, 1.0, 0.0]
+    assert [r["front_probability"] for r in study_rows(view)] == [1.0, 1.0, 0.0]
+
+
+def test_doubtful_shapes_are_listed_with_their_reasons(tmp_path: Path) -> None:
+    _, sure = study(tmp_path / "sure", [(10.0, 3.0)])
+    assert doubtful_rows(sure) == []
+    _, view = study(tmp_path / "suspect", [(10.0, 3.0)], verdict="suspect")
+    (row,) = doubtful_rows(view)
+    assert (row["verdict"], row["why"]) == ("suspect", "single round")

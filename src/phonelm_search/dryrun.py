@@ -1,16 +1,20 @@
 """What a run would do and about how long it would take, without touching a device."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from phonelm_search.errors import TrainingError
+from phonelm_search.errors import StoreError, TrainingError
+from phonelm_search.measure import MeasureSettings
 from phonelm_search.pipeline import Setup
 from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring
 from phonelm_search.shortlist import typical_size
+from phonelm_search.store import Store
 
-_START_SECONDS = 1.5
-_LOAD_BYTES_PER_SECOND = 80e6
-_DECODE_SECONDS = 1.5
+_ROUND_SECONDS = 1.9
+_LOAD_BYTES_PER_SECOND = 150e6
+_REFERENCE_SECONDS = 2.0
+_REPEATED = 1.3  # rounds made again, on a machine that is not quite quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,15 @@ class DryRun:
     """About how long training takes."""
 
 
+def finished_trials(results: Path, url: str | None, study: str) -> int:
+    """Shapes that a study has already; 0 where there is no database or no such study."""
+    try:
+        parts = Store(results, url=url, create=False).study_shapes(study)
+    except StoreError:
+        return 0
+    return sum(p.role == "trial" for p in parts)
+
+
 def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cores: int) -> DryRun:
     """Estimate a run from the shapes of the space, without touching the device."""
     count = len(setup.feasible)
@@ -44,7 +57,8 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
     stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)
-    each = _START_SECONDS + 2 * stored / _LOAD_BYTES_PER_SECOND + 3.0 + _DECODE_SECONDS
+    rounds = _REPEATED * MeasureSettings().rounds
+    each = rounds * (_ROUND_SECONDS + stored / _LOAD_BYTES_PER_SECOND + _REFERENCE_SECONDS / 4)
     return DryRun(
         shapes=count,
         references=len(setup.space.references),

@@ -40,6 +40,7 @@ class UnknownNameError(ConfigurationError, LookupError):
         listed = ", ".join(known) if known else "none"
         tail = f"; {remedy}" if remedy else ""
         super().__init__(f"unknown {kind} '{name}'; known: {listed}{tail}")
+        self.known = tuple(known)
 
 
 class ShapeError(ConfigurationError):

@@ -30,7 +30,8 @@ def from_hf_config(config: dict[str, Any]) -> ModelShape:
     _refuse_unrepresentable(config, family)
     heads = _integer(config, "num_attention_heads")
     hidden = _integer(config, "hidden_size")
-    head_dim = config.get("head_dim") or (128 if family == "qwen3" else hidden // heads)
+    usual = 128 if family == "qwen3" else max(1, hidden // heads)
+    head_dim = _integer(config, "head_dim", default=usual)
     if config.get("head_dim") is None and family != "qwen3" and hidden % heads:
         raise UnsupportedConfigError(
             "hidden_size must be a multiple of num_attention_heads where head_dim is not given, "
@@ -46,7 +47,7 @@ def from_hf_config(config: dict[str, Any]) -> ModelShape:
         intermediate_size=_integer(config, "intermediate_size"),
         num_hidden_layers=_integer(config, "num_hidden_layers"),
         num_attention_heads=heads,
-        num_key_value_heads=config.get("num_key_value_heads") or heads,
+        num_key_value_heads=_integer(config, "num_key_value_heads", default=heads),
         head_dim=head_dim,
         vocab_size=_integer(config, "vocab_size"),
         hidden_act=_ACTIVATIONS[activation],  # type: ignore[arg-type]
@@ -54,16 +55,23 @@ def from_hf_config(config: dict[str, Any]) -> ModelShape:
         tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
         qkv_bias=family == "qwen2",
         qk_norm=family == "qwen3",
-        rope_theta=float(_rope(config).get("rope_theta", config.get("rope_theta", 10000.0))),
-        rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+        rope_theta=_number(_rope(config), "rope_theta", _number(config, "rope_theta", 10000.0)),
+        rms_norm_eps=_number(config, "rms_norm_eps", 1e-6),
     )
 
 
-def _integer(config: dict[str, Any], name: str) -> int:
-    value = config.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UnsupportedConfigError(f"{name} must be an integer, got {value!r}")
+def _integer(config: dict[str, Any], name: str, default: int | None = None) -> int:
+    value = default if config.get(name) is None else config[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UnsupportedConfigError(f"{name} must be a positive integer, got {value!r}")
     return value
+
+
+def _number(config: dict[str, Any], name: str, default: float) -> float:
+    value = default if config.get(name) is None else config[name]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise UnsupportedConfigError(f"{name} must be a number, got {value!r}")
+    return float(value)
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +86,8 @@ def _refuse_unrepresentable(config: dict[str, Any], family: str) -> None:
     kind = rope.get("rope_type", rope.get("type", "default"))
     partial = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))
     layers = config.get("layer_types") or []
+    if not isinstance(layers, list) or not all(isinstance(x, str) for x in layers):
+        raise UnsupportedConfigError(f"layer_types must be a list of names, got {layers!r}")
     sliding = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     if family not in ("mistral", "qwen2", "qwen3"):
         sliding = None

@@ -101,11 +101,9 @@ def _doubts(row: StudyRow, tied: Sequence[StudyRow]) -> tuple[str, ...]:
 
 def _untied(rows: Sequence[StudyRow]) -> list[StudyRow]:
     """Rows, fastest first, without those that a faster one is no worse than."""
-    kept: list[StudyRow] = []
-    for row in rows:
-        if not any(_no_worse(faster, row) for faster in kept):
-            kept.append(row)
-    return kept
+    return [
+        row for i, row in enumerate(rows) if not any(_no_worse(faster, row) for faster in rows[:i])
+    ]
 
 
 def _no_worse(a: StudyRow, b: StudyRow) -> bool:

@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from phonelm_search.devices import DeviceProfile, load_device
 from phonelm_search.errors import (
     ConfigurationError,
     MeasurementError,
     StudyMismatchError,
-    UnsupportedConfigError,
     UnsupportedShapeError,
 )
 from phonelm_search.export import export_hf, export_onnx, write_tables
@@ -23,13 +22,13 @@ from phonelm_search.plots.info import front_info, training_info
 from phonelm_search.precision import get_precision
 from phonelm_search.proxy.scoring import ScoreSettings, score_shapes
 from phonelm_search.records import StudyRecord, StudyShape, identity
+from phonelm_search.reporting import Reporter, ShapeProgress
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.search.driver import SearchDriver, TrialReport
 from phonelm_search.search.objectives import Goals, choose_objectives
-from phonelm_search.shape import ModelShape
 from phonelm_search.shortlist import candidates, typical_size
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
-from phonelm_search.store import Store
+from phonelm_search.store import Store, study_lock
 from phonelm_search.tables import StudyView, load_view
 from phonelm_search.workload import Scenario
 
@@ -37,46 +36,6 @@ _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _COMPARED = ("space", "device", "scenario", "objectives", "versions")
 _UNSURE = (0.05, 0.95)
 _EXTRA_ROUNDS = 3
-
-
-class Reporter(Protocol):
-    """Shows a person what is going on."""
-
-    def stage(self, title: str, total: float) -> None:
-        """A stage begins; ``total`` is in whatever unit `advance` counts."""
-        ...
-
-    def advance(self, amount: float, detail: str = "") -> None:
-        """Some of the stage is done."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something worth a line of its own."""
-        ...
-
-
-class ShapeProgress:
-    """Counts shapes as done by their rounds; rounds made again count no further.
-
-    Args:
-        report: Where the stage was started, in shapes.
-        rounds: Rounds that a shape takes when nothing disturbs it.
-    """
-
-    def __init__(self, report: Reporter, rounds: int) -> None:
-        self._report, self._rounds = report, rounds
-        self._made: dict[str, int] = {}
-
-    def on_round(self, shape: ModelShape) -> None:
-        """A round of a shape is finished."""
-        made = self._made.get(shape.shape_id, 0)
-        self._made[shape.shape_id] = made + 1
-        self._report.advance(1 / self._rounds if made < self._rounds else 0, shape.shape_id)
-
-    def on_shape(self, shape: ModelShape) -> None:
-        """A shape is done, perhaps without a round."""
-        made = min(self._rounds, self._made.pop(shape.shape_id, 0))
-        self._report.advance(1 - made / self._rounds, shape.shape_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,17 +116,34 @@ def run_search(
     trials: int,
     sampler: str,
     seed: int,
+    remeasure: bool = False,
     report: Reporter,
 ) -> StudyView:
-    """Measure references and trials until the study has ``trials`` of them in all.
+    """Measure references and trials until the study has ``trials`` distinct shapes in all.
 
     Raises:
         StudyMismatchError: If the study exists with another configuration or environment.
         MeasurementError: If not one shape could be measured.
-        StoreError: If the database cannot be used.
+        StoreError: If the database cannot be used, or another process works on the study.
     """
+    with study_lock(store.results, setup.study):
+        return _search(store, setup, trials, sampler, seed, report, remeasure=remeasure)
+
+
+def _search(
+    store: Store,
+    setup: Setup,
+    trials: int,
+    sampler: str,
+    seed: int,
+    report: Reporter,
+    *,
+    remeasure: bool,
+) -> StudyView:
     profiler = Profiler(store, setup.device)
     open_study(store, setup, profiler.environment)
+    if remeasure:
+        _measure_again(store, setup, profiler, report)
     progress = ShapeProgress(report, profiler.settings.rounds)
     driver = SearchDriver(
         store,
@@ -191,7 +167,7 @@ def run_search(
     driver.run(trials, on_trial)
     view = load_view(store, setup.study)
     if not view.sampled and trials > 0:
-        reasons = [reason for _, reason in view.failed]
+        reasons = [f.reason for f in view.failed]
         raise MeasurementError(
             f"at least one shape must be measured; all {len(reasons)} failed, the first: "
             f"{reasons[0] if reasons else 'unknown'}",
@@ -221,6 +197,18 @@ def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporte
         )
         view = load_view(store, setup.study)
     return view
+
+
+def _measure_again(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
+    """Measure what a study has already; the sampler goes on with the values that it was told."""
+    shapes = [r.shape for r in load_view(store, setup.study).rows]
+    progress = ShapeProgress(report, profiler.settings.rounds)
+    report.stage(f"measuring {len(shapes)} shapes again", len(shapes))
+    profiler.measure(
+        [Request(shape=s, workloads=setup.goals.workloads) for s in shapes],
+        remeasure=True,
+        on_round=progress.on_round,
+    )
 
 
 def _measure_references(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
@@ -299,7 +287,9 @@ def run_score(
     view = load_view(store, study)
     space = SearchSpace.model_validate(view.record.config["space"])
     sizes = [r.shape.decoder_parameters for r in view.sampled]
-    settings = replace(settings, typical=typical_size(space, sizes))
+    # Settled by the first scoring: shapes measured later must not move the width factor.
+    before = view.record.config.get("score") or {}
+    settings = replace(settings, typical=before.get("typical") or typical_size(space, sizes))
     shapes, left_out = candidates(view, top, settings)
     if left_out:
         report.note(f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}")
@@ -326,6 +316,7 @@ def run_score(
         "budget": settings.budget,
         "vocab_size": settings.vocab_size,
         "seed": settings.seed,
+        "typical": settings.typical,
     }
     store.save_study(replace(view.record, config={**view.record.config, "score": chosen}))
     return load_view(store, study)
@@ -372,18 +363,14 @@ def finish(
     report.stage("files", 2)
     folder = store.results / study
     write_tables(view, folder)
-    picked = pick.row.shape.shape_id
     for name, figure in (
-        ("front", draw_front(front_info(view, pick=picked))),
-        ("training", draw_training(training_info(view, pick=picked))),
+        ("front", draw_front(front_info(view))),
+        ("training", draw_training(training_info(view))),
     ):
         for suffix in (".png", ".svg"):
             save(figure, folder / "plots" / f"{name}{suffix}")
     report.advance(1)
     export_onnx(pick.row.shape, device.scheme, folder / "winner")
-    try:
-        export_hf(pick.row.shape, folder / "winner")
-    except UnsupportedConfigError as error:
-        report.note(f"no config.json: {error}")
+    export_hf(pick.row.shape, folder / "winner")
     report.advance(1)
     return pick, view

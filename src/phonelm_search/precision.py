@@ -29,8 +29,8 @@ class Precision:
         """Bytes of a weight matrix with its scales and zero points."""
         if self.storage == "float":
             return 4 * in_features * out_features
-        if self.storage == "dynamic":  # a scale and a zero point for each output column
-            return in_features * out_features + 5 * out_features
+        if self.storage == "dynamic":  # symmetric, a scale for each output column
+            return (in_features + 4) * out_features
         block_bytes = self.block_size * self.bits // 8 + 4
         return out_features * self.blocks(in_features) * block_bytes
 

@@ -11,8 +11,8 @@ from phonelm_search.errors import (
 )
 from phonelm_search.hf_config import load_hf_config
 from phonelm_search.measure import Profiler, Request
-from phonelm_search.pipeline import Reporter, ShapeProgress
 from phonelm_search.precision import get_precision
+from phonelm_search.reporting import Reporter, ShapeProgress
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import SPACES, load_space
 from phonelm_search.store import Store
@@ -21,10 +21,16 @@ from phonelm_search.workload import Workload, decode, prefill
 
 
 def known_shapes() -> dict[str, tuple[str, ModelShape]]:
-    """References of all search spaces by lower-case name: (name as written, shape)."""
+    """References of all search spaces by lower-case name: (name as written, shape).
+
+    A malformed file of the working directory hides its own references and no others.
+    """
     found: dict[str, tuple[str, ModelShape]] = {}
     for name in SPACES.names():
-        space = load_space(name)
+        try:
+            space = load_space(name)
+        except ConfigurationError:
+            continue
         for reference in space.references:
             found.setdefault(reference.name.lower(), (reference.name, reference.shape(space)))
     return found
@@ -52,7 +58,9 @@ def find_shape(store: Store, text: str) -> tuple[str | None, ModelShape]:
         return known[text.lower()]
     try:
         return None, store.shape(text)
-    except UnknownNameError:
+    except UnknownNameError as error:
+        if error.known:  # the beginning of several
+            raise
         names = [name for name, _ in known.values()]
         raise UnknownNameError(
             "shape", text, names, "or give the path of a config.json, or a study's shape id"
@@ -107,11 +115,13 @@ def profile_shapes(
         found = dict(zip(distinct, outcomes, strict=True))
         for name, shape in shapes:
             progress.on_shape(shape)
-            outcome, peak = found[shape.shape_id], None
+            outcome = found[shape.shape_id]
             error = outcome.error
+            peaks: dict[Workload, int] = {}
             if error is None:
                 try:
-                    peak = profiler.peak_bytes(shape, workloads[0], remeasure=remeasure)
+                    for w in workloads:
+                        peaks[w] = profiler.peak_bytes(shape, w, remeasure=remeasure)
                 except MeasurementError as failure:
                     report.note(f"peak memory of {name or shape.shape_id}: {failure}")
             else:
@@ -124,7 +134,7 @@ def profile_shapes(
                     w,
                     outcome.latencies.get(w),
                     name=name,
-                    peak_bytes=peak,
+                    peak_bytes=peaks.get(w),
                     reasons=[] if error is None else [str(error)],
                 )
                 for w in workloads
@@ -135,8 +145,10 @@ def profile_shapes(
 def _workloads(
     profile: DeviceProfile, prompts: Sequence[int] | None, contexts: Sequence[int] | None
 ) -> tuple[Workload, ...]:
-    """What is asked, or the profile's own workload; one kind alone may be asked."""
-    if prompts is None and contexts is None:
-        return profile.workload.workloads()
-    asked = (*(prefill(n) for n in prompts or ()), *(decode(n) for n in contexts or ()))
+    """What is asked; a kind that is not asked for is the profile's own."""
+    usual = profile.workload
+    asked = (
+        *(prefill(n) for n in prompts or usual.prompt_tokens),
+        *(decode(n) for n in contexts or usual.context_tokens),
+    )
     return tuple(dict.fromkeys(asked))

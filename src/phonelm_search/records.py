@@ -12,6 +12,8 @@ from typing import Any, Literal
 from phonelm_search.workload import Workload
 
 Verdict = Literal["valid", "suspect", "rejected"]
+VERDICTS: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
+"""From the best to the worst."""
 CacheMode = Literal["cold", "warm", "tiny", "pause"]
 
 
@@ -222,6 +224,8 @@ class ProxyScore:
     """Wall time."""
     reason: str | None
     """Why there is no score."""
+    transient: bool = False
+    """Whether another try may succeed."""
     package_version: str
     """Release that trained."""
     created_at: str
@@ -240,6 +244,8 @@ class StudyShape:
     """A reference's name."""
     reason: str | None = None
     """Why it could not be measured; None when it was."""
+    transient: bool = False
+    """Whether another try may succeed: memory, time or the connection ran out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from phonelm_search.measure import LatencySummary, summarise
 from phonelm_search.pareto import membership_probability, non_dominated
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import score_interval
-from phonelm_search.records import ProxyScore, StudyRecord, Verdict, measurement_key
+from phonelm_search.records import VERDICTS, ProxyScore, StudyRecord, Verdict, measurement_key
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import Scenario, Workload
@@ -47,8 +47,7 @@ class StudyRow:
     @property
     def verdict(self) -> Verdict:
         """The worse of the two latencies'."""
-        order: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
-        return max((self.prefill.verdict, self.decode.verdict), key=order.index)
+        return max((self.prefill.verdict, self.decode.verdict), key=VERDICTS.index)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -72,6 +71,18 @@ class StudyRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedShape:
+    """A shape that could not be measured."""
+
+    shape: ModelShape
+    """The shape."""
+    name: str | None
+    """A reference's name; None for a sampled shape."""
+    reason: str
+    """Why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyView:
     """A study as it is read: never touches a device."""
 
@@ -81,8 +92,8 @@ class StudyView:
     """The scenario of its latencies."""
     rows: tuple[StudyRow, ...]
     """Measured shapes, fastest first; references among them."""
-    failed: tuple[tuple[str, str], ...]
-    """(name or shape id, reason) of what could not be measured."""
+    failed: tuple[FailedShape, ...]
+    """What could not be measured."""
 
     @property
     def sampled(self) -> tuple[StudyRow, ...]:
@@ -140,7 +151,9 @@ def load_view(store: Store, study: str) -> StudyView:
     ids = [p.shape_id for p in parts]
     shapes = store.shapes(ids)
     settings_id = (record.config.get("score") or {}).get("settings_id", "")
-    scores = {s.shape_id: s for s in store.scores(shape_ids=ids, settings_id=settings_id)}
+    seed = (record.config.get("score") or {}).get("seed", 0)
+    found_scores = store.scores(shape_ids=ids, settings_id=settings_id)
+    scores = {s.shape_id: s for s in found_scores if s.seed == seed}
     prefill, decode = scenario.workloads
     found: dict[str, list[Any]] = {}
     for m in store.measurements(shape_ids=ids, environment_id=record.environment_id):
@@ -188,7 +201,11 @@ def load_view(store: Store, study: str) -> StudyView:
         record=record,
         scenario=scenario,
         rows=tuple(sorted(rows, key=lambda r: (r.end_to_end_ms, r.shape.shape_id))),
-        failed=tuple((p.name or p.shape_id, p.reason) for p in parts if p.reason is not None),
+        failed=tuple(
+            FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
+            for p in parts
+            if p.reason is not None
+        ),
     )
 
 
@@ -263,10 +280,12 @@ def _study_row(
     probabilities: dict[str, float],
     front: set[str],
     pick: str | None,
+    doubts: Sequence[str],
 ) -> Row:
     """One row of ``pareto`` and of the CSV files."""
     score = row.score
     sampled = row.name is None
+    picked = sampled and row.shape.shape_id == pick
     return {
         "name": row.name,
         **row.shape.columns(),
@@ -291,17 +310,49 @@ def _study_row(
         "tokens_per_parameter": score.tokens_per_parameter if score else None,
         "seeds": 1 if score else None,
         "miniature": score.miniature if score else None,
+        "trained_parameters": _trained_parameters(score) if score else None,
+        "score_notes": list(score.notes) if score else [],
         "front": sampled and row.shape.shape_id in front,
         "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
-        "pick": sampled and row.shape.shape_id == pick,
+        "pick": picked,
+        "provisional": list(doubts) if picked else [],
     }
 
 
+def _trained_parameters(score: ProxyScore) -> int:
+    """Decoder parameters of what was trained: the shape itself or its miniature."""
+    return ModelShape(**score.trained).decoder_parameters
+
+
 def study_rows(
-    view: StudyView, rows: Iterable[StudyRow] | None = None, *, pick: str | None = None
+    view: StudyView,
+    rows: Iterable[StudyRow] | None = None,
+    *,
+    pick: str | None = None,
+    doubts: Sequence[str] = (),
 ) -> list[Row]:
-    """Rows of a study, all of them by default."""
+    """Rows of a study, all of them by default.
+
+    Args:
+        view: The study.
+        rows: Those to show.
+        pick: Shape id of the recommended one.
+        doubts: Why that is provisional.
+    """
     front = {r.shape.shape_id for r in view.front}
     likely = view.front_probabilities()
     shown = view.rows if rows is None else rows
-    return [_study_row(r, view, likely, front, pick) for r in shown]
+    return [_study_row(r, view, likely, front, pick, doubts) for r in shown]
+
+
+def doubtful_rows(view: StudyView) -> list[Row]:
+    """Shapes whose latency is not valid, and those that could not be measured, with the reasons."""
+    suspect = [
+        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.reasons)}
+        for r in view.rows
+        if r.verdict != "valid"
+    ]
+    failed = [
+        {"shape_id": f.shape.shape_id, "verdict": "rejected", "why": f.reason} for f in view.failed
+    ]
+    return [*suspect, *failed]

@@ -110,6 +110,3 @@ class Scenario:
 
     def __str__(self) -> str:
         return f"{self.name}={self.prompt_tokens}:{self.generated_tokens}"
-
-
-DEFAULT_SCENARIO = Scenario(name="chat", prompt_tokens=256, generated_tokens=128)

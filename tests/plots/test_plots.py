@@ -14,10 +14,10 @@ POINTS: list[tuple[float, float | None]] = [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0
 
 def test_front_info_tells_front_dominated_unscored_and_pick_apart(tmp_path: Path) -> None:
     _, view = study(tmp_path, POINTS, verdict="suspect")
-    pick = view.rows[0].shape.shape_id
-    info = front_info(view, pick=pick)
+    info = front_info(view)
+    assert info.pick_name == "provisional pick"
     assert [p.front for p in info.points] == [True, False, True, False]
-    assert [p.pick for p in info.points] == [True, False, False, False]
+    assert [p.pick for p in info.points] == [False, False, True, False]
     assert [p.y for p in info.points] == [3.0, 3.1, 2.0, None]
     assert all(p.suspect for p in info.points)
     assert info.points[0].y_error[0] == info.points[0].y_error[1] > 0
@@ -43,7 +43,9 @@ def test_the_step_line_goes_right_before_it_goes_down(tmp_path: Path) -> None:
 
 def test_training_info_holds_every_curve(tmp_path: Path) -> None:
     _, view = study(tmp_path, POINTS)
-    curves = training_info(view, pick=view.rows[2].shape.shape_id).curves
+    info = training_info(view)
+    assert info.pick_name == "pick"
+    curves = info.curves
     assert [c.final for c in curves] == [3.0, 3.1, 2.0]
     assert [c.pick for c in curves] == [False, False, True]
     assert curves[0].tokens == (500, 1000)

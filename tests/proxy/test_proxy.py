@@ -57,11 +57,15 @@ def test_tokens_stand_for_exactly_the_texts_bytes(tokens: tuple[Path, c.Tokenise
     assert c.tokenise(512, tokens[0]).digest == corpus.digest
 
 
-def test_a_damaged_token_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_token_file_is_named(
+    tmp_path: Path, tokens: tuple[Path, c.TokenisedCorpus]
+) -> None:
     file = tmp_path / "tokens-x.npz"
-    file.write_bytes(b"junk")
-    with pytest.raises(TrainingError, match=r"tokens-x.npz is damaged; remove it"):
-        c.load_tokens(file)
+    whole = (tokens[0] / f"tokens-{tokens[1].digest}.npz").read_bytes()
+    for content in (b"junk", b"", whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"tokens-x.npz is damaged; remove it"):
+            c.load_tokens(file)
     with pytest.raises(TrainingError, match="257 to 65536"):
         c.train_tokenizer(["x"], 100)
 
@@ -94,14 +98,36 @@ def test_miniatures_keep_what_they_promise(data: st.DataObject) -> None:
         assert mini.kv_groups == full.kv_groups
         assert (mini.hidden_act, mini.ffn) == (full.hidden_act, full.ffn)
         assert mini.hidden_size >= NARROWEST
-        assert mini.ffn_ratio == pytest.approx(full.ffn_ratio, rel=0.13)
+        assert mini.ffn_ratio == pytest.approx(full.ffn_ratio, rel=0.2)
+        off = abs(mini.ffn_ratio / full.ffn_ratio - 1) > 0.02
+        assert off == any("FFN ratio" in n for n in candidate.notes)
         changed = mini.num_attention_heads != full.num_attention_heads
         assert changed == any("heads of" in n for n in candidate.notes)
-        if mini.num_attention_heads > mini.kv_groups:
-            assert mini.head_dim >= 12
+        if mini.head_dim < 16:  # only where one KV head is all there is, and said
+            assert mini.num_key_value_heads == 1
+            assert any("head dimension" in n for n in candidate.notes)
         factors.append(mini.hidden_size / full.hidden_size)
-    # One common width factor, up to rounding to a multiple of 8.
-    assert max(factors) / min(factors) < 1.13
+    # One common width factor, up to rounding to a multiple of 4.
+    assert max(factors) / min(factors) < 1.07
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_miniatures_keep_the_order_of_sizes(name: str) -> None:
+    feasible = SPACES[name]
+    typical = int(np.median(feasible.columns["decoder_parameters"]))
+    rows = np.random.default_rng(0).integers(0, len(feasible), 300)
+    shapes = [feasible.shape(int(r)) for r in rows]
+    shapes = [s for s in shapes if not too_narrow(s, typical, 1_000_000)]
+    found = make_candidates(shapes, vocab_size=512, typical=typical, budget=1_000_000)
+    full = np.array([f.shape.decoder_parameters for f in found])
+    mini = np.array([f.trained.decoder_parameters for f in found])
+    relative = mini / full / np.median(mini / full)
+    assert np.abs(relative - 1).max() < 0.01
+    # Any two sizes that differ by more than the rounding keep their order.
+    first, second = np.triu_indices(len(full), 1)
+    apart = np.abs(full[first] / full[second] - 1) > 0.02
+    assert ((full[first] > full[second]) == (mini[first] > mini[second]))[apart].all()
+    assert len(shapes) > 50
 
 
 def test_small_shapes_are_trained_as_they_are() -> None:
@@ -148,7 +174,7 @@ def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
 def settings_for(corpus: c.TokenisedCorpus, **changes: Any) -> t.TrainingSettings:
     base: dict[str, Any] = {
         "corpus": corpus.digest, "vocab_size": 512, "tokens": 12_000, "budget": None,
-        "sequence": 64, "batch": 4, "validation_chunks": 32,
+        "width_factor": 1.0, "sequence": 64, "batch": 4, "validation_chunks": 32,
     }  # fmt: skip
     return t.TrainingSettings(**{**base, **changes})
 
@@ -192,14 +218,37 @@ def test_bits_per_byte_is_the_cross_entropy_of_the_text(
     assert list(text_bytes) == [int(corpus.token_bytes[row[1:]].sum()) for row in chunks]
 
 
-def test_every_candidate_sees_the_same_data(tokens: tuple[Path, c.TokenisedCorpus]) -> None:
+def test_every_candidate_sees_the_same_data(
+    tokens: tuple[Path, c.TokenisedCorpus], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, corpus = tokens
-    settings = settings_for(corpus)
-    a, b = (t._batches(corpus.train, settings, 3) for _ in range(2))
-    for _ in range(5):
-        batch = next(a)
-        assert (batch == next(b)).all()
-        assert batch.shape == (4, 65)
+    settings = settings_for(corpus, tokens=1500)
+    seen: list[list[bytes]] = []
+    forward = Decoder.forward
+
+    def watched(self: Decoder, ids: torch.Tensor, past: Any = None) -> Any:
+        seen[-1].append(ids.numpy().tobytes())
+        return forward(self, ids, past)
+
+    monkeypatch.setattr(Decoder, "forward", watched)
+    for shape in (MINI, small_shape(vocab_size=512, num_hidden_layers=3, hidden_size=96)):
+        seen.append([])
+        t.train(shape, corpus, settings, seed=3)
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == len(seen[0]) > settings.steps
+    seen.append([])
+    t.train(MINI, corpus, settings, seed=4)
+    assert seen[2][0] != seen[0][0]
+
+
+def test_a_validation_that_is_no_number_is_no_score(
+    tokens: tuple[Path, c.TokenisedCorpus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, corpus = tokens
+    monkeypatch.setattr(t, "validate", lambda *_: ((math.nan, 1.0), (5, 5)))
+    outcome, _ = t.train(MINI, corpus, settings_for(corpus, tokens=600), seed=0)
+    assert outcome.bits_per_byte is None
+    assert outcome.reason == "training diverged: the validation loss is no number"
 
 
 def test_a_diverging_candidate_is_a_result_with_its_reason(
@@ -231,6 +280,7 @@ def test_the_pool_trains_in_children_and_reports(tokens: tuple[Path, c.Tokenised
     # Token ids outside the vocabulary: the child fails, the other candidate does not.
     assert done[1].bits_per_byte is None
     assert "the child process failed" in (done[1].reason or "")
+    assert (done[0].transient, done[1].transient) == (False, True)
 
 
 def test_scores_are_kept_and_not_trained_again(tmp_path: Path) -> None:
@@ -249,6 +299,16 @@ def test_scores_are_kept_and_not_trained_again(tmp_path: Path) -> None:
     )
     assert (scores, settings_id) == (again, same_id)
     assert started == [2, 0]
+    # Another typical size is another width factor: none of these scores compares with it.
+    wide = [small_shape(hidden_size=128, head_dim=32)]
+    plans = [
+        plan_scoring(wide, replace(settings, typical=n, budget=70_000)) for n in (140_000, 150_000)
+    ]
+    assert plans[0].width_factor > plans[1].width_factor
+    # A training that was killed is made again.
+    store.add_score(shapes[0], replace(scores[0], bits_per_byte=None, transient=True))
+    score_shapes(store, shapes, settings, on_start=lambda jobs, _: started.append(jobs))
+    assert started == [2, 0, 1]
     assert {s.tokens for s in scores} == {scores[0].tokens}
     assert all(s.bits_per_byte and 1 < s.bits_per_byte < 9 for s in scores)
     assert scores[0].tokens_per_parameter > scores[1].tokens_per_parameter >= 0.02
@@ -262,5 +322,7 @@ def test_paired_differences_see_through_common_scatter() -> None:
     # Alone, each is far less sure than their difference.
     assert score_interval(a) == pytest.approx(1.96 * 0.2 / 8, rel=0.25)
     assert score_interval(score(small_shape(), None)) is None
-    with pytest.raises(TrainingError, match="same settings and validation text"):
+    with pytest.raises(TrainingError, match="same settings, seed and validation text"):
         paired_difference(a, replace(b, settings_id="other"))
+    with pytest.raises(TrainingError, match="with seed 0 and s with seed 1"):
+        paired_difference(a, replace(b, seed=1))

@@ -149,6 +149,8 @@ class Refusing(Formula):
         self, shape: ModelShape, workloads: Sequence[Workload]
     ) -> dict[Workload, LatencySummary]:
         found = super().latencies(shape, workloads)
+        if shape.num_hidden_layers > 20:
+            raise MeasurementError("the kernels refuse it", stage="load")
         if shape.num_hidden_layers > 12:
             raise MeasurementError("the child process was ended by SIGKILL", stage="memory")
         if shape.hidden_size > 400:
@@ -166,9 +168,11 @@ def test_failed_shapes_are_failed_trials_with_a_reason_and_not_tried_again(tmp_p
     failed = [t for t in trials_of(Store(tmp_path), "st") if t.state == TrialState.FAIL]
     assert len(failed) == sum(r.reason is not None for r in reports) > 5
     asked = len(source.asked)
-    bad = next(r.shape for r in reports if r.reason)
+    bad = next(r.shape for r in reports if "kernels refuse" in (r.reason or ""))
     again = driver(tmp_path, source)
-    assert again._measure({bad.shape_id: bad})[bad.shape_id][0] is None
+    refused = again._measure({bad.shape_id: bad})[bad.shape_id]
+    assert refused.values is None
+    assert refused.reason == "the kernels refuse it (stage: load)"
     assert len(source.asked) == asked
 
 
@@ -221,6 +225,57 @@ def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
         attributes = storage.get_trial_system_attrs(trial._trial_id)
         generations += [v for k, v in attributes.items() if "generation" in k]
     assert max(generations) >= 2
+
+
+def test_what_may_not_fail_again_is_tried_by_the_next_run(tmp_path: Path) -> None:
+    class OutOfMemory(Formula):
+        full = True
+
+        def latencies(
+            self, shape: ModelShape, workloads: Sequence[Workload]
+        ) -> dict[Workload, LatencySummary]:
+            if self.full:
+                raise MeasurementError("ended by SIGKILL", stage="memory")
+            return super().latencies(shape, workloads)
+
+    source = OutOfMemory()
+    driver(tmp_path, source, sampler="grid").run(4, ignore)
+    parts = Store(tmp_path).study_shapes("st")
+    assert [p.transient for p in parts] == [True] * 4
+    source.full = False
+    again = driver(tmp_path, source, sampler="grid")
+    assert again.finished() == 0
+    again.run(4, ignore)
+    assert {s.shape_id for s in source.asked} == {p.shape_id for p in parts}
+    assert all(p.reason is None for p in Store(tmp_path).study_shapes("st"))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "grid"])
+def test_trials_are_distinct_shapes_until_a_space_is_exhausted(
+    tmp_path: Path, sampler: str
+) -> None:
+    small = SPACE.model_copy(
+        update={"hidden_size": (64, 128), "num_hidden_layers": (2, 3), "ffn_ratio": (2.0, 3.0)}
+    )
+    feasible = enumerate_space(small, INT4)
+    store, source = Store(tmp_path), Formula()
+    store.save_study(StudyRecord(name="st", config={}, environment_id="e"))
+    wanted = goals(feasible=feasible)
+    found = SearchDriver(store, "st", feasible, source, wanted, sampler=sampler)
+    found.run(10, ignore)
+    assert len({s.shape_id for s in source.asked}) == len(source.asked) == 10
+    found.run(1000, ignore)
+    assert len(source.asked) == len(feasible)
+
+
+def test_a_continued_grid_fills_the_gaps_of_the_finer_one(tmp_path: Path) -> None:
+    source = Formula()
+    driver(tmp_path, source, sampler="grid").run(5, ignore)
+    driver(tmp_path, source, sampler="grid").run(9, ignore)
+    expected = {FEASIBLE.shape(round(i * (len(FEASIBLE) - 1) / 8)).shape_id for i in range(9)}
+    assert {s.shape_id for s in source.asked} == expected
+    states = {t.state for t in trials_of(Store(tmp_path), "st")}
+    assert states == {TrialState.COMPLETE}
 
 
 def test_grid_spreads_over_the_enumeration(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import math
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from phonelm_search.errors import (
     UnknownNameError,
 )
 from phonelm_search.records import LatencyEstimate, NumericsCheck, StudyRecord, StudyShape
-from phonelm_search.store import Store
+from phonelm_search.store import Store, study_lock
 from phonelm_search.workload import decode
 
 SHAPE = small_shape()
@@ -94,6 +96,46 @@ def test_a_missing_database_is_not_made_by_readers(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no database .* run `phonelm-search run` first"):
         Store(tmp_path / "results", create=False)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_reader_makes_no_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'made.db'}"
+    with pytest.raises(StoreError, match="there is no database"):
+        Store(tmp_path, url=url, create=False)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").write_bytes(b"")
+    with pytest.raises(StoreError, match="there is no study in"):
+        Store(tmp_path, url=f"sqlite:///{tmp_path / 'empty.db'}", create=False)
+
+
+def test_a_kill_while_the_tables_are_made_is_repaired(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "phonelm.db") as connection:
+        connection.execute("CREATE TABLE phonelm_schema (version INTEGER PRIMARY KEY)")
+    store = Store(tmp_path)
+    assert store.studies() == []
+    assert Store(tmp_path).measurements() == []
+
+
+def test_a_study_is_one_processs_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from phonelm_search.store import study_lock\n"
+        "with study_lock(pathlib.Path(sys.argv[1]), 'st'):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    message = f"one process at a time, process {holder.pid} is at it"
+    with pytest.raises(StoreError, match=message), study_lock(tmp_path, "st"):
+        pass
+    with study_lock(tmp_path, "another"):
+        pass
+    holder.kill()
+    holder.wait()
+    with study_lock(tmp_path, "st"):
+        pass
 
 
 def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
-from phonelm_search.pick import RULES, Pick, Rule
+from phonelm_search.pick import RULES, Pick, Rule, current_pick
 from phonelm_search.pipeline import Setup
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.samplers import SAMPLERS
-from phonelm_search.tables import StudyRow, StudyView, study_rows
+from phonelm_search.tables import Row, StudyRow, StudyView, study_rows
 from phonelm_search.units import format_count, format_seconds, parse_count
 
 _COLUMNS = (
@@ -105,30 +105,48 @@ def show_study(
     view: StudyView, rows: Iterable[StudyRow], *, as_json: bool, fmt: Format = "table"
 ) -> None:
     """Print rows of a study."""
-    found = study_rows(view, rows)
+    pick = current_pick(view)
+    found = _rows(view, rows, pick)
     if as_json:
         print_json(found)
-    else:
-        print_rows(found, _COLUMNS, fmt, title=_title(view))
+        return
+    print_rows(found, _COLUMNS, fmt, title=_title(view))
+    if pick is not None:
+        say(pick_line(pick))
 
 
-def show_pick(view: StudyView, pick: Pick, *, as_json: bool) -> None:
-    """Print the scored shapes, the references, and the pick with its reasons."""
+def _rows(view: StudyView, rows: Iterable[StudyRow], pick: Pick | None) -> list[Row]:
+    if pick is None:
+        return study_rows(view, rows)
     picked = pick.row.shape.shape_id
-    rows = study_rows(view, [r for r in view.rows if r.score or r.name], pick=picked)
+    return study_rows(view, rows, pick=picked, doubts=pick.provisional)
+
+
+def pick_line(pick: Pick) -> str:
+    """The pick in one line, called provisional where it is."""
+    state = "PROVISIONAL PICK" if pick.provisional else "PICK"
+    return f"{state}: {pick.row.shape.shape_id}, {pick.why}."
+
+
+def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "table") -> None:
+    """Print the scored shapes, the references, and the pick with its reasons."""
+    rows = _rows(view, [r for r in view.rows if r.score or r.name], pick)
     if as_json:
         verdict = {
-            "shape_id": picked,
+            "shape_id": pick.row.shape.shape_id,
             "why": pick.why,
             "provisional": list(pick.provisional),
             "tied": [r.shape.shape_id for r in pick.tied],
         }
         print_json(rows, pick=verdict)
         return
-    print_rows(rows, _COLUMNS, "table", title=_title(view))
-    typer.echo(f"\n{'PROVISIONAL PICK' if pick.provisional else 'PICK'}: {picked}, {pick.why}.")
+    print_rows(rows, _COLUMNS, fmt, title=_title(view))
+    tell = typer.echo if fmt == "table" else say
+    tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
-        typer.echo(f"  provisional: {doubt}")
+        tell(f"  provisional: {doubt}")
+    for note in pick.row.score.notes if pick.row.score else ():
+        tell(f"  its miniature: {note}")
 
 
 def _title(view: StudyView) -> str:
@@ -136,5 +154,5 @@ def _title(view: StudyView) -> str:
     device = view.record.config["device"]
     text = f"{view.record.name}: {view.scenario} on {device['name']}, {device['precision']}"
     if view.scored:
-        text += f"; lzma on the validation text: {LZMA_BITS_PER_BYTE} bits per byte"
+        text += f"; lzma on the whole validation text: {LZMA_BITS_PER_BYTE} bits per byte"
     return text

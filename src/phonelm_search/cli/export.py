@@ -26,6 +26,7 @@ def command(
     storage: o.StorageOption = None,
 ) -> None:
     """Export a shape of a study."""
+    from phonelm_search.cli.common import pick_line
     from phonelm_search.export import export_hf, export_onnx
     from phonelm_search.pick import choose
     from phonelm_search.precision import get_precision
@@ -38,3 +39,5 @@ def command(
     precision = get_precision(view.record.config["device"]["precision"])
     path = export_hf(chosen, output) if to == "hf" else export_onnx(chosen, precision, output)
     say(f"wrote {path} of {chosen.shape_id}")
+    if not shape:
+        say(pick_line(choose(view)))

@@ -16,7 +16,7 @@ StudyOption = Annotated[
     str | None, typer.Option("--study", help="Name of the study (default SPACE.DEVICE).")
 ]
 TrialsOption = Annotated[
-    int, typer.Option("--trials", min=1, help="Trials that the study shall have in total.")
+    int, typer.Option("--trials", min=1, help="Distinct shapes that the study shall have in total.")
 ]
 ScenarioOption = Annotated[
     str, typer.Option("--scenario", help="NAME=P:G, a prompt of P tokens and G generated ones.")
@@ -36,6 +36,9 @@ VocabOption = Annotated[
 ]
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", help="Overrides the profile's precision scheme.")
+]
+RemeasureOption = Annotated[
+    bool, typer.Option("--remeasure", help="Measure what is in the database, too.")
 ]
 ResultsOption = Annotated[
     Path, typer.Option("--results", help="Folder of the database and of a study's files.")
@@ -65,7 +68,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the table is
 DEFAULT_SPACE = "slm-100m"
 DEFAULT_DEVICE = "host-cpu"
 DEFAULT_SCENARIO = "chat=256:128"
-DEFAULT_TRIALS = 40
+DEFAULT_TRIALS = 24
 DEFAULT_TOP = 4
 DEFAULT_TOKENS = 0.5
 DEFAULT_BUDGET = "1M"

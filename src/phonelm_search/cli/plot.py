@@ -38,13 +38,9 @@ def command(
     if kind == "spread":
         figure = draw.draw_spread(info.spread_info(view))
     else:
-        from phonelm_search.pick import current_pick
-
-        chosen = current_pick(view)
-        pick = chosen.row.shape.shape_id if chosen else None
         figure = (
-            draw.draw_front(info.front_info(view, pick=pick))
+            draw.draw_front(info.front_info(view))
             if kind == "front"
-            else draw.draw_training(info.training_info(view, pick=pick))
+            else draw.draw_training(info.training_info(view))
         )
     say(f"wrote {draw.save(figure, output or store.results / study / 'plots' / f'{kind}.png')}")

@@ -9,7 +9,7 @@ from phonelm_search.cli.output import print_json, print_rows
 
 NAME = "profile"
 HELP = (
-    "Measure shapes: a reference's or space's name (phonelm-0.5b), a shape id, or the path of a "
+    "Measure shapes: a reference's name (phonelm-0.5b), a study's shape id, or the path of a "
     "config.json. Examples: phonelm-search profile phonelm-0.5b --json; phonelm-search profile "
     "./config.json --precision int8-b32 --context-tokens 512 --context-tokens 2000"
 )
@@ -48,9 +48,7 @@ def command(
         list[int] | None,
         typer.Option("--context-tokens", min=1, help="Past length at a decode step; repeats."),
     ] = None,
-    remeasure: Annotated[
-        bool, typer.Option("--remeasure", help="Measure what is in the database, too.")
-    ] = False,
+    remeasure: o.RemeasureOption = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,

@@ -30,12 +30,14 @@ def command(
     seed: o.SeedOption = 0,
     vocab_size: o.VocabOption = None,
     precision: o.PrecisionOption = None,
+    remeasure: o.RemeasureOption = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be measured and trained.")
     ] = False,
     as_json: o.JsonOption = False,
+    fmt: o.FormatOption = "table",
 ) -> None:
     """Run the whole thread."""
     from phonelm_search import pipeline
@@ -62,17 +64,28 @@ def command(
         precision=precision,
     )
     if dry_run:
-        from phonelm_search.dryrun import plan_run
+        from phonelm_search.dryrun import finished_trials, plan_run
 
         cores = len(os.sched_getaffinity(0))
-        plan = plan_run(setup, trials=trials, top=score_top, settings=settings, cores=cores)
+        done = finished_trials(results, storage, setup.study)
+        plan = plan_run(
+            setup, trials=max(0, trials - done), top=score_top, settings=settings, cores=cores
+        )
         show_dry_run(setup, plan, as_json=as_json)
         return
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        pipeline.run_search(store, setup, trials=trials, sampler=sampler, seed=seed, report=report)
+        pipeline.run_search(
+            store,
+            setup,
+            trials=trials,
+            sampler=sampler,
+            seed=seed,
+            remeasure=remeasure,
+            report=report,
+        )
         pipeline.run_score(store, setup.study, settings, top=score_top, report=report)
         pipeline.measure_peak(store, setup.study, rule=rule, report=report)
         chosen, view = pipeline.finish(store, setup.study, rule=rule, report=report)
-    show_pick(view, chosen, as_json=as_json)
+    show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

@@ -26,6 +26,7 @@ def command(
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
+    fmt: o.FormatOption = "table",
 ) -> None:
     """Score a study."""
     from phonelm_search import pipeline
@@ -38,5 +39,5 @@ def command(
     with ProgressReporter() as report:
         pipeline.run_score(store, study, settings, top=score_top, report=report, retrain=retrain)
         chosen, view = pipeline.finish(store, study, report=report)
-    show_pick(view, chosen, as_json=as_json)
+    show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / study}; next: `phonelm-search pareto {study}`")

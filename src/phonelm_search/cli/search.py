@@ -18,9 +18,11 @@ def command(
     seed: o.SeedOption = 0,
     vocab_size: o.VocabOption = None,
     precision: o.PrecisionOption = None,
+    remeasure: o.RemeasureOption = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
+    fmt: o.FormatOption = "table",
 ) -> None:
     """Run the search."""
     from phonelm_search import pipeline
@@ -42,8 +44,14 @@ def command(
     store = Store(results, url=storage)
     with ProgressReporter() as report:
         view = pipeline.run_search(
-            store, setup, trials=trials, sampler=sampler, seed=seed, report=report
+            store,
+            setup,
+            trials=trials,
+            sampler=sampler,
+            seed=seed,
+            remeasure=remeasure,
+            report=report,
         )
     write_tables(view, store.results / setup.study)
-    show_study(view, view.front, as_json=as_json)
+    show_study(view, view.front, as_json=as_json, fmt=fmt)
     say(f"{len(view.sampled)} shapes measured; next: `phonelm-search score {setup.study}`")

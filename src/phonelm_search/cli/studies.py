@@ -3,7 +3,7 @@
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows
+from phonelm_search.cli.output import print_json, print_rows, say
 
 HELP = "List and show studies."
 app = typer.Typer(no_args_is_help=True)
@@ -55,6 +55,7 @@ def show_study(
     study: o.StudyArgument,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
+    as_json: o.JsonOption = True,
 ) -> None:
     """A study's configuration and environment as JSON. Example: studies show tiny.host-cpu."""
     from dataclasses import asdict
@@ -63,3 +64,23 @@ def show_study(
 
     record = Store(results, url=storage, create=False).study(study)
     print_json([asdict(record)])
+
+
+@app.command("check")
+def check_study(
+    study: o.StudyArgument,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+    as_json: o.JsonOption = False,
+    fmt: o.FormatOption = "table",
+) -> None:
+    """What is doubtful in a study and why. Example: studies check tiny.host-cpu."""
+    from phonelm_search.store import Store
+    from phonelm_search.tables import doubtful_rows, load_view
+
+    rows = doubtful_rows(load_view(Store(results, url=storage, create=False), study))
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows, (("shape_id", "shape"), ("verdict", "verdict"), ("why", "why")), fmt)
+    say(f"{len(rows)} doubtful shapes" if rows else "every shape's latency is valid")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from phonelm_search.errors import ConfigurationError
 from phonelm_search.precision import Precision, get_precision
 from phonelm_search.workload import Workload, decode, prefill
 from phonelm_search.yamlfile import NamedFiles, load_yaml
@@ -72,4 +73,10 @@ def load_device(name: str) -> DeviceProfile:
         UnknownNameError: If there is none of that name.
         ConfigurationError: If the file is malformed; the message names the file and the key.
     """
-    return load_yaml(DEVICES.resolve(name), DeviceProfile)
+    path = DEVICES.resolve(name)
+    profile = load_yaml(path, DeviceProfile)
+    if profile.name != path.stem:
+        raise ConfigurationError(
+            f"{path}: name must be the file's, '{path.stem}', got '{profile.name}'"
+        )
+    return profile

@@ -19,15 +19,19 @@ def write_tables(view: StudyView, folder: Path) -> None:
     """
     pick = current_pick(view)
     picked = pick.row.shape.shape_id if pick else None
-    rows = study_rows(view, pick=picked)
-    failed = [{"name": name, "verdict": "rejected", "reasons": [why]} for name, why in view.failed]
+    doubts = pick.provisional if pick else ()
+    rows = study_rows(view, pick=picked, doubts=doubts)
+    failed = [
+        {"name": f.name, **f.shape.columns(), "verdict": "rejected", "reasons": [f.reason]}
+        for f in view.failed
+    ]
     documents = {
         "config.json": json.dumps(
             {**view.record.config, "environment": dict(view.record.environment)}, indent=2
         )
         + "\n",
         "trials.csv": to_csv([*rows, *failed]),
-        "front.csv": to_csv(study_rows(view, view.front, pick=picked)),
+        "front.csv": to_csv(study_rows(view, view.front, pick=picked, doubts=doubts)),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -83,7 +83,7 @@ class Executor:
             UnsupportedShapeError: If the kernels refuse the shape.
             MeasurementError: If no complete result came back.
         """
-        cache = self._cache(shape)
+        cache = self._cache(shape, workloads)
         controls = jobs.controls(workloads, cache) if with_controls else ()
         prepared = jobs.prepare(
             shape,
@@ -102,7 +102,7 @@ class Executor:
             REFERENCE,
             self.device,
             [*map(jobs.phase_of, REFERENCE_WORKLOADS)],
-            self._cache(REFERENCE),
+            self._cache(REFERENCE, REFERENCE_WORKLOADS),
             replace(self.settings, max_seconds=_REFERENCE_SECONDS),
             repetitions=10 * self.settings.repetitions,
             bandwidth_bytes=max(_LEAST_BANDWIDTH_BYTES, 2 * self._runtime.cache_bytes()),
@@ -158,10 +158,11 @@ class Executor:
         )
         return replace(m, verdict=verdict, reasons=reasons)
 
-    def _cache(self, shape: ModelShape) -> CacheJob:
+    def _cache(self, shape: ModelShape, workloads: Sequence[Workload]) -> CacheJob:
         return jobs.plan_cache(
             shape,
             self.device,
+            workloads,
             cache_bytes=self._runtime.cache_bytes(),
             available_bytes=self._runtime.available_bytes(),
         )

@@ -40,7 +40,12 @@ class Prepared:
 
 
 def plan_cache(
-    shape: ModelShape, device: DeviceProfile, *, cache_bytes: int, available_bytes: int | None
+    shape: ModelShape,
+    device: DeviceProfile,
+    workloads: Sequence[Workload],
+    *,
+    cache_bytes: int,
+    available_bytes: int | None,
 ) -> CacheJob:
     """How decode meets the cache.
 
@@ -48,7 +53,7 @@ def plan_cache(
     takes more memory than there is, or more sessions than are worth making (models that stream
     less than a thirtieth of the cache), the cache is flushed before every step instead.
     """
-    if device.cache == "warm":
+    if all(device.cache_mode(w) == "warm" for w in workloads):
         return CacheJob(mode="warm", copies=1)
     weights = shape.weight_bytes(device.scheme)
     copies = max(1, -(-2 * cache_bytes // weights.streamed))

@@ -121,6 +121,7 @@ class Profiler:
             device.runtime,
             threads=device.thread_count,
             execution_provider=device.execution_provider,
+            provider_options=device.provider_options,
         )
         self._executor = Executor(device, runtime, self.settings, clock)
         self.environment = self._executor.environment

@@ -88,7 +88,7 @@ def draw_front(info: FrontInfo) -> Figure:
                 markerfacecolor="white" if p.suspect else _ORANGE,
                 markeredgecolor=_ORANGE,
                 markeredgewidth=1.6,
-                label=f"pick: {p.label}",
+                label=f"{info.pick_name}: {p.label}",
             )
         if p.reference or p.front or len(drawn) <= _MANY_LABELS:
             axes.annotate(
@@ -127,7 +127,7 @@ def draw_front(info: FrontInfo) -> Figure:
     if info.baseline is not None:
         axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
         axes.annotate(
-            f"lzma on the same text: {info.baseline}",
+            f"lzma on the whole validation text: {info.baseline}",
             (0.01, info.baseline),
             xycoords=("axes fraction", "data"),
             va="bottom",
@@ -156,13 +156,13 @@ def draw_training(info: TrainingInfo) -> Figure:
             curve.bits_per_byte,
             color=colour,
             linewidth=2.0 if curve.pick else 1.1,
-            label=f"{curve.label}: {final}" + (" (pick)" if curve.pick else ""),
+            label=f"{curve.label}: {final}" + (f" ({info.pick_name})" if curve.pick else ""),
         )
         if curve.final is not None:
             axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)
     axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
     axes.annotate(
-        f"lzma on the validation text: {info.baseline}",
+        f"lzma on the whole validation text: {info.baseline}",
         (0.01, info.baseline),
         xycoords=("axes fraction", "data"),
         va="bottom",

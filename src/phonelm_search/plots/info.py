@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from phonelm_search.pick import Pick, current_pick
 from phonelm_search.proxy.comparison import score_interval
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.tables import StudyRow, StudyView
@@ -48,6 +49,8 @@ class FrontInfo:
     """All shapes."""
     baseline: float | None
     """What lzma reaches; None where the axis is not bits per byte."""
+    pick_name: str
+    """``pick`` or ``provisional pick``."""
     footnote: str
     """What to keep in mind."""
 
@@ -76,6 +79,8 @@ class TrainingInfo:
     """Headline."""
     curves: tuple[CurveInfo, ...]
     """One a shape, fastest shape first."""
+    pick_name: str
+    """``pick`` or ``provisional pick``."""
     baseline: float
     """What lzma reaches on the validation text."""
 
@@ -90,13 +95,10 @@ class SpreadInfo:
     """(axis label with unit, points over depth)."""
 
 
-def front_info(view: StudyView, *, pick: str | None = None) -> FrontInfo:
-    """Collect the front of a study.
-
-    Args:
-        view: The study.
-        pick: Shape id of the recommended shape.
-    """
+def front_info(view: StudyView) -> FrontInfo:
+    """Collect the front of a study."""
+    pick = current_pick(view)
+    picked = pick.row.shape.shape_id if pick else None
     scored = bool(view.scored)
     front = {r.shape.shape_id for r in view.front}
     points = []
@@ -115,7 +117,7 @@ def front_info(view: StudyView, *, pick: str | None = None) -> FrontInfo:
                 front=row.name is None and row.shape.shape_id in front,
                 suspect=row.verdict == "suspect",
                 reference=row.name is not None,
-                pick=row.name is None and row.shape.shape_id == pick,
+                pick=row.name is None and row.shape.shape_id == picked,
             )
         )
     return FrontInfo(
@@ -127,16 +129,24 @@ def front_info(view: StudyView, *, pick: str | None = None) -> FrontInfo:
         else "decoder parameters [M]",
         points=tuple(points),
         baseline=LZMA_BITS_PER_BYTE if scored else None,
+        pick_name=_pick_name(pick),
         footnote=_footnote(view),
     )
 
 
-def training_info(view: StudyView, *, pick: str | None = None) -> TrainingInfo:
+def _pick_name(pick: Pick | None) -> str:
+    return "provisional pick" if pick and pick.provisional else "pick"
+
+
+def training_info(view: StudyView) -> TrainingInfo:
     """Collect the training curves of a study."""
+    pick = current_pick(view)
+    picked = pick.row.shape.shape_id if pick else None
     rows = [r for r in view.rows if r.score is not None and r.score.curve]
     return TrainingInfo(
         title=f"{view.record.name}: short-horizon training",
-        curves=tuple(_curve(r, pick) for r in rows),
+        curves=tuple(_curve(r, picked) for r in rows),
+        pick_name=_pick_name(pick),
         baseline=LZMA_BITS_PER_BYTE,
     )
 

@@ -5,6 +5,7 @@
 
 import hashlib
 import lzma
+import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -132,7 +133,7 @@ def load_tokens(file: Path) -> TokenisedCorpus:
                 token_bytes=data["token_bytes"],
                 digest=file.stem.removeprefix("tokens-"),
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(f"the token file {file} is damaged; remove it and run again") from error
 
 

@@ -14,7 +14,8 @@ from phonelm_search.units import format_count
 
 NARROWEST = 64
 _LEAST_HEAD_DIM = 16
-_UNIT = 8
+_WIDTH_UNIT = 4
+_FFN_UNIT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,27 +96,42 @@ def _shrink(shape: ModelShape, full: ModelShape, factor: float) -> Candidate:
     notes: tuple[str, ...] = ()
     # KV groups stay, so the query heads are a multiple of them and fill the attention's width.
     groups = full.kv_groups
-    hidden = max(NARROWEST, round(full.hidden_size * factor / _UNIT) * _UNIT)
+    hidden = max(NARROWEST, round(full.hidden_size * factor / _WIDTH_UNIT) * _WIDTH_UNIT)
     attention = full.q_size * factor
-    kv_heads = max(
-        1, min(full.num_key_value_heads, int(attention / _LEAST_HEAD_DIM / groups + 0.5))
-    )
-    heads = kv_heads * groups
+    kv_heads = min(full.num_key_value_heads, int(attention / _LEAST_HEAD_DIM / groups))
+    heads = max(1, kv_heads) * groups
     head_dim = max(2, round(attention / heads / 2) * 2)
-    trained = replace(
-        full,
-        hidden_size=hidden,
-        intermediate_size=max(_UNIT, round(full.ffn_ratio * hidden / _UNIT) * _UNIT),
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        head_dim=head_dim,
+    trained = _of_size(
+        replace(
+            full,
+            hidden_size=hidden,
+            num_attention_heads=heads,
+            num_key_value_heads=max(1, kv_heads),
+            head_dim=head_dim,
+        ),
+        factor**2 * full.decoder_parameters,
     )
     if heads != full.num_attention_heads:
         notes = (
             *notes,
             f"{full.num_attention_heads} heads of {full.head_dim} became {heads} of {head_dim}",
         )
+    if head_dim < min(_LEAST_HEAD_DIM, full.head_dim):
+        notes = (*notes, f"a head dimension of {head_dim} is below {_LEAST_HEAD_DIM}")
     ratio = trained.ffn_ratio
     if abs(ratio / full.ffn_ratio - 1) > 0.02:
         notes = (*notes, f"FFN ratio {full.ffn_ratio:.2f} became {ratio:.2f}")
     return Candidate(shape=shape, trained=trained, notes=notes)
+
+
+def _of_size(shape: ModelShape, parameters: float) -> ModelShape:
+    """The feed-forward width at which a decoder has so many parameters.
+
+    Width and head dimension are rounded, which would move sizes by several per cent and their
+    order with them; the feed-forward network, the finest dimension, takes the difference.
+    """
+    least = replace(shape, intermediate_size=_FFN_UNIT)
+    one = replace(shape, intermediate_size=2 * _FFN_UNIT).decoder_parameters
+    step = one - least.decoder_parameters
+    more = max(0, round((parameters - least.decoder_parameters) / step))
+    return replace(shape, intermediate_size=_FFN_UNIT * (1 + more))

@@ -153,4 +153,12 @@ def _outcome(document: dict[str, Any]) -> Outcome:
 
 
 def _failed(reason: str) -> Outcome:
-    return Outcome(chunk_bits=(), chunk_bytes=(), curve=(), tokens=0, seconds=0.0, reason=reason)
+    return Outcome(
+        chunk_bits=(),
+        chunk_bytes=(),
+        curve=(),
+        tokens=0,
+        seconds=0.0,
+        reason=reason,
+        transient=True,
+    )

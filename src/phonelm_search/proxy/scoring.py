@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phonelm_search import __version__
 from phonelm_search.proxy.corpus import tokenise, tokens_file
-from phonelm_search.proxy.miniature import Candidate, make_candidates
+from phonelm_search.proxy.miniature import Candidate, make_candidates, width_factor
 from phonelm_search.proxy.pool import TrainingJob, TrainingPool
 from phonelm_search.proxy.training import Outcome, TrainingSettings
 from phonelm_search.records import ProxyScore, identity
@@ -45,6 +45,8 @@ class ScorePlan:
     """A candidate for each shape."""
     tokens: int
     """Tokens for each of them."""
+    width_factor: float
+    """By which all of them shrank."""
 
     def estimated_seconds(self, workers: int) -> float:
         """A rough time on this machine's processors."""
@@ -59,16 +61,18 @@ def plan_scoring(shapes: Sequence[ModelShape], settings: ScoreSettings) -> Score
         TrainingError: If there is no shape, or a miniature would be too narrow.
     """
     sizes = sorted(s.decoder_parameters for s in shapes) or [1]
+    typical = settings.typical or sizes[len(sizes) // 2]
     candidates = make_candidates(
-        shapes,
-        vocab_size=settings.vocab_size,
-        typical=settings.typical or sizes[len(sizes) // 2],
-        budget=settings.budget,
+        shapes, vocab_size=settings.vocab_size, typical=typical, budget=settings.budget
     )
     largest = max(c.trained.decoder_parameters for c in candidates)
     # Rounded up, so that a slightly larger candidate does not make all train anew.
     units = math.ceil(settings.tokens_per_parameter * largest / _TOKEN_UNIT)
-    return ScorePlan(candidates=tuple(candidates), tokens=units * _TOKEN_UNIT)
+    return ScorePlan(
+        candidates=tuple(candidates),
+        tokens=units * _TOKEN_UNIT,
+        width_factor=round(width_factor(typical, settings.budget), 6),
+    )
 
 
 def score_shapes(
@@ -109,6 +113,7 @@ def score_shapes(
         vocab_size=corpus.vocab_size,
         tokens=plan.tokens,
         budget=settings.budget,
+        width_factor=plan.width_factor,
     )
     settings_id = identity(asdict(training))
     ids = [s.shape_id for s in shapes]
@@ -122,6 +127,7 @@ def score_shapes(
         for c in plan.candidates
         if retrain
         or c.shape.shape_id not in known
+        or known[c.shape.shape_id].transient
         or dict(known[c.shape.shape_id].trained) != c.trained.as_dict()
     ]
     # The deepest take longest a token; first in, so that no core is idle at the end.
@@ -161,6 +167,7 @@ def _score(
         curve=outcome.curve,
         seconds=outcome.seconds,
         reason=outcome.reason,
+        transient=outcome.transient,
         package_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

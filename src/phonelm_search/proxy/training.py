@@ -30,6 +30,8 @@ class TrainingSettings:
     """Tokens to train on, the same for every candidate."""
     budget: int | None
     """Decoder parameters of a miniature; None: trained in full."""
+    width_factor: float
+    """By which every candidate shrank; 1 in full."""
     sequence: int = 128
     """Tokens of one sequence."""
     batch: int = 16
@@ -40,7 +42,7 @@ class TrainingSettings:
     """AdamW's learning rate."""
     validation_chunks: int = 512
     """Validation sequences, spread evenly over the held-out text."""
-    version: int = 1
+    version: int = 2
     """Version of the procedure."""
 
     @property
@@ -65,6 +67,8 @@ class Outcome:
     """Wall time."""
     reason: str | None
     """Why there is no score."""
+    transient: bool = False
+    """Whether another try may succeed: the child process was killed or could not start."""
 
     @property
     def bits_per_byte(self) -> float | None:
@@ -129,6 +133,9 @@ def train(
             f"{losses[0]:.2f} bits per byte"
         )
     bits, text_bytes = ((), ()) if reason else validate(model, corpus, settings)
+    if not all(map(math.isfinite, bits)):
+        bits, text_bytes = (), ()
+        reason = "training diverged: the validation loss is no number"
     outcome = Outcome(
         chunk_bits=bits,
         chunk_bytes=text_bytes,

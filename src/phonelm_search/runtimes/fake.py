@@ -4,10 +4,12 @@ It times nothing; its environment says so, and no shipped device profile names i
 those of ONNX Runtime, so that it passes the numerics gate as a device does.
 """
 
+import json
 import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from phonelm_search.errors import MeasurementError
 from phonelm_search.graph.weights import fnv1a64
@@ -26,12 +28,19 @@ class FakeRuntime:
 
     Args:
         threads: Recorded in the environment.
+        provider_options: Recorded in the environment.
         execution_provider: Recorded in the environment; ``FailingExecutionProvider`` fails.
     """
 
-    def __init__(self, *, threads: int, execution_provider: str) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        execution_provider: str,
+        provider_options: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._threads = threads
-        self._provider = execution_provider
+        self._provider, self._options = execution_provider, provider_options
 
     def environment(self) -> dict[str, str]:
         """See `Runtime.environment`."""
@@ -40,6 +49,7 @@ class FakeRuntime:
             "runtime": "fake",
             "runtime_version": "1",
             "execution_provider": self._provider,
+            "provider_options": json.dumps(dict(self._options), sort_keys=True),
             "threads": str(self._threads),
         }
 

@@ -1,8 +1,10 @@
 """What this machine says about itself: identity, conditions, caches, memory."""
 
+import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,13 @@ def _first(pattern: str, text: str | None) -> str | None:
     return match[1].strip() if match else None
 
 
-def environment(*, threads: int, execution_provider: str) -> dict[str, str]:
+def environment(
+    *, threads: int, execution_provider: str, provider_options: Mapping[str, str]
+) -> dict[str, str]:
     """The identity of measurements through ONNX Runtime on this machine."""
     dmi = Path("/sys/devices/virtual/dmi/id/product_name")
     return {
-        "device_model": _read(dmi) or platform.node(),
+        "device_model": _read(dmi) or "unknown",
         "soc": _first(r"^model name\s*:\s*(.+)$", _read(Path("/proc/cpuinfo")))
         or platform.processor()
         or platform.machine(),
@@ -37,8 +41,10 @@ def environment(*, threads: int, execution_provider: str) -> dict[str, str]:
         "runtime": "onnxruntime",
         "runtime_version": version("onnxruntime"),
         "execution_provider": execution_provider,
+        "provider_options": json.dumps(dict(provider_options), sort_keys=True),
         "threads": str(threads),
         "affinity": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
+        # ONNX Runtime's shared pool always spins from Python; its switch is C's alone.
         "spinning": "on",
     }
 

@@ -3,20 +3,31 @@
 A crash, an out-of-memory kill or a time-out of the child is one failed job with its reason.
 """
 
+import math
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from phonelm_search.childprocess import why_it_ended
 from phonelm_search.errors import MeasurementError
 from phonelm_search.runtimes import host
-from phonelm_search.runtimes.base import Job, Result, needed_bytes, parse_result
+from phonelm_search.runtimes.base import (
+    Job,
+    PhaseJob,
+    Result,
+    TensorJob,
+    needed_bytes,
+    parse_result,
+)
 from phonelm_search.units import format_bytes
 
 _START_SECONDS = 60.0
+_LEAST_RUNS = 8  # two windows of warm-up and five samples are made however long they take
+_SLOW_FLOPS = 2e10
 _BYTES_PER_SECOND = 50e6  # slowest plausible making and loading of weights
 
 
@@ -26,15 +37,26 @@ class OnnxRuntime:
     Args:
         threads: Threads that compute.
         execution_provider: ONNX Runtime's name of the provider.
+        provider_options: Its options.
     """
 
-    def __init__(self, *, threads: int, execution_provider: str) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        execution_provider: str,
+        provider_options: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._threads = threads
-        self._provider = execution_provider
+        self._provider, self._options = execution_provider, provider_options
 
     def environment(self) -> dict[str, str]:
         """See `Runtime.environment`."""
-        return host.environment(threads=self._threads, execution_provider=self._provider)
+        return host.environment(
+            threads=self._threads,
+            execution_provider=self._provider,
+            provider_options=self._options,
+        )
 
     def cache_bytes(self) -> int:
         """See `Runtime.cache_bytes`."""
@@ -50,11 +72,12 @@ class OnnxRuntime:
 
     def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
         """See `Runtime.run`."""
-        stored = sum(_nbytes(t.shape, t.type) for t in job.weights.tensors)
+        stored = sum(_nbytes(t) for t in job.weights.tensors)
         self._check_memory(job, stored)
         seconds = (
             _START_SECONDS
             + 6 * job.max_seconds * len(job.phases)
+            + sum(_slow_seconds(p, stored) for p in job.phases)
             + 2 * stored * job.cache.copies / _BYTES_PER_SECOND
         )
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
@@ -99,8 +122,10 @@ class OnnxRuntime:
             )
 
 
-def _nbytes(shape: tuple[int, ...], kind: str) -> int:
-    size = 4 if kind == "float32" else 1
-    for n in shape:
-        size *= n
-    return size
+def _nbytes(tensor: TensorJob) -> int:
+    return math.prod(tensor.shape) * (4 if tensor.type == "float32" else 1)
+
+
+def _slow_seconds(phase: PhaseJob, stored: int) -> float:
+    """Time that the least number of runs may take: two weights a byte, on a slow processor."""
+    return _LEAST_RUNS * 2 * 2 * stored * phase.tokens / _SLOW_FLOPS

@@ -158,7 +158,9 @@ def main() -> int:
         logits=next((p.logits for p in reversed(phases) if p.logits), None),
         bandwidth_bytes_per_s=tuple(bandwidth),
         environment=host.environment(
-            threads=job.threads, execution_provider=job.execution_provider
+            threads=job.threads,
+            execution_provider=job.execution_provider,
+            provider_options=job.provider_options,
         ),
         conditions={"before": before, "after": host.conditions()},
     )

@@ -1,6 +1,7 @@
 """Runtimes by name; nothing is imported before it is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from phonelm_search.errors import UnknownNameError
 from phonelm_search.runtimes.base import Runtime
@@ -23,7 +24,13 @@ def _fake() -> Factory:
 RUNTIMES: dict[str, Callable[[], Factory]] = {"onnxruntime": _onnxruntime, "fake": _fake}
 
 
-def get_runtime(name: str, *, threads: int, execution_provider: str) -> Runtime:
+def get_runtime(
+    name: str,
+    *,
+    threads: int,
+    execution_provider: str,
+    provider_options: Mapping[str, str] = MappingProxyType({}),
+) -> Runtime:
     """Make a runtime.
 
     Raises:
@@ -31,4 +38,8 @@ def get_runtime(name: str, *, threads: int, execution_provider: str) -> Runtime:
     """
     if name not in RUNTIMES:
         raise UnknownNameError("runtime", name, list(RUNTIMES))
-    return RUNTIMES[name]()(threads=threads, execution_provider=execution_provider)
+    return RUNTIMES[name]()(
+        threads=threads,
+        execution_provider=execution_provider,
+        provider_options=provider_options,
+    )

@@ -62,7 +62,6 @@ class Copy:
         else:
             options.intra_op_num_threads = 1
         options.log_severity_level = SEVERITY_ERROR
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         self._kept: list[Array] = []  # a session does not own what it was given
         path = folder / model.graph
         if model.weights.source == "file":

@@ -5,20 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from phonelm_search.errors import StoreError
+from phonelm_search.errors import MeasurementError, StoreError
 from phonelm_search.measure import Outcome, Request
 from phonelm_search.records import StudyShape
 from phonelm_search.search.objectives import Goals
-from phonelm_search.search.samplers import distributions, grid_points, make_sampler
+from phonelm_search.search.samplers import distributions, grid_rows, make_sampler
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import Coordinates, FeasibleSet
 from phonelm_search.store import Store
 
 _REASON = "reason"
+_TRANSIENT = ("memory", "timeout", "start", "protocol", "transport")
+_MOST_REPEATS = 8
 _BATCH = 4  # trials whose rounds are made in turn, so that each is spread over time
 
 
@@ -33,13 +36,22 @@ class LatencySource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Finished:
+    """What became of a shape."""
+
+    values: tuple[float, ...] | None
+    reason: str | None
+    transient: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialReport:
     """What one trial gave, for showing progress."""
 
     number: int
-    """Finished trials so far, this one included."""
+    """Distinct shapes so far, this one included."""
     total: int
-    """Trials that the study shall have."""
+    """Distinct shapes that the study shall have."""
     shape: ModelShape
     """The decoded shape."""
     values: tuple[float, ...] | None
@@ -81,11 +93,7 @@ class SearchDriver:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._store, self._name, self._feasible = store, study, feasible
         self._source, self._goals, self._sampler = source, goals, sampler
-        self._refused = {
-            p.shape_id: p.reason
-            for p in store.study_shapes(study)
-            if p.role == "trial" and p.reason is not None
-        }
+        self._random = np.random.default_rng(seed)
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
         with _foreign("open"):
@@ -102,6 +110,18 @@ class SearchDriver:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self._study.set_metric_names(list(goals.objectives))
             self._fail_abandoned()
+            self._known = self._finished_before()
+
+    def _finished_before(self) -> dict[str, _Finished]:
+        """Shapes of earlier runs; failures that may not happen again are tried again."""
+        known: dict[str, _Finished] = {}
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            shape_id = str(trial.user_attrs["shape_id"])
+            known[shape_id] = _Finished(values=tuple(trial.values), reason=None)
+        for part in self._store.study_shapes(self._name):
+            if part.role == "trial" and part.reason is not None and not part.transient:
+                known[part.shape_id] = _Finished(values=None, reason=part.reason)
+        return known
 
     def _fail_abandoned(self) -> None:
         """A trial left RUNNING belongs to a process that was killed."""
@@ -109,85 +129,108 @@ class SearchDriver:
             self._study.tell(trial.number, state=TrialState.FAIL)
 
     def finished(self) -> int:
-        """Trials that count: measured, or failed for a reason of their own."""
-        trials = self._study.get_trials(deepcopy=False)
-        return sum(t.state == TrialState.COMPLETE or _REASON in t.user_attrs for t in trials)
+        """Distinct shapes that were measured or failed for a reason of their own."""
+        return len(self._known)
 
     def run(self, trials: int, on_trial: Callable[[TrialReport], None]) -> None:
-        """Run until the study has so many finished trials in all.
+        """Run until the study has so many distinct shapes in all, or the space has no more.
+
+        A shape that is asked again is told its known values, so that the sampler learns from it,
+        and counts no further; where a sampler asks nothing new for a while, it is given a shape
+        that it has not asked yet.
 
         Raises:
             StoreError: If the database cannot be written; what was finished is kept.
         """
-        done = self.finished()
-        if self._sampler == "grid" and done < trials:
-            with _foreign("write"):
-                points = grid_points(self._coordinates, len(self._feasible), trials)
-                for point in points:
-                    self._study.enqueue_trial(point, skip_if_exists=True)
-        while done < trials:
-            asked: list[tuple[optuna.Trial, ModelShape]] = []
-            with _foreign("write"):
-                for _ in range(min(_BATCH, trials - done)):
-                    trial = self._study.ask(self._distributions)
-                    row = self._coordinates.nearest(trial.params)
-                    asked.append((trial, self._feasible.shape(row)))
+        wanted = min(trials, len(self._feasible))
+        while self.finished() < wanted:
+            asked = self._ask_batch(min(_BATCH, wanted - self.finished()), wanted)
             found = self._measure({shape.shape_id: shape for _, shape in asked})
             for trial, shape in asked:
-                values, reason = found[shape.shape_id]
+                outcome = found[shape.shape_id]
                 with _foreign("write"):
-                    self._record(trial, shape, values, reason)
-                done += 1
+                    self._record(trial, shape, outcome)
                 on_trial(
                     TrialReport(
-                        number=done,
-                        total=trials,
+                        number=self.finished(),
+                        total=wanted,
                         shape=shape,
-                        values=None if values is None else tuple(values),
-                        reason=reason,
+                        values=outcome.values,
+                        reason=outcome.reason,
                     )
                 )
 
-    def _measure(
-        self, shapes: Mapping[str, ModelShape]
-    ) -> dict[str, tuple[list[float] | None, str | None]]:
+    def _ask_batch(self, size: int, wanted: int) -> list[tuple[optuna.Trial, ModelShape]]:
+        """Ask until the batch holds ``size`` new shapes."""
+        asked: list[tuple[optuna.Trial, ModelShape]] = []
+        fresh: set[str] = set()
+        repeats = 0
+        while len(fresh) < size:
+            with _foreign("write"):
+                if self._sampler == "grid" or repeats >= _MOST_REPEATS:
+                    row = self._unseen_row(wanted, fresh)
+                    self._study.enqueue_trial(self._coordinates.point(row))
+                trial = self._study.ask(self._distributions)
+            shape = self._feasible.shape(self._coordinates.nearest(trial.params))
+            new = shape.shape_id not in fresh and shape.shape_id not in self._known
+            repeats = 0 if new else repeats + 1
+            if new:
+                fresh.add(shape.shape_id)
+            asked.append((trial, shape))
+        return asked
+
+    def _unseen_row(self, wanted: int, fresh: set[str]) -> int:
+        """A row of the space that was not asked yet: the grid's next, else one by the seed."""
+        seen = fresh | self._known.keys()
+        if self._sampler == "grid":
+            for row in grid_rows(len(self._feasible), wanted):
+                if self._feasible.shape(row).shape_id not in seen:
+                    return row
+        rows = self._random.permutation(len(self._feasible))
+        return next(int(r) for r in rows if self._feasible.shape(int(r)).shape_id not in seen)
+
+    def _measure(self, shapes: Mapping[str, ModelShape]) -> dict[str, _Finished]:
         """Values of shapes, or why there are none."""
-        found: dict[str, tuple[list[float] | None, str | None]] = {
-            i: (None, self._refused[i]) for i in shapes if i in self._refused
-        }
+        found = {i: self._known[i] for i in shapes if i in self._known}
         fresh = [s for i, s in shapes.items() if i not in found]
+        for shape in fresh:  # before its rounds, so that the study has them whatever happens
+            part = StudyShape(shape_id=shape.shape_id, role="trial")
+            self._store.set_study_shape(self._name, shape, part)
         requests = [Request(shape=s, workloads=self._goals.workloads) for s in fresh]
         outcomes = self._source.measure(requests, on_round=self._on_round)
         for shape, outcome in zip(fresh, outcomes, strict=True):
             found[shape.shape_id] = self._judge(shape, outcome)
         return found
 
-    def _judge(self, shape: ModelShape, outcome: Outcome) -> tuple[list[float] | None, str | None]:
-        if outcome.error is not None:
-            return None, str(outcome.error)
+    def _judge(self, shape: ModelShape, outcome: Outcome) -> _Finished:
+        error = outcome.error
+        if error is not None:
+            transient = isinstance(error, MeasurementError) and error.stage in _TRANSIENT
+            return _Finished(values=None, reason=str(error), transient=transient)
         rejected = [s for s in outcome.latencies.values() if s.verdict == "rejected"]
         if rejected:
-            return None, f"rejected: {'; '.join(rejected[0].reasons)}"
-        return self._goals.values(shape, outcome.latencies), None
+            reason = f"rejected: {'; '.join(rejected[0].reasons)}"
+            return _Finished(values=None, reason=reason, transient=True)
+        values = tuple(self._goals.values(shape, outcome.latencies))
+        return _Finished(values=values, reason=None)
 
-    def _record(
-        self,
-        trial: optuna.Trial,
-        shape: ModelShape,
-        values: list[float] | None,
-        reason: str | None,
-    ) -> None:
+    def _record(self, trial: optuna.Trial, shape: ModelShape, found: _Finished) -> None:
         for name, value in {**shape.columns(), "vocab_size": shape.vocab_size}.items():
             trial.set_user_attr(name, value)
-        if reason is not None:
-            self._refused[shape.shape_id] = reason
-            trial.set_user_attr(_REASON, reason)
-        part = StudyShape(shape_id=shape.shape_id, role="trial", reason=reason)
-        self._store.set_study_shape(self._name, shape, part)
-        if values is None:
+        if found.reason is not None:
+            trial.set_user_attr(_REASON, found.reason)
+            part = StudyShape(
+                shape_id=shape.shape_id,
+                role="trial",
+                reason=found.reason,
+                transient=found.transient,
+            )
+            self._store.set_study_shape(self._name, shape, part)
+        self._known[shape.shape_id] = found
+        if found.values is None:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
-            self._study.tell(trial, values)
+            self._study.tell(trial, list(found.values))
 
 
 class _foreign:  # noqa: N801 - reads as a statement

@@ -6,7 +6,6 @@ import optuna
 
 from phonelm_search.errors import UnknownNameError
 from phonelm_search.space import Coordinates
-from phonelm_search.space.coordinates import Point
 
 SamplerName = Literal["tpe", "nsga2", "random", "grid"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
@@ -44,8 +43,7 @@ def distributions(coordinates: Coordinates) -> dict[str, Any]:
     return found
 
 
-def grid_points(coordinates: Coordinates, size: int, trials: int) -> list[Point]:
-    """Points of ``trials`` shapes spread evenly over the ``size`` enumerated ones."""
+def grid_rows(size: int, trials: int) -> list[int]:
+    """``trials`` rows spread evenly over ``size`` enumerated shapes."""
     count = min(size, trials)
-    rows = [round(i * (size - 1) / max(1, count - 1)) for i in range(count)]
-    return [coordinates.point(row) for row in rows]
+    return [round(i * (size - 1) / max(1, count - 1)) for i in range(count)]

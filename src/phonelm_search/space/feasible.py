@@ -182,6 +182,10 @@ def _broken(
         "head_dim is even": c["head_dim"] % 2 != 0,
         "num_attention_heads is a multiple of kv_groups": heads % c["kv_groups"] != 0,
     }
+    if precision.storage == "block":
+        # As `graph.check_kernels`: the kernel that looks embeddings up reads whole blocks.
+        name = f"hidden_size is a multiple of {precision.name}'s block of {precision.block_size}"
+        broken[name] = h % precision.block_size != 0
     if space.parameters is not None:
         size = c["decoder_parameters"]
         if space.parameters.count == "total":

@@ -6,7 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, create_engine, delete, event, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    create_engine,
+    delete,
+    event,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -47,9 +56,10 @@ class Store:
 
     def __init__(self, results: Path, *, url: str | None = None, create: bool = True) -> None:
         file = results / "phonelm.db"
-        if url is None and not create and not file.exists():
+        there = _sqlite_file(url) if url else file
+        if not create and there is not None and not there.exists():
             raise StoreError(
-                f"there is no database {file}; run `phonelm-search run` first, or give --results"
+                f"there is no database {there}; run `phonelm-search run` first, or give --results"
             )
         if url is None and create:
             try:
@@ -68,15 +78,19 @@ class Store:
                 f"--storage must be an SQLAlchemy URL with an installed driver: {error}"
             ) from error
         _enforce_foreign_keys(self._engine)
-        self._prepare()
+        self._prepare(create=create)
 
     @property
     def connect_args(self) -> dict[str, Any]:
         """Driver arguments: how long SQLite waits for another process's lock, in seconds."""
         return {"timeout": _LOCK_SECONDS} if self.url.startswith("sqlite") else {}
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, create: bool) -> None:
         with self._transaction("open") as connection:
+            if not create and not inspect(connection).has_table(t.schema.name):
+                raise StoreError(
+                    f"there is no study in {self._name}; run `phonelm-search run` first"
+                )
             found = prepare_schema(connection)
         if found > t.SCHEMA_VERSION:
             raise StoreVersionError(
@@ -287,7 +301,17 @@ class Store:
         query = select(table).where(table.c.study == study).order_by(table.c.role, table.c.shape_id)
         with self._transaction("read") as connection:
             found = connection.execute(query).mappings().all()
-        return [StudyShape(**{k: v for k, v in r.items() if k != "study"}) for r in found]
+        return [rows.to_study_shape(r) for r in found]
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for other databases and malformed URLs."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None
+    sqlite = parsed.get_backend_name() == "sqlite"
+    return Path(parsed.database) if sqlite and parsed.database else None
 
 
 def _enforce_foreign_keys(engine: Engine) -> None:

@@ -12,18 +12,22 @@ def prepare_schema(connection: Connection) -> int:
         The schema version that was found; a larger one than ours is left untouched.
     """
     names = set(inspect(connection).get_table_names())
-    if t.schema.name not in names:
+    found = None
+    if t.schema.name in names:
+        found = connection.execute(select(t.schema.c.version)).scalar()
+    if found is None:
+        # SQLite commits each table by itself: after a kill in between some are there already. The
+        # version comes last, so that it tells of a complete schema.
         t.metadata.create_all(connection)
         connection.execute(insert(t.schema).values(version=t.SCHEMA_VERSION))
         return t.SCHEMA_VERSION
-    found = int(connection.execute(select(t.schema.c.version)).scalar_one())
     if found < t.SCHEMA_VERSION:
         t.metadata.create_all(connection)
         for table in t.metadata.sorted_tables:
             if table.name in names:
                 _add_columns(connection, table)
         connection.execute(t.schema.update().values(version=t.SCHEMA_VERSION))
-    return found
+    return int(found)
 
 
 def _add_columns(connection: Connection, table: Table) -> None:

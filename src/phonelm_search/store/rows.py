@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from phonelm_search.records import LatencyEstimate, Measurement, NumericsCheck, ProxyScore
+from phonelm_search.records import (
+    LatencyEstimate,
+    Measurement,
+    NumericsCheck,
+    ProxyScore,
+    StudyShape,
+)
 from phonelm_search.workload import Workload
 
 _WORK = ("phase", "tokens", "past_tokens", "logits")
@@ -66,7 +72,14 @@ def to_score(row: Mapping[Any, Any]) -> ProxyScore:
     for name in ("notes", "chunk_bits", "chunk_bytes"):
         values[name] = tuple(values[name])
     values["curve"] = tuple((int(n), float(b)) for n, b in values["curve"])
+    values["transient"] = bool(values["transient"])
     return ProxyScore(**values)
+
+
+def to_study_shape(row: Mapping[Any, Any]) -> StudyShape:
+    """A row of ``phonelm_study_shapes``."""
+    values = _fields(StudyShape, row)
+    return StudyShape(**{**values, "transient": bool(values["transient"])})
 
 
 def _fields(record: type, row: Mapping[Any, Any]) -> dict[str, Any]:

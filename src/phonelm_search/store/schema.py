@@ -127,6 +127,7 @@ scores = Table(
     Column("reason", String),
     Column("package_version", String(32), nullable=False),
     Column("created_at", String(40), nullable=False),
+    Column("transient", Boolean),  # since schema 2
     UniqueConstraint("shape_id", "settings_id", "seed"),
 )
 
@@ -147,4 +148,5 @@ study_shapes = Table(
     Column("role", String(16), primary_key=True),
     Column("name", String(200)),
     Column("reason", String),
+    Column("transient", Boolean),  # since schema 2
 )
