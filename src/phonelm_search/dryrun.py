@@ -5,11 +5,11 @@ from pathlib import Path
 
 from phonelm_search.errors import StoreError, TrainingError
 from phonelm_search.measure import MeasureSettings
-from phonelm_search.pipeline import Setup
 from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring
 from phonelm_search.shortlist import typical_size
 from phonelm_search.store import Store
+from phonelm_search.study import Setup
 
 _ROUND_SECONDS = 1.9
 _LOAD_BYTES_PER_SECOND = 150e6

@@ -190,7 +190,7 @@ def load_view(store: Store, study: str) -> StudyView:
                     name=part.name,
                     prefill=p,
                     decode=d,
-                    end_to_end_ms=scenario.end_to_end_ms(p.median_ms, d.median_ms),
+                    end_to_end_ms=scenario.end_to_end_ms(p.latency_ms, d.latency_ms),
                     ci_low_ms=low,
                     ci_high_ms=high,
                     peak_bytes=peak[-1].peak_bytes if peak else None,
@@ -214,12 +214,12 @@ def _end_to_end_interval(
 ) -> tuple[float, float]:
     """The two intervals are independent, so their widths add in squares."""
     steps = scenario.generated_tokens - 1
-    middle = scenario.end_to_end_ms(prefill.median_ms, decode.median_ms)
+    middle = scenario.end_to_end_ms(prefill.latency_ms, decode.latency_ms)
     low = math.hypot(
-        prefill.median_ms - prefill.ci_low_ms, steps * (decode.median_ms - decode.ci_low_ms)
+        prefill.latency_ms - prefill.ci_low_ms, steps * (decode.latency_ms - decode.ci_low_ms)
     )
     high = math.hypot(
-        prefill.ci_high_ms - prefill.median_ms, steps * (decode.ci_high_ms - decode.median_ms)
+        prefill.ci_high_ms - prefill.latency_ms, steps * (decode.ci_high_ms - decode.latency_ms)
     )
     return middle - low, middle + high
 
@@ -237,7 +237,7 @@ def latency_row(
     """One row of ``profile``; a value that does not exist is None, never 0."""
     read = None
     if found and workload.phase == "decode":
-        read = 1000 * decode_bytes(shape, device.scheme, workload.past_tokens) / found.median_ms
+        read = 1000 * decode_bytes(shape, device.scheme, workload.past_tokens) / found.latency_ms
     prompt = workload.tokens if workload.phase == "prefill" else None
     context = workload.past_tokens if workload.phase == "decode" else None
     return {
@@ -249,10 +249,10 @@ def latency_row(
         "phase": workload.phase,
         "prompt_tokens": prompt,
         "context_tokens": context,
-        "latency_ms": found.median_ms if found else None,
+        "latency_ms": found.latency_ms if found else None,
         "ci_low_ms": found.ci_low_ms if found else None,
         "ci_high_ms": found.ci_high_ms if found else None,
-        "tokens_per_s": 1000 * workload.tokens / found.median_ms if found else None,
+        "tokens_per_s": 1000 * workload.tokens / found.latency_ms if found else None,
         "p90_ms": found.p90_ms if found else None,
         "p99_ms": found.p99_ms if found else None,
         "rounds": found.rounds if found else None,
@@ -293,9 +293,9 @@ def _study_row(
         "device": view.record.config["device"]["name"],
         "precision": view.record.config["device"]["precision"],
         "scenario": str(view.scenario),
-        "prefill_ms": row.prefill.median_ms,
-        "decode_ms": row.decode.median_ms,
-        "tokens_per_s": 1000 / row.decode.median_ms,
+        "prefill_ms": row.prefill.latency_ms,
+        "decode_ms": row.decode.latency_ms,
+        "tokens_per_s": 1000 / row.decode.latency_ms,
         "latency_ms": row.end_to_end_ms,
         "ci_low_ms": row.ci_low_ms,
         "ci_high_ms": row.ci_high_ms,

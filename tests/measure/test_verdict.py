@@ -137,7 +137,7 @@ def test_three_good_rounds_are_enough_and_the_disturbed_ones_are_left_out() -> N
             *rounds_of("rejected", "suspect"),
         ]
     )
-    assert (found.median_ms, found.rounds, found.verdict, found.reasons) == (1.0, 3, "valid", ())
+    assert (found.latency_ms, found.rounds, found.verdict, found.reasons) == (1.0, 3, "valid", ())
 
 
 def test_too_few_good_rounds_are_suspect_with_the_reasons_of_all_that_count() -> None:

@@ -9,8 +9,8 @@ import pytest
 from helpers import fake_device, fake_profiler
 from phonelm_search.errors import StudyMismatchError
 from phonelm_search.pick import choose
-from phonelm_search.pipeline import open_study, prepare
 from phonelm_search.store import Store
+from phonelm_search.study import open_study, prepare
 from phonelm_search.tables import load_view
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -29,8 +29,8 @@ def test_a_study_of_schema_1_reads_as_it_did(first_release: Store) -> None:
     pick = choose(view)
     # As that release printed it.
     assert pick.row.shape.shape_id == "w192-l2-f480-h6-kv3-silu-plain-c7c826"
-    assert pick.row.prefill.median_ms == pytest.approx(3.077, abs=5e-4)
-    assert pick.row.decode.median_ms == pytest.approx(0.7104, abs=5e-5)
+    assert pick.row.prefill.latency_ms == pytest.approx(3.077, abs=5e-4)
+    assert pick.row.decode.latency_ms == pytest.approx(0.7104, abs=5e-5)
     assert pick.row.bits_per_byte == pytest.approx(3.549, abs=5e-4)
     assert [r.name for r in view.rows if r.name] == ["tiny-llama"]
     assert all(r.reasons == ("single round",) for r in view.rows)

@@ -11,10 +11,10 @@ from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.pick import RULES, Pick, Rule, current_pick
-from phonelm_search.pipeline import Setup
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.samplers import SAMPLERS
+from phonelm_search.study import Setup
 from phonelm_search.tables import Row, StudyRow, StudyView, study_rows
 from phonelm_search.units import format_count, format_seconds, parse_count
 

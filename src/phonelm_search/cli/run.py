@@ -49,12 +49,14 @@ def command(
         show_pick,
     )
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.searching import SearchPlan
     from phonelm_search.store import Store
+    from phonelm_search.study import prepare
 
     rule = check_rule(pick)
     check_sampler(sampler)
     settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed)
-    setup = pipeline.prepare(
+    setup = prepare(
         space,
         device,
         study=study,
@@ -75,17 +77,14 @@ def command(
         return
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        pipeline.run_search(
+        chosen, view = pipeline.run_all(
             store,
             setup,
-            trials=trials,
-            sampler=sampler,
-            seed=seed,
-            remeasure=remeasure,
+            SearchPlan(trials=trials, sampler=sampler, seed=seed, remeasure=remeasure),
+            settings,
+            top=score_top,
+            rule=rule,
             report=report,
         )
-        pipeline.run_score(store, setup.study, settings, top=score_top, report=report)
-        pipeline.measure_peak(store, setup.study, rule=rule, report=report)
-        chosen, view = pipeline.finish(store, setup.study, rule=rule, report=report)
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

@@ -25,14 +25,15 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Run the search."""
-    from phonelm_search import pipeline
     from phonelm_search.cli.common import check_sampler, show_study
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.export import write_tables
+    from phonelm_search.searching import SearchPlan, run_search
     from phonelm_search.store import Store
+    from phonelm_search.study import prepare
 
     check_sampler(sampler)
-    setup = pipeline.prepare(
+    setup = prepare(
         space,
         device,
         study=study,
@@ -43,15 +44,8 @@ def command(
     )
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        view = pipeline.run_search(
-            store,
-            setup,
-            trials=trials,
-            sampler=sampler,
-            seed=seed,
-            remeasure=remeasure,
-            report=report,
-        )
+        plan = SearchPlan(trials=trials, sampler=sampler, seed=seed, remeasure=remeasure)
+        view = run_search(store, setup, plan, report=report)
     write_tables(view, store.results / setup.study)
     show_study(view, view.front, as_json=as_json, fmt=fmt)
     say(f"{len(view.sampled)} shapes measured; next: `phonelm-search score {setup.study}`")

@@ -1,8 +1,10 @@
 """Measuring shapes in rounds; what is in the database is never measured again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+import numpy as np
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, UnsupportedShapeError
@@ -12,8 +14,8 @@ from phonelm_search.measure.anchor import Anchor, Reading, bandwidth_around
 from phonelm_search.measure.executor import Executor
 from phonelm_search.measure.reference import REFERENCE, REFERENCE_WORKLOADS
 from phonelm_search.measure.settings import MeasureSettings
-from phonelm_search.measure.statistics import repetitions_for
-from phonelm_search.measure.summary import LatencySummary, summarise
+from phonelm_search.measure.statistics import Floats, bootstrap_rounds, repetitions_for
+from phonelm_search.measure.summary import LatencySummary, good_rounds, summarise
 from phonelm_search.records import Measurement, NumericsCheck
 from phonelm_search.runtimes import Runtime, get_runtime
 from phonelm_search.shape import ModelShape
@@ -21,6 +23,8 @@ from phonelm_search.store import Store
 from phonelm_search.workload import Workload
 
 _LEAST_REPETITIONS = 20
+_TOGETHER = 8  # shapes whose rounds are made in turn
+_BETWEEN_READINGS = 4  # rounds between two readings of the reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,12 @@ def _wants_more(found: Sequence[Measurement], settings: MeasureSettings) -> bool
     if sum(m.verdict == "valid" for m in found) < settings.rounds:
         return True
     summary = summarise(found)
-    return summary.ci_high_ms - summary.ci_low_ms > 2 * settings.half_width * summary.median_ms
+    return summary.ci_high_ms - summary.ci_low_ms > 2 * settings.half_width * summary.latency_ms
+
+
+def _parts(tasks: Sequence[_Task], size: int) -> Iterator[Sequence[_Task]]:
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
 
 
 class Profiler:
@@ -153,10 +162,10 @@ class Profiler:
         remeasure: bool = False,
         on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> list[Outcome]:
-        """Measure several shapes in rounds, the reference shape before and after every pass.
+        """Measure several shapes in rounds, the reference shape before and after every few.
 
-        Each round of a shape is a process of its own. A pass makes a round of every shape that
-        needs one, so the rounds of one shape are spread over time. A round that was disturbed, or
+        Each round of a shape is a process of its own. Shapes take turns, so the rounds of one
+        are spread over time. A round that was disturbed, or
         around which the reference moved, is made again, up to a limit. Every round is kept as
         soon as it is finished, so a stop loses at most the one under way.
 
@@ -174,8 +183,10 @@ class Profiler:
         """
         tasks = [self._task(r, extra_rounds, afresh=remeasure) for r in requests]
         first = [t.made for t in tasks]
-        while todo := [t for t in tasks if t.wanting(self.settings)]:
-            self._pass(todo, on_round)
+        for group in _parts(tasks, _TOGETHER):
+            while todo := [t for t in group if t.wanting(self.settings)]:
+                for part in _parts(todo, _BETWEEN_READINGS):
+                    self._pass(part, on_round)
         for task, made in zip(tasks, first, strict=True):
             if remeasure and task.error is None:  # the old rounds stay until new ones are there
                 keys = [self._executor.key(task.request.shape, w) for w in task.rounds]
@@ -276,6 +287,19 @@ class Profiler:
             self._gates[gate.shape_id],
             device=self.device.name,
             capabilities=executor.capabilities(),
+        )
+
+    def resampled_ms(self, shape: ModelShape, workload: Workload) -> Floats:
+        """Resampled medians of a measurement, in ms; see `statistics.bootstrap_rounds`.
+
+        Raises:
+            ValueError: If it was not measured.
+        """
+        key = self._executor.key(shape, workload)
+        counted = good_rounds(self._store.measurements(keys=[key]), enough=self.settings.rounds)
+        # A seed of its own for each measurement: their errors are independent.
+        return bootstrap_rounds(
+            [np.asarray(m.samples_ns) / 1e6 for m in counted], seed=int(key, 16)
         )
 
     def peak_bytes(self, shape: ModelShape, workload: Workload, *, remeasure: bool = False) -> int:

@@ -9,7 +9,7 @@ class MeasureSettings:
 
     rounds: int = 3
     """Good rounds that a measurement needs, each in a process of its own."""
-    most_rounds: int = 6
+    most_rounds: int = 5
     """Rounds at most: bad ones and those for a narrower interval included."""
     repetitions: int = 100
     """Samples at most of a phase in a round."""
@@ -21,7 +21,7 @@ class MeasureSettings:
     """Relative difference at which the medians of two windows agree."""
     warmup_windows: int = 6
     """Windows after which timing begins all the same."""
-    half_width: float = 0.03
+    half_width: float = 0.05
     """Wished half-width of the 95 % interval, as a share of the median."""
     drift_limit: float = 0.10
     """Largest move of the reference shape around a round, as a share."""

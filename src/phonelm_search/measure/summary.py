@@ -14,7 +14,7 @@ from phonelm_search.records import Measurement, Verdict
 class LatencySummary:
     """What the rounds of one measurement say together."""
 
-    median_ms: float
+    latency_ms: float
     """Median of the rounds' medians."""
     ci_low_ms: float
     """Lower end of its 95 % interval, rounds and samples resampled."""
@@ -68,7 +68,7 @@ def summarise(rounds: Sequence[Measurement]) -> LatencySummary:
     pooled = np.concatenate(samples_ms)
     bandwidths = [m.bandwidth_bytes_per_s for m in counted if m.bandwidth_bytes_per_s]
     return LatencySummary(
-        median_ms=found.median,
+        latency_ms=found.median,
         ci_low_ms=found.low,
         ci_high_ms=found.high,
         p90_ms=float(np.quantile(pooled, 0.90)),

@@ -180,11 +180,11 @@ def spread_info(view: StudyView) -> SpreadInfo:
                 tuple(
                     Point(
                         x=row.shape.num_hidden_layers,
-                        y=found.median_ms,
+                        y=found.latency_ms,
                         x_error=(0.0, 0.0),
                         y_error=(
-                            found.median_ms - found.ci_low_ms,
-                            found.ci_high_ms - found.median_ms,
+                            found.latency_ms - found.ci_low_ms,
+                            found.ci_high_ms - found.latency_ms,
                         ),
                         label=row.label,
                         front=False,

@@ -45,7 +45,7 @@ class Goals:
         Latency, prefill and decode are in ms; memory is the bytes of weights and of the KV cache
         at the end of the scenario; parameters are decoder parameters.
         """
-        prefill, decode = (latencies[w].median_ms for w in self.workloads)
+        prefill, decode = (latencies[w].latency_ms for w in self.workloads)
         context = self.scenario.prompt_tokens + self.scenario.generated_tokens
         kv_bytes = context * shape.kv_bytes_per_token(self.precision.kv_bytes_per_element)
         found: dict[Objective, float] = {

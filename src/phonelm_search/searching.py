@@ -1,0 +1,129 @@
+"""The measuring half of a run: references, trials, and a front that its intervals allow."""
+
+from dataclasses import dataclass
+
+from phonelm_search.errors import MeasurementError
+from phonelm_search.measure import Profiler, Request
+from phonelm_search.records import StudyShape
+from phonelm_search.reporting import Reporter, ShapeProgress
+from phonelm_search.search.driver import SearchDriver, TrialReport
+from phonelm_search.store import Store, study_lock
+from phonelm_search.study import Setup, open_study
+from phonelm_search.tables import StudyView, load_view
+
+_UNSURE = (0.05, 0.95)
+_EXTRA_ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """How a search looks for shapes."""
+
+    trials: int
+    """Distinct shapes that the study shall have in total."""
+    sampler: str = "tpe"
+    """Name of the sampler."""
+    seed: int = 0
+    """Its seed."""
+    remeasure: bool = False
+    """Measure what the study has already, too."""
+
+
+def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter) -> StudyView:
+    """Measure references and shapes, then settle the front.
+
+    Raises:
+        StudyMismatchError: If the study exists with another configuration or environment.
+        MeasurementError: If not one shape could be measured.
+        StoreError: If the database cannot be used, or another process works on the study.
+    """
+    with study_lock(store.results, setup.study):
+        return _search(store, setup, plan, report)
+
+
+def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> StudyView:
+    profiler = Profiler(store, setup.device)
+    open_study(store, setup, profiler.environment)
+    if plan.remeasure:
+        _measure_again(store, setup, profiler, report)
+    progress = ShapeProgress(report, profiler.settings.rounds)
+    driver = SearchDriver(
+        store,
+        setup.study,
+        setup.feasible,
+        profiler,
+        setup.goals,
+        sampler=plan.sampler,
+        seed=plan.seed,
+        on_round=progress.on_round,
+    )
+    done = driver.finished()
+    report.stage("measuring", len(setup.space.references) + max(0, plan.trials - done))
+    _measure_references(store, setup, profiler, report)
+
+    def on_trial(trial: TrialReport) -> None:
+        if trial.reason:
+            report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
+        progress.on_shape(trial.shape)
+
+    driver.run(plan.trials, on_trial)
+    view = load_view(store, setup.study)
+    if not view.sampled and plan.trials > 0:
+        reasons = [f.reason for f in view.failed]
+        raise MeasurementError(
+            f"at least one shape must be measured; all {len(reasons)} failed, the first: "
+            f"{reasons[0] if reasons else 'unknown'}",
+            stage="run",
+        )
+    return settle_front(store, setup, profiler, report)
+
+
+def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> StudyView:
+    """Measure again what may or may not belong to the front, before it is declared."""
+    view = load_view(store, setup.study)
+    for extra in range(1, _EXTRA_ROUNDS + 1):
+        likely = view.front_probabilities()
+        unsure = [
+            r.shape
+            for r in view.sampled
+            if _UNSURE[0] < likely.get(r.shape.shape_id, 0.0) < _UNSURE[1]
+        ]
+        if not unsure:
+            break
+        title = f"measuring {len(unsure)} shapes again that may belong to the front"
+        report.stage(title, len(unsure))
+        profiler.measure(
+            [Request(shape=s, workloads=setup.goals.workloads) for s in unsure],
+            extra_rounds=extra,
+            on_round=lambda shape: report.advance(1, shape.shape_id),
+        )
+        view = load_view(store, setup.study)
+    return view
+
+
+def _measure_again(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
+    """Measure what a study has already; the sampler goes on with the values that it was told."""
+    shapes = [r.shape for r in load_view(store, setup.study).rows]
+    progress = ShapeProgress(report, profiler.settings.rounds)
+    report.stage(f"measuring {len(shapes)} shapes again", len(shapes))
+    profiler.measure(
+        [Request(shape=s, workloads=setup.goals.workloads) for s in shapes],
+        remeasure=True,
+        on_round=progress.on_round,
+    )
+
+
+def _measure_references(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
+    """Measure the known models; what the runtime refuses is listed and never fatal."""
+    shapes = [r.shape(setup.space) for r in setup.space.references]
+    requests = [Request(shape=s, workloads=setup.goals.workloads) for s in shapes]
+    outcomes = profiler.measure(requests)
+    for reference, shape, outcome in zip(setup.space.references, shapes, outcomes, strict=True):
+        reason = str(outcome.error) if outcome.error else None
+        if reason:
+            report.note(f"reference {reference.name} left out: {reason}")
+        part = StudyShape(
+            shape_id=shape.shape_id, role="reference", name=reference.name, reason=reason
+        )
+        store.set_study_shape(setup.study, shape, part)
+        report.advance(1, reference.name)

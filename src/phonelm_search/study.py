@@ -1,0 +1,132 @@
+"""A study's set-up: names resolved, the space enumerated, an earlier study continued or refused."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phonelm_search.devices import DeviceProfile, load_device
+from phonelm_search.errors import ConfigurationError, StudyMismatchError
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.precision import get_precision
+from phonelm_search.records import StudyRecord, identity
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
+from phonelm_search.search.objectives import Goals, choose_objectives
+from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
+from phonelm_search.store import Store
+from phonelm_search.workload import Scenario
+
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_COMPARED = ("space", "device", "scenario", "objectives", "versions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """Everything that a search is started with."""
+
+    study: str
+    """Name of the study."""
+    space: SearchSpace
+    """The search space."""
+    device: DeviceProfile
+    """Where latency is measured."""
+    feasible: FeasibleSet
+    """The space's shapes."""
+    goals: Goals
+    """Objectives and scenario."""
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, as JSON."""
+        return {
+            "space": self.space.model_dump(mode="json"),
+            "device": self.device.model_dump(mode="json"),
+            "scenario": str(self.goals.scenario),
+            "objectives": list(self.goals.objectives),
+            "versions": {"graph": GRAPH_VERSION, "protocol": PROTOCOL_VERSION},
+        }
+
+
+def prepare(
+    space: str,
+    device: str,
+    *,
+    study: str | None = None,
+    scenario: str = "chat=256:128",
+    objectives: Sequence[str] = (),
+    vocab_size: int | None = None,
+    precision: str | None = None,
+) -> Setup:
+    """Resolve names and enumerate the space.
+
+    Raises:
+        ConfigurationError: If a name, a file or an option cannot be used.
+    """
+    loaded = load_space(space)
+    if vocab_size is not None:
+        loaded = loaded.with_vocab_size(vocab_size)
+    profile = load_device(device)
+    if precision is not None:
+        profile = profile.model_copy(update={"precision": get_precision(precision).name})
+    name = study or f"{loaded.name}.{profile.name}"
+    check_study_name(name)
+    feasible = enumerate_space(loaded, profile.scheme)
+    goals = Goals(
+        objectives=choose_objectives(list(objectives), feasible),
+        scenario=Scenario.parse(scenario),
+        precision=profile.scheme,
+    )
+    return Setup(study=name, space=loaded, device=profile, feasible=feasible, goals=goals)
+
+
+def check_study_name(name: str) -> None:
+    """A study's name is also a folder's.
+
+    Raises:
+        ConfigurationError: If it cannot be one.
+    """
+    if not _STUDY_NAME.fullmatch(name):
+        raise ConfigurationError(
+            "a study's name must be up to 100 letters, digits, dots, dashes and underscores, "
+            f"got '{name}'"
+        )
+
+
+def open_study(store: Store, setup: Setup, environment: dict[str, str]) -> StudyRecord:
+    """Start a study, or check that an existing one may go on with this setup.
+
+    Raises:
+        StudyMismatchError: If configuration or environment differ; says what.
+    """
+    fresh = StudyRecord(
+        name=setup.study,
+        config=setup.config(),
+        environment_id=identity(environment),
+        environment=environment,
+    )
+    known = {s.name: s for s in store.studies()}.get(setup.study)
+    if known is None:
+        store.save_study(fresh)
+        return fresh
+    differs = []
+    for key in _COMPARED:
+        differs += _differences(known.config.get(key), fresh.config[key], key)
+    differs += _differences(dict(known.environment), environment, "environment")
+    if differs:
+        raise StudyMismatchError(
+            f"study '{setup.study}' must be continued as it was started; differs: "
+            f"{'; '.join(differs)}; use another --study or the first settings"
+        )
+    return known
+
+
+def _differences(before: Any, now: Any, path: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted({*before, *now})
+        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{path}.{k}")]
+    return [] if before == now else [f"{path} was {_short(before)}, is {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
