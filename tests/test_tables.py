@@ -8,7 +8,8 @@ import pytest
 
 from helpers import SCENARIO, score, study
 from phonelm_search.export import to_csv, write_tables
-from phonelm_search.tables import doubtful_rows, load_view, study_rows
+from phonelm_search.listing import doubtful_rows, study_rows
+from phonelm_search.tables import load_view
 
 ROW_KEYS = [
     "shape_id",

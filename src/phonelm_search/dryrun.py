@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phonelm_search.errors import StoreError, TrainingError
+from phonelm_search.latency import Costs, Roofline, plan_blocks, planned_seconds
 from phonelm_search.measure import MeasureSettings
 from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring
+from phonelm_search.runtimes import get_runtime
 from phonelm_search.shortlist import typical_size
 from phonelm_search.store import Store
 from phonelm_search.study import Setup
@@ -29,6 +31,10 @@ class DryRun:
     """Trials to measure."""
     search_seconds: float
     """About how long measuring takes."""
+    blocks: int
+    """Blocks of the space, which tell every shape."""
+    block_seconds: float
+    """About how long measuring all of them takes."""
     scoring: ScorePlan
     """What would be trained, on a sample of the space in place of the front."""
     score_seconds: float
@@ -57,6 +63,20 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
     stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)
+    runtime = get_runtime(
+        setup.device.runtime,
+        threads=setup.device.thread_count,
+        execution_provider=setup.device.execution_provider,
+        provider_options=setup.device.provider_options,
+    )
+    costs = Costs(
+        roofline=Roofline(),
+        scheme=setup.device.scheme,
+        cache_bytes=runtime.cache_bytes(),
+        settings=MeasureSettings(),
+    )
+    every = [setup.feasible.shape(row) for row in range(count)]
+    blocks = plan_blocks(every, setup.goals.workloads, costs)
     rounds = _REPEATED * MeasureSettings().rounds
     each = rounds * (_ROUND_SECONDS + stored / _LOAD_BYTES_PER_SECOND + _REFERENCE_SECONDS / 4)
     return DryRun(
@@ -64,6 +84,8 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         references=len(setup.space.references),
         trials=trials,
         search_seconds=each * (trials + len(setup.space.references)),
+        blocks=len(blocks),
+        block_seconds=planned_seconds(blocks, setup.goals.workloads, costs),
         scoring=scoring,
         score_seconds=scoring.estimated_seconds(cores),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from phonelm_search.devices import DeviceProfile, load_device
 from phonelm_search.errors import (
@@ -10,13 +11,15 @@ from phonelm_search.errors import (
     UnknownNameError,
 )
 from phonelm_search.hf_config import load_hf_config
-from phonelm_search.measure import Profiler, Request
+from phonelm_search.latency import BlockEstimator, Estimated, device_costs
+from phonelm_search.listing import Row, latency_row
+from phonelm_search.measure import Outcome, Profiler, Request
 from phonelm_search.precision import get_precision
 from phonelm_search.reporting import Reporter, ShapeProgress
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import SPACES, load_space
 from phonelm_search.store import Store
-from phonelm_search.tables import Row, latency_row, load_view
+from phonelm_search.tables import load_view
 from phonelm_search.workload import Workload, decode, prefill
 
 
@@ -74,6 +77,7 @@ def profile_shapes(
     study: str | None,
     devices: Sequence[str],
     precision: str | None,
+    method: Literal["whole", "blocks"] = "whole",
     prompt_tokens: Sequence[int] | None,
     context_tokens: Sequence[int] | None,
     remeasure: bool,
@@ -107,24 +111,32 @@ def profile_shapes(
         progress = ShapeProgress(report, profiler.settings.rounds)
         workloads = _workloads(profile, prompt_tokens, context_tokens)
         distinct = {shape.shape_id: shape for _, shape in shapes}
-        outcomes = profiler.measure(
-            [Request(shape=s, workloads=workloads) for s in distinct.values()],
-            remeasure=remeasure,
-            on_round=progress.on_round,
-        )
-        found = dict(zip(distinct, outcomes, strict=True))
+        outcomes: Sequence[Outcome | Estimated]
+        if method == "blocks":
+            estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
+            wanted = list(distinct.values())
+            plans = estimator.plan(wanted, workloads)
+            report.stage("measuring blocks", sum(len(p.depths) for p in plans))
+            outcomes = estimator.estimate(wanted, workloads, plans, on_round=progress.on_round)
+        else:
+            outcomes = profiler.measure(
+                [Request(shape=s, workloads=workloads) for s in distinct.values()],
+                remeasure=remeasure,
+                on_round=progress.on_round,
+            )
+        found: dict[str, Outcome | Estimated] = dict(zip(distinct, outcomes, strict=True))
         for name, shape in shapes:
             progress.on_shape(shape)
             outcome = found[shape.shape_id]
             error = outcome.error
             peaks: dict[Workload, int] = {}
-            if error is None:
+            if error is None and method == "whole":
                 try:
                     for w in workloads:
                         peaks[w] = profiler.peak_bytes(shape, w, remeasure=remeasure)
                 except MeasurementError as failure:
                     report.note(f"peak memory of {name or shape.shape_id}: {failure}")
-            else:
+            if error is not None:
                 failed += 1
                 report.note(f"{name or shape.shape_id} on {profile.name}: {error}")
             rows += [

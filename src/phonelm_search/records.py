@@ -12,6 +12,7 @@ from typing import Any, Literal
 from phonelm_search.workload import Workload
 
 Verdict = Literal["valid", "suspect", "rejected"]
+Kind = Literal["measured", "estimated"]
 VERDICTS: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
 """From the best to the worst."""
 CacheMode = Literal["cold", "warm", "tiny", "pause"]
@@ -176,6 +177,11 @@ class LatencyEstimate:
     """UTC time, ISO 8601."""
 
     @property
+    def kind(self) -> Kind:
+        """What programs call it."""
+        return "estimated"
+
+    @property
     def key(self) -> str:
         """Digest of everything that makes estimates comparable."""
         return measurement_key(
@@ -238,8 +244,8 @@ class StudyShape:
 
     shape_id: str
     """The shape."""
-    role: Literal["trial", "reference"]
-    """Sampled, or a known model beside the search."""
+    role: Literal["trial", "reference", "screened"]
+    """Sampled, a known model beside the search, or one of a space that was screened by blocks."""
     name: str | None = None
     """A reference's name."""
     reason: str | None = None

@@ -1,18 +1,28 @@
 """The measuring half of a run: references, trials, and a front that its intervals allow."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from phonelm_search.errors import MeasurementError
 from phonelm_search.measure import Profiler, Request
 from phonelm_search.records import StudyShape
 from phonelm_search.reporting import Reporter, ShapeProgress
+from phonelm_search.screening import ScreeningPlan, plan_screening, screen
 from phonelm_search.search.driver import SearchDriver, TrialReport
+from phonelm_search.search.selection import Measured, select_for_training
 from phonelm_search.store import Store, study_lock
 from phonelm_search.study import Setup, open_study
 from phonelm_search.tables import StudyView, load_view
+from phonelm_search.units import format_seconds
 
 _UNSURE = (0.05, 0.95)
 _EXTRA_ROUNDS = 2
+_WHOLE_TURNS = 5
+
+
+Strategy = Literal["sample", "blocks"]
+_QUICK_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,10 @@ class SearchPlan:
 
     trials: int
     """Distinct shapes that the study shall have in total."""
+    strategy: Strategy | None = None
+    """Sample the space, or measure all its blocks; None: blocks where that is quick."""
+    near_front: int = 4
+    """Shapes of the near-front to measure whole after screening, for training."""
     sampler: str = "tpe"
     """Name of the sampler."""
     seed: int = 0
@@ -57,16 +71,23 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
         seed=plan.seed,
         on_round=progress.on_round,
     )
-    done = driver.finished()
-    report.stage("measuring", len(setup.space.references) + max(0, plan.trials - done))
-    _measure_references(store, setup, profiler, report)
 
     def on_trial(trial: TrialReport) -> None:
         if trial.reason:
             report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
         progress.on_shape(trial.shape)
 
-    driver.run(plan.trials, on_trial)
+    screening = _screening(store, setup, profiler, plan, report)
+    if screening is not None:
+        report.stage("measuring references", len(setup.space.references))
+        _measure_references(store, setup, profiler, report)
+        screen(store, setup, profiler, screening, report)
+        _measure_whole(store, setup, driver, plan.near_front, on_trial, report)
+    else:
+        done = driver.finished()
+        report.stage("measuring", len(setup.space.references) + max(0, plan.trials - done))
+        _measure_references(store, setup, profiler, report)
+        driver.run(plan.trials, on_trial)
     view = load_view(store, setup.study)
     if not view.sampled and plan.trials > 0:
         reasons = [f.reason for f in view.failed]
@@ -78,6 +99,60 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
     return settle_front(store, setup, profiler, report)
 
 
+def _screening(
+    store: Store, setup: Setup, profiler: Profiler, plan: SearchPlan, report: Reporter
+) -> ScreeningPlan | None:
+    """The plan of the blocks where they are wanted, or quick; None: sample."""
+    if plan.strategy == "sample":
+        return None
+    screening = plan_screening(store, setup, profiler)
+    if plan.strategy is None and screening.seconds > _QUICK_SECONDS:
+        return None
+    report.note(
+        f"{len(screening.blocks)} blocks tell all {len(screening.shapes)} shapes: about "
+        f"{format_seconds(screening.seconds)}, whole models about "
+        f"{format_seconds(screening.whole_seconds)}"
+    )
+    return screening
+
+
+def _measure_whole(
+    store: Store,
+    setup: Setup,
+    driver: SearchDriver,
+    near_front: int,
+    on_trial: Callable[[TrialReport], None],
+    report: Reporter,
+) -> None:
+    """Measure whole what belongs, or may belong, to the front of estimates, until none is left."""
+    rows = {setup.feasible.shape(r).shape_id: r for r in range(len(setup.feasible))}
+    for _ in range(_WHOLE_TURNS):
+        view = load_view(store, setup.study)
+        likely = view.front_probabilities()
+        near = select_for_training(
+            [
+                Measured(
+                    shape_id=r.shape.shape_id,
+                    latency_ms=r.end_to_end_ms,
+                    decoder_parameters=r.shape.decoder_parameters,
+                    num_hidden_layers=r.shape.num_hidden_layers,
+                )
+                for r in view.sampled
+            ],
+            near_front,
+        )
+        chosen = [
+            r.shape.shape_id
+            for r in view.sampled
+            if r.kind == "estimated"
+            and (likely.get(r.shape.shape_id, 0.0) > _UNSURE[0] or r.shape.shape_id in near)
+        ]
+        if not chosen:
+            return
+        report.stage(f"measuring {len(chosen)} shapes of the front whole", len(chosen))
+        driver.run_rows([rows[i] for i in chosen], on_trial)
+
+
 def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> StudyView:
     """Measure again what may or may not belong to the front, before it is declared."""
     view = load_view(store, setup.study)
@@ -85,7 +160,7 @@ def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporte
         likely = view.front_probabilities()
         unsure = [
             r.shape
-            for r in view.sampled
+            for r in view.measured
             if _UNSURE[0] < likely.get(r.shape.shape_id, 0.0) < _UNSURE[1]
         ]
         if not unsure:

@@ -32,13 +32,13 @@ def candidates(
     """
     reasons = {
         r.shape.shape_id: too_narrow(r.shape, settings.typical, settings.budget)
-        for r in view.sampled
+        for r in view.measured
         if settings.typical
     }
     left_out = [reason for reason in reasons.values() if reason]
-    if left_out and len(left_out) == len(view.sampled):
+    if left_out and len(left_out) == len(view.measured):
         raise TrainingError(left_out[0])
-    shapes = {r.shape.shape_id: r.shape for r in view.sampled if not reasons[r.shape.shape_id]}
+    shapes = {r.shape.shape_id: r.shape for r in view.measured if not reasons[r.shape.shape_id]}
     measured = [
         Measured(
             shape_id=r.shape.shape_id,
@@ -46,7 +46,7 @@ def candidates(
             decoder_parameters=r.shape.decoder_parameters,
             num_hidden_layers=r.shape.num_hidden_layers,
         )
-        for r in view.sampled
+        for r in view.measured
         if r.verdict != "rejected" and r.shape.shape_id in shapes
     ]
     return [shapes[i] for i in select_for_training(measured, count)], left_out

@@ -1,21 +1,28 @@
 """Joins of the database for reading: one row a shape, one row a measurement."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import LatencySummary, summarise
 from phonelm_search.pareto import membership_probability, non_dominated
-from phonelm_search.precision import Precision
-from phonelm_search.proxy.comparison import score_interval
-from phonelm_search.records import VERDICTS, ProxyScore, StudyRecord, Verdict, measurement_key
+from phonelm_search.records import (
+    VERDICTS,
+    Kind,
+    LatencyEstimate,
+    ProxyScore,
+    StudyRecord,
+    StudyShape,
+    Verdict,
+    measurement_key,
+)
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import Scenario, Workload
 
-Row = dict[str, Any]
+Latency = LatencySummary | LatencyEstimate
 _Z = 1.959964
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
 """Of studies that were started before versions were kept."""
@@ -29,9 +36,9 @@ class StudyRow:
     """The shape."""
     name: str | None
     """A reference's name; None for a sampled shape."""
-    prefill: LatencySummary
+    prefill: Latency
     """Reading the scenario's prompt."""
-    decode: LatencySummary
+    decode: Latency
     """One step at the middle of the scenario's answer."""
     end_to_end_ms: float
     """Time of the whole scenario."""
@@ -43,6 +50,13 @@ class StudyRow:
     """Peak memory, where it was measured."""
     score: ProxyScore | None
     """The trained score, where there is one."""
+    estimate_ms: float | None = None
+    """Time of the whole scenario as blocks tell it, where they were measured."""
+
+    @property
+    def kind(self) -> Kind:
+        """Measured whole, or estimated from blocks."""
+        return self.prefill.kind
 
     @property
     def verdict(self) -> Verdict:
@@ -53,6 +67,11 @@ class StudyRow:
     def reasons(self) -> tuple[str, ...]:
         """Why it is not valid."""
         return tuple(dict.fromkeys((*self.prefill.reasons, *self.decode.reasons)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about the graph; estimates tell nothing of it."""
+        return self.prefill.notes if isinstance(self.prefill, LatencySummary) else ()
 
     @property
     def bits_per_byte(self) -> float | None:
@@ -99,6 +118,11 @@ class StudyView:
     def sampled(self) -> tuple[StudyRow, ...]:
         """Rows that are no references."""
         return tuple(r for r in self.rows if r.name is None)
+
+    @property
+    def measured(self) -> tuple[StudyRow, ...]:
+        """Sampled rows that were measured whole."""
+        return tuple(r for r in self.sampled if r.kind == "measured")
 
     @property
     def scored(self) -> tuple[StudyRow, ...]:
@@ -177,26 +201,38 @@ def load_view(store: Store, study: str) -> StudyView:
             [],
         )
 
+    estimates = {
+        (e.shape_id, e.workload): e
+        for e in store.estimates(shape_ids=ids, environment_id=record.environment_id)
+        if e.precision == device.precision and e.protocol_version == versions["protocol"]
+    }
     rows: list[StudyRow] = []
-    for part in parts:
-        measured = rounds(part.shape_id, prefill), rounds(part.shape_id, decode)
-        if part.reason is None and all(measured):
-            p, d = summarise(measured[0]), summarise(measured[1])
-            low, high = _end_to_end_interval(scenario, p, d)
-            peak = rounds(part.shape_id, prefill, "file")
-            rows.append(
-                StudyRow(
-                    shape=shapes[part.shape_id],
-                    name=part.name,
-                    prefill=p,
-                    decode=d,
-                    end_to_end_ms=scenario.end_to_end_ms(p.latency_ms, d.latency_ms),
-                    ci_low_ms=low,
-                    ci_high_ms=high,
-                    peak_bytes=peak[-1].peak_bytes if peak else None,
-                    score=scores.get(part.shape_id),
-                )
+    for part in _one_part_each(parts):
+        if part.reason is not None:
+            continue
+        found_rounds = [rounds(part.shape_id, w) for w in (prefill, decode)]
+        estimated = [estimates.get((part.shape_id, w)) for w in (prefill, decode)]
+        p: Latency | None
+        d: Latency | None
+        p, d = [summarise(r) for r in found_rounds] if all(found_rounds) else estimated
+        if p is None or d is None:
+            continue
+        low, high = _end_to_end_interval(scenario, p, d)
+        peak = rounds(part.shape_id, prefill, "file")
+        rows.append(
+            StudyRow(
+                shape=shapes[part.shape_id],
+                name=part.name,
+                prefill=p,
+                decode=d,
+                end_to_end_ms=scenario.end_to_end_ms(p.latency_ms, d.latency_ms),
+                ci_low_ms=low,
+                ci_high_ms=high,
+                peak_bytes=peak[-1].peak_bytes if peak else None,
+                score=scores.get(part.shape_id),
+                estimate_ms=_estimated_ms(scenario, estimated),
             )
+        )
     return StudyView(
         record=record,
         scenario=scenario,
@@ -209,8 +245,21 @@ def load_view(store: Store, study: str) -> StudyView:
     )
 
 
+def _one_part_each(parts: Iterable[StudyShape]) -> Iterator[StudyShape]:
+    """A screened shape that was measured whole later has two parts; the later one counts."""
+    whole = {p.shape_id for p in parts if p.role == "trial"}
+    return (p for p in parts if p.role != "screened" or p.shape_id not in whole)
+
+
+def _estimated_ms(scenario: Scenario, estimated: Sequence[LatencyEstimate | None]) -> float | None:
+    prefill, decode = estimated
+    if prefill is None or decode is None:
+        return None
+    return scenario.end_to_end_ms(prefill.latency_ms, decode.latency_ms)
+
+
 def _end_to_end_interval(
-    scenario: Scenario, prefill: LatencySummary, decode: LatencySummary
+    scenario: Scenario, prefill: Latency, decode: Latency
 ) -> tuple[float, float]:
     """The two intervals are independent, so their widths add in squares."""
     steps = scenario.generated_tokens - 1
@@ -222,137 +271,3 @@ def _end_to_end_interval(
         prefill.ci_high_ms - prefill.latency_ms, steps * (decode.ci_high_ms - decode.latency_ms)
     )
     return middle - low, middle + high
-
-
-def latency_row(
-    shape: ModelShape,
-    device: DeviceProfile,
-    workload: Workload,
-    found: LatencySummary | None,
-    *,
-    name: str | None = None,
-    peak_bytes: int | None = None,
-    reasons: Sequence[str] = (),
-) -> Row:
-    """One row of ``profile``; a value that does not exist is None, never 0."""
-    read = None
-    if found and workload.phase == "decode":
-        read = 1000 * decode_bytes(shape, device.scheme, workload.past_tokens) / found.latency_ms
-    prompt = workload.tokens if workload.phase == "prefill" else None
-    context = workload.past_tokens if workload.phase == "decode" else None
-    return {
-        "name": name,
-        **shape.columns(),
-        "kind": "measured",
-        "device": device.name,
-        "precision": device.precision,
-        "phase": workload.phase,
-        "prompt_tokens": prompt,
-        "context_tokens": context,
-        "latency_ms": found.latency_ms if found else None,
-        "ci_low_ms": found.ci_low_ms if found else None,
-        "ci_high_ms": found.ci_high_ms if found else None,
-        "tokens_per_s": 1000 * workload.tokens / found.latency_ms if found else None,
-        "p90_ms": found.p90_ms if found else None,
-        "p99_ms": found.p99_ms if found else None,
-        "rounds": found.rounds if found else None,
-        "gb_per_s": read / 1e9 if read else None,
-        "bandwidth_share": read / found.bandwidth_bytes_per_s
-        if read and found and found.bandwidth_bytes_per_s
-        else None,
-        "peak_bytes": peak_bytes,
-        "verdict": found.verdict if found else "rejected",
-        "reasons": list(found.reasons if found else reasons),
-        "notes": list(found.notes) if found else [],
-        "coverage": None,
-    }
-
-
-def decode_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:
-    """Bytes that one decode step reads from memory: weights, and the KV cache of the past."""
-    kv_bytes = context_tokens * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
-    return shape.weight_bytes(scheme).streamed + kv_bytes
-
-
-def _study_row(
-    row: StudyRow,
-    view: StudyView,
-    probabilities: dict[str, float],
-    front: set[str],
-    pick: str | None,
-    doubts: Sequence[str],
-) -> Row:
-    """One row of ``pareto`` and of the CSV files."""
-    score = row.score
-    sampled = row.name is None
-    picked = sampled and row.shape.shape_id == pick
-    return {
-        "name": row.name,
-        **row.shape.columns(),
-        "kind": "measured",
-        "device": view.record.config["device"]["name"],
-        "precision": view.record.config["device"]["precision"],
-        "scenario": str(view.scenario),
-        "prefill_ms": row.prefill.latency_ms,
-        "decode_ms": row.decode.latency_ms,
-        "tokens_per_s": 1000 / row.decode.latency_ms,
-        "latency_ms": row.end_to_end_ms,
-        "ci_low_ms": row.ci_low_ms,
-        "ci_high_ms": row.ci_high_ms,
-        "peak_bytes": row.peak_bytes,
-        "verdict": row.verdict,
-        "reasons": list(row.reasons),
-        "notes": list(row.prefill.notes),
-        "coverage": None,
-        "bits_per_byte": row.bits_per_byte,
-        "score_ci": score_interval(score) if score else None,
-        "tokens": score.tokens if score else None,
-        "tokens_per_parameter": score.tokens_per_parameter if score else None,
-        "seeds": 1 if score else None,
-        "miniature": score.miniature if score else None,
-        "trained_parameters": _trained_parameters(score) if score else None,
-        "score_notes": list(score.notes) if score else [],
-        "front": sampled and row.shape.shape_id in front,
-        "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
-        "pick": picked,
-        "provisional": list(doubts) if picked else [],
-    }
-
-
-def _trained_parameters(score: ProxyScore) -> int:
-    """Decoder parameters of what was trained: the shape itself or its miniature."""
-    return ModelShape(**score.trained).decoder_parameters
-
-
-def study_rows(
-    view: StudyView,
-    rows: Iterable[StudyRow] | None = None,
-    *,
-    pick: str | None = None,
-    doubts: Sequence[str] = (),
-) -> list[Row]:
-    """Rows of a study, all of them by default.
-
-    Args:
-        view: The study.
-        rows: Those to show.
-        pick: Shape id of the recommended one.
-        doubts: Why that is provisional.
-    """
-    front = {r.shape.shape_id for r in view.front}
-    likely = view.front_probabilities()
-    shown = view.rows if rows is None else rows
-    return [_study_row(r, view, likely, front, pick, doubts) for r in shown]
-
-
-def doubtful_rows(view: StudyView) -> list[Row]:
-    """Shapes whose latency is not valid, and those that could not be measured, with the reasons."""
-    suspect = [
-        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.reasons)}
-        for r in view.rows
-        if r.verdict != "valid"
-    ]
-    failed = [
-        {"shape_id": f.shape.shape_id, "verdict": "rejected", "why": f.reason} for f in view.failed
-    ]
-    return [*suspect, *failed]

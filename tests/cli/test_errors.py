@@ -14,7 +14,9 @@ import pytest
 from phonelm_search.cli.main import run_command
 
 FAKE = "name: fake-phone\nruntime: fake\nthreads: 2\n"
-SEARCH = ["search", "tiny", "--device", "fake-phone", "--trials", "4"]
+SEARCH = [
+    "search", "tiny", "--device", "fake-phone", "--strategy", "sample", "--trials", "4",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

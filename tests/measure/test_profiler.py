@@ -126,7 +126,7 @@ def test_repeats_end_at_the_limit_and_the_verdict_says_why(tmp_path: Path) -> No
 def test_wide_intervals_get_more_rounds(tmp_path: Path) -> None:
     class Uneven(Recorder):
         def spoil(self, result: Result) -> Result:
-            return slower(result, 1.0 + 0.03 * len(self.jobs))
+            return slower(result, 1.0 + 0.06 * len(self.jobs))
 
     runtime = Uneven()
     profiler_with(Store(tmp_path), runtime).latencies(small_shape(), WORKLOADS)

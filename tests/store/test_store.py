@@ -202,8 +202,8 @@ def estimate(**changes: Any) -> LatencyEstimate:
 def test_estimates_are_replaced_by_newer_ones(tmp_path: Path) -> None:
     store = Store(tmp_path)
     other = estimate(workload=decode(9))
-    store.set_estimates(SHAPE, [estimate(), other])
-    store.set_estimates(SHAPE, [estimate(latency_ms=3.0)])
+    store.set_estimates([(SHAPE, [estimate(), other])])
+    store.set_estimates([(SHAPE, [estimate(latency_ms=3.0)])])
     found = store.estimates(shape_ids=[SHAPE.shape_id], environment_id="e")
     assert sorted(found, key=lambda e: e.latency_ms) == [other, estimate(latency_ms=3.0)]
     assert store.estimates(shape_ids=[SHAPE.shape_id], environment_id="f") == []

@@ -1,6 +1,6 @@
 """Parsing and messages that several commands need; imported only when a command runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import cast, get_args
 
@@ -10,12 +10,13 @@ from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
+from phonelm_search.listing import Row, study_rows
 from phonelm_search.pick import RULES, Pick, Rule, current_pick
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.samplers import SAMPLERS
 from phonelm_search.study import Setup
-from phonelm_search.tables import Row, StudyRow, StudyView, study_rows
+from phonelm_search.tables import StudyRow, StudyView
 from phonelm_search.units import format_count, format_seconds, parse_count
 
 _COLUMNS = (
@@ -26,6 +27,8 @@ _COLUMNS = (
     ("decode_ms", "decode ms"),
     ("tokens_per_s", "tokens/s"),
     ("latency_ms", "end-to-end ms"),
+    ("kind", "kind"),
+    ("estimate_ms", "by blocks ms"),
     ("bits_per_byte", "bits/byte"),
     ("score_ci", "±"),
     ("verdict", "verdict"),
@@ -84,6 +87,8 @@ def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
             trainings=len(trained),
             tokens=plan.scoring.tokens,
             search_seconds=round(plan.search_seconds),
+            blocks=plan.blocks,
+            block_seconds=round(plan.block_seconds),
             score_seconds=round(plan.score_seconds),
         )
         return
@@ -94,6 +99,8 @@ def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
         f"would measure {plan.trials} trials and {plan.references} references "
         f"({', '.join(names)}; {setup.device.precision} on {setup.device.name}): "
         f"about {format_seconds(plan.search_seconds)}\n"
+        f"or all {plan.blocks} blocks, which tell every shape (--strategy blocks): "
+        f"about {format_seconds(plan.block_seconds)}\n"
         f"would train {len(sizes)} shapes of {format_count(min(sizes))} to "
         f"{format_count(max(sizes))} decoder parameters on {format_count(plan.scoring.tokens)} "
         f"tokens each: about {format_seconds(plan.score_seconds)}"
@@ -110,9 +117,15 @@ def show_study(
     if as_json:
         print_json(found)
         return
-    print_rows(found, _COLUMNS, fmt, title=_title(view))
+    print_rows(found, _columns(found), fmt, title=_title(view))
     if pick is not None:
         say(pick_line(pick))
+
+
+def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Columns of the table; what blocks tell only where blocks were measured."""
+    blocks = any(r["estimate_ms"] is not None for r in rows)
+    return [c for c in _COLUMNS if blocks or c[0] not in ("kind", "estimate_ms")]
 
 
 def _rows(view: StudyView, rows: Iterable[StudyRow], pick: Pick | None) -> list[Row]:
@@ -140,7 +153,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
         }
         print_json(rows, pick=verdict)
         return
-    print_rows(rows, _COLUMNS, fmt, title=_title(view))
+    print_rows(rows, _columns(rows), fmt, title=_title(view))
     tell = typer.echo if fmt == "table" else say
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:

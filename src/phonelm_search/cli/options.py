@@ -29,6 +29,14 @@ ObjectiveOption = Annotated[
         "Default: latency, and parameters where sizes differ.",
     ),
 ]
+StrategyOption = Annotated[
+    Literal["sample", "blocks"] | None,
+    typer.Option(
+        "--strategy",
+        help="Measure sampled shapes whole, or every block of the space, which tells every shape. "
+        "Default: blocks where they take at most ten minutes.",
+    ),
+]
 SamplerOption = Annotated[str, typer.Option("--sampler", help="tpe, nsga2, random or grid.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of sampler and training.")]
 VocabOption = Annotated[
@@ -68,7 +76,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the table is
 DEFAULT_SPACE = "slm-100m"
 DEFAULT_DEVICE = "host-cpu"
 DEFAULT_SCENARIO = "chat=256:128"
-DEFAULT_TRIALS = 24
+DEFAULT_TRIALS = 20
 DEFAULT_TOP = 4
 DEFAULT_TOKENS = 0.5
 DEFAULT_BUDGET = "1M"

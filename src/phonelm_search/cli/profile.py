@@ -1,6 +1,6 @@
 """``phonelm-search profile``: latencies of given shapes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ COLUMNS = (
     ("device", "device"),
     ("precision", "precision"),
     ("test", "test"),
+    ("kind", "kind"),
     ("latency_ms", "ms"),
     ("interval", "95 % interval"),
     ("tokens_per_s", "tokens/s"),
@@ -41,6 +42,10 @@ def command(
         list[str] | None, typer.Option("--device", help="A device profile; repeats.")
     ] = None,
     precision: o.PrecisionOption = None,
+    method: Annotated[
+        Literal["whole", "blocks"],
+        typer.Option("--method", help="Measure whole models, or estimate them from blocks."),
+    ] = "whole",
     prompt_tokens: Annotated[
         list[int] | None, typer.Option("--prompt-tokens", min=1, help="Prompt length; repeats.")
     ] = None,
@@ -67,6 +72,7 @@ def command(
             study=study,
             devices=device or [o.DEFAULT_DEVICE],
             precision=precision,
+            method=method,
             prompt_tokens=prompt_tokens,
             context_tokens=context_tokens,
             remeasure=remeasure,

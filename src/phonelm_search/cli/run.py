@@ -25,6 +25,7 @@ def command(
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
     scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
+    strategy: o.StrategyOption = None,
     sampler: o.SamplerOption = "tpe",
     pick: o.PickOption = "knee",
     seed: o.SeedOption = 0,
@@ -80,7 +81,14 @@ def command(
         chosen, view = pipeline.run_all(
             store,
             setup,
-            SearchPlan(trials=trials, sampler=sampler, seed=seed, remeasure=remeasure),
+            SearchPlan(
+                trials=trials,
+                strategy=strategy,
+                near_front=score_top,
+                sampler=sampler,
+                seed=seed,
+                remeasure=remeasure,
+            ),
             settings,
             top=score_top,
             rule=rule,

@@ -14,6 +14,7 @@ def command(
     trials: o.TrialsOption = o.DEFAULT_TRIALS,
     scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
+    strategy: o.StrategyOption = None,
     sampler: o.SamplerOption = "tpe",
     seed: o.SeedOption = 0,
     vocab_size: o.VocabOption = None,
@@ -44,8 +45,12 @@ def command(
     )
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        plan = SearchPlan(trials=trials, sampler=sampler, seed=seed, remeasure=remeasure)
+        plan = SearchPlan(
+            trials=trials, strategy=strategy, sampler=sampler, seed=seed, remeasure=remeasure
+        )
         view = run_search(store, setup, plan, report=report)
     write_tables(view, store.results / setup.study)
     show_study(view, view.front, as_json=as_json, fmt=fmt)
-    say(f"{len(view.sampled)} shapes measured; next: `phonelm-search score {setup.study}`")
+    estimated = len(view.sampled) - len(view.measured)
+    more = f", {estimated} estimated from blocks" if estimated else ""
+    say(f"{len(view.measured)} shapes measured{more}; next: `phonelm-search score {setup.study}`")

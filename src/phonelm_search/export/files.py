@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from phonelm_search.errors import ExportError
+from phonelm_search.listing import Row, study_rows
 from phonelm_search.pick import current_pick
-from phonelm_search.tables import Row, StudyView, study_rows
+from phonelm_search.tables import StudyView
 
 
 def write_tables(view: StudyView, folder: Path) -> None:

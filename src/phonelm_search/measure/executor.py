@@ -53,12 +53,17 @@ class Executor:
         self.environment = runtime.environment()
         self.environment_id = identity(self.environment)
         self.capabilities = runtime.capabilities
+        self.cache_bytes = runtime.cache_bytes()
         self._runtime, self._clock = runtime, clock
 
     def key(self, shape: ModelShape, workload: Workload, source: str = "memory") -> str:
         """Key of a measurement on this device."""
+        return self.key_of(shape.shape_id, workload, source)
+
+    def key_of(self, shape_id: str, workload: Workload, source: str = "memory") -> str:
+        """The same by the shape's id."""
         return measurement_key(
-            shape_id=shape.shape_id,
+            shape_id=shape_id,
             workload=workload,
             precision=self.device.precision,
             environment_id=self.environment_id,
@@ -105,7 +110,7 @@ class Executor:
             self._cache(REFERENCE, REFERENCE_WORKLOADS),
             replace(self.settings, max_seconds=_REFERENCE_SECONDS),
             repetitions=10 * self.settings.repetitions,
-            bandwidth_bytes=max(_LEAST_BANDWIDTH_BYTES, 2 * self._runtime.cache_bytes()),
+            bandwidth_bytes=max(_LEAST_BANDWIDTH_BYTES, 2 * self.cache_bytes),
         )
         return self._run(REFERENCE, prepared, number=0)
 
@@ -154,7 +159,7 @@ class Executor:
             m,
             self.settings,
             streamed_bytes=0 if flushed else streamed,
-            cache_bytes=self._runtime.cache_bytes(),
+            cache_bytes=self.cache_bytes,
         )
         return replace(m, verdict=verdict, reasons=reasons)
 
@@ -163,7 +168,7 @@ class Executor:
             shape,
             self.device,
             workloads,
-            cache_bytes=self._runtime.cache_bytes(),
+            cache_bytes=self.cache_bytes,
             available_bytes=self._runtime.available_bytes(),
         )
 

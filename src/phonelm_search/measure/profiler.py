@@ -135,6 +135,7 @@ class Profiler:
         self._executor = Executor(device, runtime, self.settings, clock)
         self.environment = self._executor.environment
         self.environment_id = self._executor.environment_id
+        self.cache_bytes = self._executor.cache_bytes
         self._anchor: Anchor | None = None
         self._gates: dict[str, NumericsCheck] | None = None
 
@@ -288,6 +289,10 @@ class Profiler:
             device=self.device.name,
             capabilities=executor.capabilities(),
         )
+
+    def key_of(self, m: Measurement) -> str:
+        """The key that a measurement of the same shape and workload would have here and now."""
+        return self._executor.key_of(m.shape_id, m.workload)
 
     def resampled_ms(self, shape: ModelShape, workload: Workload) -> Floats:
         """Resampled medians of a measurement, in ms; see `statistics.bootstrap_rounds`.

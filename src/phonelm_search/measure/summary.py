@@ -7,7 +7,7 @@ import numpy as np
 
 from phonelm_search.measure.statistics import interval
 from phonelm_search.measure.verdict import judge_rounds
-from phonelm_search.records import Measurement, Verdict
+from phonelm_search.records import Kind, Measurement, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,11 @@ class LatencySummary:
     """Why it is not valid."""
     notes: tuple[str, ...] = ()
     """What is unusual about the graph or the way of measuring."""
+
+    @property
+    def kind(self) -> Kind:
+        """What programs call it."""
+        return "measured"
 
 
 def good_rounds(rounds: Sequence[Measurement], *, enough: int) -> tuple[Measurement, ...]:

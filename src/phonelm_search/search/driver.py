@@ -145,20 +145,44 @@ class SearchDriver:
         wanted = min(trials, len(self._feasible))
         while self.finished() < wanted:
             asked = self._ask_batch(min(_BATCH, wanted - self.finished()), wanted)
-            found = self._measure({shape.shape_id: shape for _, shape in asked})
-            for trial, shape in asked:
-                outcome = found[shape.shape_id]
-                with _foreign("write"):
-                    self._record(trial, shape, outcome)
-                on_trial(
-                    TrialReport(
-                        number=self.finished(),
-                        total=wanted,
-                        shape=shape,
-                        values=outcome.values,
-                        reason=outcome.reason,
-                    )
+            self._finish(asked, wanted, on_trial)
+
+    def run_rows(self, rows: Sequence[int], on_trial: Callable[[TrialReport], None]) -> None:
+        """Measure given rows of the space as trials, those that were measured before left out.
+
+        Raises:
+            StoreError: If the database cannot be written; what was finished is kept.
+        """
+        fresh = [r for r in rows if self._feasible.shape(r).shape_id not in self._known]
+        asked: list[tuple[optuna.Trial, ModelShape]] = []
+        for row in fresh:
+            with _foreign("write"):
+                self._study.enqueue_trial(self._coordinates.point(row))
+                trial = self._study.ask(self._distributions)
+            asked.append((trial, self._feasible.shape(row)))
+        self._finish(asked, len(self._known) + len(fresh), on_trial)
+
+    def _finish(
+        self,
+        asked: Sequence[tuple[optuna.Trial, ModelShape]],
+        wanted: int,
+        on_trial: Callable[[TrialReport], None],
+    ) -> None:
+        """Measure what was asked and tell the study."""
+        found = self._measure({shape.shape_id: shape for _, shape in asked})
+        for trial, shape in asked:
+            outcome = found[shape.shape_id]
+            with _foreign("write"):
+                self._record(trial, shape, outcome)
+            on_trial(
+                TrialReport(
+                    number=self.finished(),
+                    total=wanted,
+                    shape=shape,
+                    values=outcome.values,
+                    reason=outcome.reason,
                 )
+            )
 
     def _ask_batch(self, size: int, wanted: int) -> list[tuple[optuna.Trial, ModelShape]]:
         """Ask until the batch holds ``size`` new shapes."""

@@ -216,13 +216,14 @@ class Store:
             found = connection.execute(query).mappings().all()
         return [rows.to_score(r) for r in found]
 
-    def set_estimates(self, shape: ModelShape, found: Sequence[LatencyEstimate]) -> None:
-        """Keep a shape's estimates; earlier ones of the same key are replaced."""
+    def set_estimates(self, found: Sequence[tuple[ModelShape, Sequence[LatencyEstimate]]]) -> None:
+        """Keep estimates of shapes; earlier ones of the same key are replaced."""
         with self._transaction("write") as connection:
-            _ensure_shape(connection, shape)
-            for e in found:
-                connection.execute(delete(t.estimates).where(t.estimates.c.key == e.key))
-                connection.execute(insert(t.estimates).values(**rows.estimate_row(e)))
+            for shape, estimates in found:
+                _ensure_shape(connection, shape)
+                for e in estimates:
+                    connection.execute(delete(t.estimates).where(t.estimates.c.key == e.key))
+                    connection.execute(insert(t.estimates).values(**rows.estimate_row(e)))
 
     def estimates(self, *, shape_ids: Sequence[str], environment_id: str) -> list[LatencyEstimate]:
         """Estimates of shapes in one environment."""
@@ -281,19 +282,24 @@ class Store:
 
     def set_study_shape(self, study: str, shape: ModelShape, part: StudyShape) -> None:
         """Record a shape's part in a study; an earlier record of the same role is replaced."""
-        if part.shape_id != shape.shape_id:
-            raise StudyMismatchError(f"expected {shape.shape_id}, got {part.shape_id}")
+        self.set_study_shapes(study, [(shape, part)])
+
+    def set_study_shapes(self, study: str, found: Sequence[tuple[ModelShape, StudyShape]]) -> None:
+        """The same for many shapes at once."""
         table = t.study_shapes
         with self._transaction("write") as connection:
-            _ensure_shape(connection, shape)
-            connection.execute(
-                delete(table).where(
-                    table.c.study == study,
-                    table.c.shape_id == part.shape_id,
-                    table.c.role == part.role,
+            for shape, part in found:
+                if part.shape_id != shape.shape_id:
+                    raise StudyMismatchError(f"expected {shape.shape_id}, got {part.shape_id}")
+                _ensure_shape(connection, shape)
+                connection.execute(
+                    delete(table).where(
+                        table.c.study == study,
+                        table.c.shape_id == part.shape_id,
+                        table.c.role == part.role,
+                    )
                 )
-            )
-            connection.execute(insert(table).values(study=study, **asdict(part)))
+                connection.execute(insert(table).values(study=study, **asdict(part)))
 
     def study_shapes(self, study: str) -> list[StudyShape]:
         """The shapes of a study, references first."""

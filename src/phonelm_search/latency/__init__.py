@@ -1,0 +1,28 @@
+"""Latency of whole models from blocks of their layers."""
+
+from phonelm_search.latency.block import Block, blocks_of
+from phonelm_search.latency.estimator import (
+    BlockEstimator,
+    BlockPlan,
+    Estimated,
+    device_costs,
+    measured_depths,
+    plan_blocks,
+    planned_seconds,
+)
+from phonelm_search.latency.plan import Costs
+from phonelm_search.latency.roofline import Roofline
+
+__all__ = [
+    "Block",
+    "BlockEstimator",
+    "BlockPlan",
+    "Costs",
+    "Estimated",
+    "Roofline",
+    "blocks_of",
+    "device_costs",
+    "measured_depths",
+    "plan_blocks",
+    "planned_seconds",
+]

@@ -1,0 +1,299 @@
+"""Latencies of many shapes from truncated models of their blocks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.latency.block import Block, blocks_of, layer_of
+from phonelm_search.latency.fit import Fit, Observation, fit_group
+from phonelm_search.latency.plan import Costs, choose_depths, good_enough
+from phonelm_search.latency.roofline import features, fit_roofline
+from phonelm_search.measure import LatencySummary, Profiler, Request
+from phonelm_search.measure.statistics import median_of_rounds
+from phonelm_search.records import VERDICTS, LatencyEstimate
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
+from phonelm_search.shape import ModelShape
+from phonelm_search.store import Store
+from phonelm_search.workload import Workload
+
+_TWO_DEPTHS = 2  # blocks of a width that are measured at two depths, for the intercept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan:
+    """What is measured of one block."""
+
+    block: Block
+    """The block and its wanted depths."""
+    depths: tuple[int, ...]
+    """Depths to measure."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every wanted depth is measured itself."""
+        return set(self.block.depths) <= set(self.depths)
+
+    @property
+    def shapes(self) -> tuple[ModelShape, ...]:
+        """The models to measure."""
+        return tuple(self.block.at(depth) for depth in self.depths)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimated:
+    """What became of one shape: measured or estimated latencies, or a failure."""
+
+    latencies: Mapping[Workload, LatencySummary | LatencyEstimate]
+    """By workload; empty where it failed."""
+    error: MeasurementError | UnsupportedShapeError | None = None
+    """Why it failed."""
+
+
+def plan_blocks(
+    shapes: Sequence[ModelShape],
+    workloads: Sequence[Workload],
+    costs: Costs,
+    *,
+    whole: bool = True,
+    known: Mapping[ModelShape, tuple[int, ...]] = MappingProxyType({}),
+) -> list[BlockPlan]:
+    """Decide what to measure so that every shape has a latency.
+
+    Of each width (and vocabulary) the blocks that are quickest to measure tell the intercept at
+    two depths; each further block needs one depth then. A width whose whole models take less
+    time than that is measured whole.
+
+    Args:
+        shapes: What is wanted.
+        workloads: Of each of them.
+        costs: What measuring costs.
+        whole: Whether a width may be measured whole.
+        known: Depths of blocks that were measured before; they are taken where they do nearly as
+            well as the best ones, so that a resumed search measures nothing twice.
+
+    Returns:
+        A plan for each block, blocks of a width together.
+    """
+    groups: dict[ModelShape, list[Block]] = {}
+    for block in blocks_of(shapes):
+        groups.setdefault(block.group, []).append(block)
+    found: list[BlockPlan] = []
+    for blocks in groups.values():
+        blocks.sort(key=lambda b: costs.seconds(b.at(1), workloads))
+        entire = [BlockPlan(block=b, depths=b.depths) for b in blocks]
+        cut = []
+        twice = sum(len(known.get(b.layer, ())) > 1 for b in blocks)
+        for block in blocks:
+            told = twice >= _TWO_DEPTHS
+            depths = choose_depths(block, workloads, costs, intercept_known=told, whole=False)
+            before = known.get(block.layer, ())
+            usable = len(before) > 1 or (before and told)
+            if usable and good_enough(block, before, depths, workloads, costs):
+                depths = before
+            elif len(depths) > 1 and len(before) < 2:
+                twice += 1
+            cut.append(BlockPlan(block=block, depths=depths))
+        times = [_seconds(plans, workloads, costs) for plans in (entire, cut)]
+        found += entire if whole and times[0] <= times[1] else cut
+    return found
+
+
+def _seconds(plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs) -> float:
+    return sum(costs.seconds(s, workloads) for p in plans for s in p.shapes)
+
+
+def planned_seconds(
+    plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs
+) -> float:
+    """About how long a plan takes, reference rounds aside."""
+    return _seconds(plans, workloads, costs)
+
+
+def device_costs(store: Store, profiler: Profiler) -> Costs:
+    """What measuring costs on a device, with prices fitted to what was measured on it."""
+    scheme = profiler.device.scheme
+    known = store.measurements(environment_id=profiler.environment_id)
+    usable = [
+        m
+        for m in known
+        if m.precision == scheme.name
+        and m.verdict == "valid"
+        and m.weights_source == "memory"
+        and m.cache_mode == profiler.device.cache_mode(m.workload)
+    ]
+    shapes = store.shapes(list({m.shape_id for m in usable}))
+    return Costs(
+        roofline=fit_roofline(
+            [features(shapes[m.shape_id], scheme, m.workload) for m in usable],
+            [median_of_rounds([m.samples_ns]) / 1e6 for m in usable],
+        ),
+        scheme=scheme,
+        cache_bytes=profiler.cache_bytes,
+        settings=profiler.settings,
+    )
+
+
+def measured_depths(
+    store: Store, profiler: Profiler, workloads: Sequence[Workload]
+) -> dict[ModelShape, tuple[int, ...]]:
+    """Depths of each block at which all workloads were measured on a device."""
+    found: dict[str, set[Workload]] = {}
+    for m in store.measurements(environment_id=profiler.environment_id):
+        if m.key == profiler.key_of(m):
+            found.setdefault(m.shape_id, set()).add(m.workload)
+    complete = [i for i, seen in found.items() if seen >= set(workloads)]
+    depths: dict[ModelShape, list[int]] = {}
+    for shape in store.shapes(complete).values():
+        depths.setdefault(layer_of(shape), []).append(shape.num_hidden_layers)
+    return {layer: tuple(sorted(d)) for layer, d in depths.items()}
+
+
+class BlockEstimator:
+    """Measures blocks and estimates whole models from them.
+
+    Args:
+        store: Where estimates are kept.
+        profiler: Measures truncated and whole models.
+        costs: What measuring costs, for the plan.
+        whole: Whether a width may be measured whole where that is cheaper.
+        clock: Present time, for the records.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        profiler: Profiler,
+        costs: Costs,
+        *,
+        whole: bool = True,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store, self._profiler, self._costs, self._clock = store, profiler, costs, clock
+        self._whole = whole
+
+    def plan(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> list[BlockPlan]:
+        """What `estimate` would measure, earlier measurements taken into account."""
+        known = measured_depths(self._store, self._profiler, workloads)
+        return plan_blocks(shapes, workloads, self._costs, whole=self._whole, known=known)
+
+    def estimate(
+        self,
+        shapes: Sequence[ModelShape],
+        workloads: Sequence[Workload],
+        plans: Sequence[BlockPlan],
+        *,
+        on_round: Callable[[ModelShape], None] = lambda shape: None,
+    ) -> list[Estimated]:
+        """Latencies of shapes, measuring what their blocks need.
+
+        Args:
+            shapes: The whole models.
+            workloads: Of each of them.
+            plans: What `plan` said of them.
+            on_round: Called after each round of a truncated model.
+
+        Returns:
+            What became of each shape, in order: a measurement where its own depth was measured,
+            else an estimate, which is kept in the database as well.
+
+        Raises:
+            StoreError: If the database cannot be used.
+        """
+        wanted = list(dict.fromkeys(s for p in plans for s in p.shapes))
+        requests = [Request(shape=s, workloads=tuple(workloads)) for s in wanted]
+        outcomes = self._profiler.measure(requests, on_round=on_round)
+        measured = {s: o.latencies for s, o in zip(wanted, outcomes, strict=True) if not o.error}
+        errors = {layer_of(s): o.error for s, o in zip(wanted, outcomes, strict=True) if o.error}
+        by_layer = {p.block.layer: p for p in plans}
+        fits = {w: self._fits(plans, measured, w) for w in workloads}
+        found: list[Estimated] = []
+        kept: list[tuple[ModelShape, list[LatencyEstimate]]] = []
+        for shape in shapes:
+            if shape in measured:
+                found.append(Estimated(latencies=measured[shape]))
+                continue
+            plan = by_layer[layer_of(shape)]
+            estimates = [self._one(shape, plan, w, fits[w], measured) for w in workloads]
+            told = [e for e in estimates if e is not None]
+            if len(told) < len(workloads):
+                error = errors.get(layer_of(shape)) or MeasurementError(
+                    f"too few blocks of width {shape.hidden_size} could be measured to estimate "
+                    f"{shape.shape_id}",
+                    stage="estimate",
+                )
+                found.append(Estimated(latencies={}, error=error))
+                continue
+            kept.append((shape, told))
+            found.append(Estimated(latencies=dict(zip(workloads, told, strict=True))))
+        self._store.set_estimates(kept)
+        return found
+
+    def _fits(
+        self,
+        plans: Sequence[BlockPlan],
+        measured: Mapping[ModelShape, Mapping[Workload, LatencySummary]],
+        workload: Workload,
+    ) -> dict[ModelShape, Fit]:
+        """A fit for each width whose intercept can be told."""
+        groups: dict[ModelShape, list[Observation]] = {}
+        for plan in plans:
+            for shape in plan.shapes:
+                if shape in measured:
+                    groups.setdefault(plan.block.group, []).append(
+                        self._observe(shape, plan, workload, measured[shape][workload])
+                    )
+        fits = {}
+        for group, observations in groups.items():
+            try:
+                fits[group] = fit_group(observations)
+            except MeasurementError:  # one depth only: nothing to estimate from
+                continue
+        return fits
+
+    def _observe(
+        self, shape: ModelShape, plan: BlockPlan, workload: Workload, found: LatencySummary
+    ) -> Observation:
+        draws = self._profiler.resampled_ms(shape, workload)
+        return Observation(
+            block=plan.block.layer,
+            depth=shape.num_hidden_layers,
+            median_ms=found.latency_ms,
+            draws_ms=tuple(draws.tolist()),
+        )
+
+    def _one(
+        self,
+        shape: ModelShape,
+        plan: BlockPlan,
+        workload: Workload,
+        fits: Mapping[ModelShape, Fit],
+        measured: Mapping[ModelShape, Mapping[Workload, LatencySummary]],
+    ) -> LatencyEstimate | None:
+        fit = fits.get(plan.block.group)
+        below = [measured[s][workload] for s in plan.shapes if s in measured]
+        if fit is None or not below:
+            return None
+        middle, low, high = fit.predict(plan.block.layer, shape.num_hidden_layers)
+        device = self._profiler.device
+        return LatencyEstimate(
+            shape_id=shape.shape_id,
+            device=device.name,
+            precision=device.precision,
+            workload=workload,
+            cache_mode=device.cache_mode(workload),
+            environment_id=self._profiler.environment_id,
+            graph_version=GRAPH_VERSION,
+            protocol_version=PROTOCOL_VERSION,
+            latency_ms=middle,
+            ci_low_ms=low,
+            ci_high_ms=high,
+            intercept_ms=fit.intercept_ms,
+            slope_ms=fit.slope_ms(plan.block.layer),
+            depths=plan.depths,
+            verdict=max((s.verdict for s in below), key=VERDICTS.index),
+            reasons=tuple(dict.fromkeys(r for s in below for r in s.reasons)),
+            created_at=self._clock().isoformat(timespec="seconds"),
+        )

@@ -1,0 +1,150 @@
+"""Rows that programs and tables read; a value that does not exist is None, never 0."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.measure import LatencySummary
+from phonelm_search.precision import Precision
+from phonelm_search.proxy.comparison import score_interval
+from phonelm_search.records import ProxyScore
+from phonelm_search.shape import ModelShape
+from phonelm_search.tables import Latency, StudyRow, StudyView
+from phonelm_search.workload import Workload
+
+Row = dict[str, Any]
+
+
+def latency_row(
+    shape: ModelShape,
+    device: DeviceProfile,
+    workload: Workload,
+    found: Latency | None,
+    *,
+    name: str | None = None,
+    peak_bytes: int | None = None,
+    reasons: Sequence[str] = (),
+) -> Row:
+    """One row of ``profile``; a value that does not exist is None, never 0."""
+    read = None
+    if found and workload.phase == "decode":
+        read = 1000 * decode_bytes(shape, device.scheme, workload.past_tokens) / found.latency_ms
+    measured = found if isinstance(found, LatencySummary) else None
+    bandwidth = measured.bandwidth_bytes_per_s if measured else None
+    prompt = workload.tokens if workload.phase == "prefill" else None
+    context = workload.past_tokens if workload.phase == "decode" else None
+    return {
+        "name": name,
+        **shape.columns(),
+        "kind": found.kind if found else "measured",
+        "device": device.name,
+        "precision": device.precision,
+        "phase": workload.phase,
+        "prompt_tokens": prompt,
+        "context_tokens": context,
+        "latency_ms": found.latency_ms if found else None,
+        "ci_low_ms": found.ci_low_ms if found else None,
+        "ci_high_ms": found.ci_high_ms if found else None,
+        "tokens_per_s": 1000 * workload.tokens / found.latency_ms if found else None,
+        "p90_ms": measured.p90_ms if measured else None,
+        "p99_ms": measured.p99_ms if measured else None,
+        "rounds": measured.rounds if measured else None,
+        "gb_per_s": read / 1e9 if read else None,
+        "bandwidth_share": read / bandwidth if read and bandwidth else None,
+        "peak_bytes": peak_bytes,
+        "verdict": found.verdict if found else "rejected",
+        "reasons": list(found.reasons if found else reasons),
+        "notes": list(measured.notes) if measured else [],
+        "coverage": None,
+    }
+
+
+def decode_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:
+    """Bytes that one decode step reads from memory: weights, and the KV cache of the past."""
+    kv_bytes = context_tokens * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
+    return shape.weight_bytes(scheme).streamed + kv_bytes
+
+
+def _study_row(
+    row: StudyRow,
+    view: StudyView,
+    probabilities: dict[str, float],
+    front: set[str],
+    pick: str | None,
+    doubts: Sequence[str],
+) -> Row:
+    """One row of ``pareto`` and of the CSV files."""
+    score = row.score
+    sampled = row.name is None
+    picked = sampled and row.shape.shape_id == pick
+    return {
+        "name": row.name,
+        **row.shape.columns(),
+        "kind": row.kind,
+        "device": view.record.config["device"]["name"],
+        "precision": view.record.config["device"]["precision"],
+        "scenario": str(view.scenario),
+        "prefill_ms": row.prefill.latency_ms,
+        "decode_ms": row.decode.latency_ms,
+        "tokens_per_s": 1000 / row.decode.latency_ms,
+        "latency_ms": row.end_to_end_ms,
+        "estimate_ms": row.estimate_ms,
+        "ci_low_ms": row.ci_low_ms,
+        "ci_high_ms": row.ci_high_ms,
+        "peak_bytes": row.peak_bytes,
+        "verdict": row.verdict,
+        "reasons": list(row.reasons),
+        "notes": list(row.notes),
+        "coverage": None,
+        "bits_per_byte": row.bits_per_byte,
+        "score_ci": score_interval(score) if score else None,
+        "tokens": score.tokens if score else None,
+        "tokens_per_parameter": score.tokens_per_parameter if score else None,
+        "seeds": 1 if score else None,
+        "miniature": score.miniature if score else None,
+        "trained_parameters": _trained_parameters(score) if score else None,
+        "score_notes": list(score.notes) if score else [],
+        "front": sampled and row.shape.shape_id in front,
+        "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
+        "pick": picked,
+        "provisional": list(doubts) if picked else [],
+    }
+
+
+def _trained_parameters(score: ProxyScore) -> int:
+    """Decoder parameters of what was trained: the shape itself or its miniature."""
+    return ModelShape(**score.trained).decoder_parameters
+
+
+def study_rows(
+    view: StudyView,
+    rows: Iterable[StudyRow] | None = None,
+    *,
+    pick: str | None = None,
+    doubts: Sequence[str] = (),
+) -> list[Row]:
+    """Rows of a study, all of them by default.
+
+    Args:
+        view: The study.
+        rows: Those to show.
+        pick: Shape id of the recommended one.
+        doubts: Why that is provisional.
+    """
+    front = {r.shape.shape_id for r in view.front}
+    likely = view.front_probabilities()
+    shown = view.rows if rows is None else rows
+    return [_study_row(r, view, likely, front, pick, doubts) for r in shown]
+
+
+def doubtful_rows(view: StudyView) -> list[Row]:
+    """Shapes whose latency is not valid, and those that could not be measured, with the reasons."""
+    suspect = [
+        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.reasons)}
+        for r in view.rows
+        if r.verdict != "valid"
+    ]
+    failed = [
+        {"shape_id": f.shape.shape_id, "verdict": "rejected", "why": f.reason} for f in view.failed
+    ]
+    return [*suspect, *failed]

@@ -1,0 +1,113 @@
+"""The estimator on a runtime whose latencies are additive in layers by construction."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from helpers import fake_device, small_shape
+from phonelm_search.errors import MeasurementError
+from phonelm_search.latency import BlockEstimator, Estimated, device_costs, plan_blocks
+from phonelm_search.measure import LatencySummary, Profiler
+from phonelm_search.records import LatencyEstimate
+from phonelm_search.runtimes.base import Job, Result
+from phonelm_search.runtimes.fake import FakeRuntime
+from phonelm_search.shape import ModelShape
+from phonelm_search.store import Store
+from phonelm_search.workload import decode, prefill
+
+WORK = (prefill(16), decode(64))
+SHAPES = [
+    small_shape(num_hidden_layers=n, intermediate_size=f, num_key_value_heads=kv)
+    for n in (8, 16, 24)
+    for f in (128, 192, 256)
+    for kv in (1, 2)
+]
+
+
+class Counting(FakeRuntime):
+    """Counts jobs, and fails for some."""
+
+    def __init__(self, *, fail_above: int = 10**12) -> None:
+        super().__init__(threads=2, execution_provider="CPUExecutionProvider")
+        self.jobs: list[Job] = []
+        self.fail_above = fail_above
+
+    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+        self.jobs.append(job)
+        if sum("down_proj.weight_q4" in t.name for t in job.weights.tensors) > self.fail_above:
+            raise MeasurementError("out of memory", stage="memory")
+        return super().run(job, files)
+
+
+def estimate(
+    store: Store, shapes: Sequence[ModelShape], runtime: FakeRuntime | None = None
+) -> list[Estimated]:
+    profiler = Profiler(store, fake_device(), runtime=runtime or Counting())
+    estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
+    return estimator.estimate(shapes, WORK, estimator.plan(shapes, WORK))
+
+
+def test_estimates_are_what_whole_models_measure(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    found = estimate(store, SHAPES)
+    profiler = Profiler(store, fake_device(), runtime=Counting())
+    checked = 0
+    for shape, outcome in zip(SHAPES, found, strict=True):
+        whole = profiler.latencies(shape, WORK)
+        for workload in WORK:
+            latency = outcome.latencies[workload]
+            assert latency.latency_ms == pytest.approx(whole[workload].latency_ms, rel=0.01)
+            assert latency.ci_low_ms <= latency.latency_ms <= latency.ci_high_ms
+            checked += latency.kind == "estimated"
+    assert checked >= 24
+
+
+def test_estimates_are_never_measurements_and_are_kept_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    found = estimate(store, SHAPES)
+    estimated = {
+        s.shape_id
+        for s, o in zip(SHAPES, found, strict=True)
+        if o.latencies[WORK[0]].kind == "estimated"
+    }
+    assert all(
+        isinstance(latency, LatencyEstimate | LatencySummary)
+        for o in found
+        for latency in o.latencies.values()
+    )
+    measured = {m.shape_id for m in store.measurements()}
+    assert estimated
+    assert not estimated & measured
+    environment = Profiler(store, fake_device(), runtime=Counting()).environment_id
+    kept = store.estimates(shape_ids=list(estimated), environment_id=environment)
+    assert {e.shape_id for e in kept} == estimated
+    assert all(e.intercept_ms > 0 and e.slope_ms > 0 and e.depths for e in kept)
+
+
+def test_one_block_serves_every_depth_and_reruns_measure_nothing(tmp_path: Path) -> None:
+    store, runtime = Store(tmp_path), Counting()
+    estimate(store, SHAPES, runtime)
+    profiler = Profiler(store, fake_device(), runtime=runtime)
+    plans = plan_blocks(SHAPES, WORK, device_costs(store, profiler), whole=False)
+    assert len(plans) == 6
+    assert sum(len(p.depths) for p in plans) <= 2 * 6
+    before = len(runtime.jobs)
+    again = estimate(store, SHAPES, runtime)
+    assert len(runtime.jobs) == before
+    assert all(o.error is None for o in again)
+
+
+def test_a_block_that_fails_is_its_shapes_failure_alone(tmp_path: Path) -> None:
+    good = small_shape(num_hidden_layers=6)
+    refused = small_shape(num_hidden_layers=6, hidden_size=80, head_dim=20)
+    found = estimate(Store(tmp_path), [refused, good])
+    assert found[0].latencies == {}
+    assert "multiple of 32" in str(found[0].error)
+    assert found[1].error is None
+
+
+def test_a_width_that_cannot_be_fitted_says_so(tmp_path: Path) -> None:
+    shape = small_shape(num_hidden_layers=24)
+    found = estimate(Store(tmp_path), [shape], Counting(fail_above=0))
+    assert "out of memory" in str(found[0].error)
