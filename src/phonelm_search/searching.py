@@ -17,7 +17,7 @@ from phonelm_search.tables import StudyView, load_view
 from phonelm_search.units import format_seconds
 
 _UNSURE = (0.05, 0.95)
-_EXTRA_ROUNDS = 2
+_EXTRA_ROUNDS = 1
 _WHOLE_TURNS = 5
 
 

@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from helpers import study
+from helpers import SCENARIO, measurement, small_shape, study
 from phonelm_search.errors import ExportError
+from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.plots.draw import draw_front, draw_spread, draw_training, save
 from phonelm_search.plots.info import front_info, spread_info, step_line, training_info
+from phonelm_search.proxy.scoring import ScoreSettings
+from phonelm_search.records import LatencyEstimate, StudyShape
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
+from phonelm_search.shortlist import candidates
+from phonelm_search.tables import load_view
 
 POINTS: list[tuple[float, float | None]] = [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None)]
 
@@ -81,3 +87,44 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="must be writable"):
         save(figure, tmp_path / "file" / "x.png")
+
+
+def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, None), (20.0, None)])
+    shape = small_shape(num_hidden_layers=9)
+    estimates = [
+        LatencyEstimate(
+            shape_id=shape.shape_id, device="fake-phone", precision="int4-b32", workload=w,
+            cache_mode="cold", environment_id=view.record.environment_id,
+            graph_version=GRAPH_VERSION, protocol_version=PROTOCOL_VERSION, latency_ms=5.0,
+            ci_low_ms=4.5, ci_high_ms=6.0, intercept_ms=1.0, slope_ms=0.5, depths=(2, 4),
+            verdict="valid", reasons=(), created_at="t",
+        )
+        for w in SCENARIO.workloads
+    ]  # fmt: skip
+    store.set_estimates([(shape, estimates)])
+    part = StudyShape(shape_id=shape.shape_id, role="screened")
+    store.set_study_shape("study", shape, part)
+    view = load_view(store, "study")
+    assert [(r.kind, r.estimate_ms) for r in view.rows] == [
+        ("measured", None), ("measured", None), ("estimated", 40.0),
+    ]  # fmt: skip
+    info = front_info(view)
+    assert [p.estimated for p in info.points] == [False, False, True]
+    assert "triangles: 1 shapes estimated from blocks" in info.footnote
+    assert "triangles" in spread_info(view).footnote
+    # Only what was measured whole can be trained and picked.
+    assert [s.num_hidden_layers for s in candidates(view, 3, ScoreSettings(budget=None))[0]] == [
+        1, 2,
+    ]  # fmt: skip
+    # Measured whole later, it is a measurement with its estimate beside it.
+    rounds = [
+        measurement([5_000_000] * 9, shape_id=shape.shape_id, workload=w, device="fake-phone",
+                    environment={"soc": "x"}, round=n, cache_mode="warm" if w.phase == "prefill"
+                    else "cold")
+        for w in SCENARIO.workloads for n in range(3)
+    ]  # fmt: skip
+    store.add_measurements(shape, rounds)
+    store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
+    row = load_view(store, "study").rows[-1]
+    assert (row.kind, row.end_to_end_ms, row.estimate_ms) == ("measured", 40.0, 40.0)

@@ -53,7 +53,7 @@ def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) 
         [p.y],
         xerr=[[p.x_error[0]], [p.x_error[1]]],
         yerr=[[p.y_error[0]], [p.y_error[1]]],
-        fmt="D" if p.reference else "o",
+        fmt="D" if p.reference else "^" if p.estimated else "o",
         markersize=size,
         markerfacecolor="white" if p.suspect else colour,
         markeredgecolor=colour,
@@ -206,4 +206,6 @@ def draw_spread(info: SpreadInfo) -> Figure:
         axes.set_ylim(bottom=0)
         _tidy(axes)
     figure.suptitle(info.title, fontsize=11)
+    if info.footnote:
+        figure.supxlabel(info.footnote, fontsize=8, color=_GREY)
     return figure

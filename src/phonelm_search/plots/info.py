@@ -33,6 +33,8 @@ class Point:
     """A known model beside the search."""
     pick: bool
     """The recommended shape."""
+    estimated: bool = False
+    """Told by blocks and not measured whole; drawn as a triangle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ class SpreadInfo:
     """Headline."""
     panels: tuple[tuple[str, tuple[Point, ...]], ...]
     """(axis label with unit, points over depth)."""
+    footnote: str
+    """What to keep in mind."""
 
 
 def front_info(view: StudyView) -> FrontInfo:
@@ -118,6 +122,7 @@ def front_info(view: StudyView) -> FrontInfo:
                 suspect=row.verdict == "suspect",
                 reference=row.name is not None,
                 pick=row.name is None and row.shape.shape_id == picked,
+                estimated=row.kind == "estimated",
             )
         )
     return FrontInfo(
@@ -191,13 +196,20 @@ def spread_info(view: StudyView) -> SpreadInfo:
                         suspect=found.verdict == "suspect",
                         reference=row.name is not None,
                         pick=False,
+                        estimated=row.kind == "estimated",
                     )
                     for row, found in zip(view.rows, summaries, strict=True)
                 ),
             )
             for label, summaries in panels
         ),
+        footnote=_estimated_note(view),
     )
+
+
+def _estimated_note(view: StudyView) -> str:
+    estimated = sum(r.kind == "estimated" for r in view.rows)
+    return f"triangles: {estimated} shapes estimated from blocks" if estimated else ""
 
 
 def _place(view: StudyView) -> str:
@@ -218,6 +230,8 @@ def _footnote(view: StudyView) -> str:
         parts.append(f"scored as {kind} on {least:.2g} tokens per decoder parameter")
         if least < 2:
             parts.append("a quick look")
+    if _estimated_note(view):
+        parts.append(_estimated_note(view))
     return " · ".join(parts)
 
 
