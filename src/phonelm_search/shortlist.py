@@ -38,7 +38,7 @@ def candidates(
     left_out = [reason for reason in reasons.values() if reason]
     if left_out and len(left_out) == len(view.measured):
         raise TrainingError(left_out[0])
-    shapes = {r.shape.shape_id: r.shape for r in view.measured if not reasons[r.shape.shape_id]}
+    shapes = {r.shape.shape_id: r.shape for r in view.measured if not reasons.get(r.shape.shape_id)}
     measured = [
         Measured(
             shape_id=r.shape.shape_id,

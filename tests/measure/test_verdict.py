@@ -143,13 +143,15 @@ def test_three_good_rounds_are_enough_and_the_disturbed_ones_are_left_out() -> N
 def test_too_few_good_rounds_are_suspect_with_the_reasons_of_all_that_count() -> None:
     found = summarise(rounds_of("valid", "suspect", "rejected"))
     assert (found.rounds, found.verdict) == (2, "suspect")
-    assert "only 2 rounds of 3 are good; measure again" in found.reasons
+    assert "only 2 of 3 rounds are good, 3 are wanted; measure again" in found.reasons
     assert "reason 1" in found.reasons
     assert "reason 2" not in found.reasons
 
 
 def test_a_single_round_is_suspect_and_says_so() -> None:
     assert summarise(rounds_of("valid")).reasons == ("single round",)
+    lone = summarise(rounds_of("rejected", "valid", "rejected"))
+    assert lone.reasons == ("only 1 of 3 rounds is good, 3 are wanted; measure again",)
 
 
 def test_rounds_that_are_all_rejected_stay_rejected() -> None:

@@ -115,20 +115,24 @@ def _changed_conditions(m: Measurement) -> list[str]:
     return reasons
 
 
-def judge_rounds(rounds: Sequence[Measurement], *, wanted: int) -> tuple[Verdict, tuple[str, ...]]:
+def judge_rounds(
+    rounds: Sequence[Measurement], *, wanted: int, made: int
+) -> tuple[Verdict, tuple[str, ...]]:
     """Judge the rounds of one measurement together.
 
     Args:
         rounds: Those that count, at least one.
         wanted: Rounds that the protocol asks for.
+        made: Rounds that were made, those that do not count among them.
     """
     if all(m.verdict == "rejected" for m in rounds):
         return "rejected", tuple(dict.fromkeys(r for m in rounds for r in m.reasons))
     reasons: list[str] = []
-    if len(rounds) == 1:
+    if made == 1:
         reasons.append(SINGLE_ROUND)
     elif len(rounds) < wanted:
-        reasons.append(f"only {len(rounds)} rounds of {wanted} are good; measure again")
+        count = f"{len(rounds)} of {made} rounds {'is' if len(rounds) == 1 else 'are'} good"
+        reasons.append(f"only {count}, {wanted} are wanted; measure again")
     width = interval([m.samples_ns for m in rounds]).relative_width
     if width > _WIDEST_INTERVAL:
         reasons.append(
