@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phonelm_search.errors import MeasurementError
-from phonelm_search.measure import Profiler, Request
+from phonelm_search.measure import MeasureSettings, Profiler, Request
 from phonelm_search.records import StudyShape
 from phonelm_search.reporting import Reporter, ShapeProgress
 from phonelm_search.screening import ScreeningPlan, plan_screening, screen
@@ -18,6 +18,8 @@ from phonelm_search.units import format_seconds
 
 _UNSURE = (0.05, 0.95)
 _EXTRA_ROUNDS = 1
+# One bad round is made again; more of them only for shapes that may belong to the front.
+_SETTINGS = MeasureSettings(most_rounds=4)
 _WHOLE_TURNS = 5
 
 
@@ -56,7 +58,7 @@ def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter
 
 
 def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> StudyView:
-    profiler = Profiler(store, setup.device)
+    profiler = Profiler(store, setup.device, settings=_SETTINGS)
     open_study(store, setup, profiler.environment)
     if plan.remeasure:
         _measure_again(store, setup, profiler, report)
