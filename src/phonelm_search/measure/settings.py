@@ -26,7 +26,7 @@ class MeasureSettings:
     drift_limit: float = 0.10
     """Largest move of the reference shape around a round, as a share."""
     bandwidth_limit: float = 0.25
-    """Largest distance of the read bandwidth from the usual, as a share: a virtual machine whose
-    cores are moved to other places of the processor shows it here first."""
+    """Largest distance of the read bandwidth from the usual, as a share, before a round is suspect
+    and made again: a virtual machine whose cores are moved to other places shows it here first."""
     foreign_limit: float = 0.10
     """Largest share of the cores' time that other processes may take."""

@@ -42,7 +42,7 @@ def judge_round(
             f"{settings.drift_limit:.0%}; wait until the machine is quiet"
         )
     if m.bandwidth_drift is not None and m.bandwidth_drift > settings.bandwidth_limit:
-        rejected.append(
+        suspect.append(
             f"the read bandwidth was {m.bandwidth_drift:.0%} off the usual, more than "
             f"{settings.bandwidth_limit:.0%}: cores were moved or memory is in use elsewhere; "
             "measure at a quieter time"
