@@ -120,7 +120,7 @@ def test_drift_of_the_reference() -> None:
     assert drift(10.0, 10.0, 10.0) == 0
     assert drift(10.0, 12.0, 11.0) == pytest.approx(2 / 11)  # it moved
     assert drift(12.0, 12.0, 10.0) == pytest.approx(0.2)  # it stayed slow
-    assert usual([10.0, 30.0, 11.0, 20.0, 12.0]) == 11.0
+    assert usual([10.0, 30.0, 11.0, 20.0, 12.0]) == 12.0
     assert usual([10.0]) == 10.0
 
 

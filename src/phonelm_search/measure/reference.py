@@ -1,6 +1,7 @@
 """The fixed small shape that every round is held against, and the tiny one of the controls."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from phonelm_search.measure.statistics import relative_difference
 from phonelm_search.shape import ModelShape
@@ -51,6 +52,5 @@ def drift(before_ms: float, after_ms: float, usual_ms: float) -> float:
 
 
 def usual(medians_ms: Sequence[float]) -> float:
-    """The lower quartile of earlier medians: disturbance only ever makes them larger."""
-    ordered = sorted(medians_ms)
-    return ordered[(len(ordered) - 1) // 4]
+    """The median of earlier medians: where a machine has two speeds, the commoner one."""
+    return float(median(medians_ms))
