@@ -10,21 +10,18 @@ from phonelm_search.records import StudyShape
 from phonelm_search.reporting import Reporter, ShapeProgress
 from phonelm_search.screening import ScreeningPlan, plan_screening, screen
 from phonelm_search.search.driver import SearchDriver, TrialReport
-from phonelm_search.search.selection import Measured, select_for_training
+from phonelm_search.shortlist import near_front
 from phonelm_search.store import Store, study_lock
 from phonelm_search.study import Setup, open_study
 from phonelm_search.tables import StudyView, load_view
 from phonelm_search.units import format_seconds
 
 _UNSURE = (0.05, 0.95)
-_EXTRA_ROUNDS = 1
 # One bad round is made again; more of them only for shapes that may belong to the front.
 _SETTINGS = MeasureSettings(most_rounds=4)
 _WHOLE_TURNS = 5
-
-
-Strategy = Literal["sample", "blocks"]
 _QUICK_SECONDS = 600.0
+Strategy = Literal["sample", "blocks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +119,7 @@ def _measure_whole(
     store: Store,
     setup: Setup,
     driver: SearchDriver,
-    near_front: int,
+    count: int,
     on_trial: Callable[[TrialReport], None],
     report: Reporter,
 ) -> None:
@@ -131,18 +128,7 @@ def _measure_whole(
     for _ in range(_WHOLE_TURNS):
         view = load_view(store, setup.study)
         likely = view.front_probabilities()
-        near = select_for_training(
-            [
-                Measured(
-                    shape_id=r.shape.shape_id,
-                    latency_ms=r.end_to_end_ms,
-                    decoder_parameters=r.shape.decoder_parameters,
-                    num_hidden_layers=r.shape.num_hidden_layers,
-                )
-                for r in view.sampled
-            ],
-            near_front,
-        )
+        near = near_front(view.sampled, count)
         chosen = [
             r.shape.shape_id
             for r in view.sampled
@@ -158,24 +144,21 @@ def _measure_whole(
 def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> StudyView:
     """Measure again what may or may not belong to the front, before it is declared."""
     view = load_view(store, setup.study)
-    for extra in range(1, _EXTRA_ROUNDS + 1):
-        likely = view.front_probabilities()
-        unsure = [
-            r.shape
-            for r in view.measured
-            if _UNSURE[0] < likely.get(r.shape.shape_id, 0.0) < _UNSURE[1]
-        ]
-        if not unsure:
-            break
-        title = f"measuring {len(unsure)} shapes again that may belong to the front"
-        report.stage(title, len(unsure))
-        profiler.measure(
-            [Request(shape=s, workloads=setup.goals.workloads) for s in unsure],
-            extra_rounds=extra,
-            on_round=lambda shape: report.advance(1, shape.shape_id),
-        )
-        view = load_view(store, setup.study)
-    return view
+    likely = view.front_probabilities()
+    unsure = [
+        r.shape
+        for r in view.measured
+        if _UNSURE[0] < likely.get(r.shape.shape_id, 0.0) < _UNSURE[1]
+    ]
+    if not unsure:
+        return view
+    report.stage(f"measuring {len(unsure)} shapes again that may belong to the front", len(unsure))
+    profiler.measure(
+        [Request(shape=s, workloads=setup.goals.workloads) for s in unsure],
+        extra_rounds=1,
+        on_round=lambda shape: report.advance(1, shape.shape_id),
+    )
+    return load_view(store, setup.study)
 
 
 def _measure_again(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:

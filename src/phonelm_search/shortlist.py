@@ -8,7 +8,7 @@ from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.search.selection import Measured, select_for_training
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import SearchSpace
-from phonelm_search.tables import StudyView
+from phonelm_search.tables import StudyRow, StudyView
 
 
 def typical_size(space: SearchSpace, sizes: Iterable[int]) -> int | None:
@@ -39,14 +39,21 @@ def candidates(
     if left_out and len(left_out) == len(view.measured):
         raise TrainingError(left_out[0])
     shapes = {r.shape.shape_id: r.shape for r in view.measured if not reasons.get(r.shape.shape_id)}
-    measured = [
-        Measured(
-            shape_id=r.shape.shape_id,
-            latency_ms=r.end_to_end_ms,
-            decoder_parameters=r.shape.decoder_parameters,
-            num_hidden_layers=r.shape.num_hidden_layers,
-        )
-        for r in view.measured
-        if r.verdict != "rejected" and r.shape.shape_id in shapes
-    ]
-    return [shapes[i] for i in select_for_training(measured, count)], left_out
+    usable = [r for r in view.measured if r.verdict != "rejected" and r.shape.shape_id in shapes]
+    return [shapes[i] for i in near_front(usable, count)], left_out
+
+
+def near_front(rows: Iterable[StudyRow], count: int) -> list[str]:
+    """Ids of the front and near-front of rows, spread over depth; see `select_for_training`."""
+    return select_for_training(
+        [
+            Measured(
+                shape_id=r.shape.shape_id,
+                latency_ms=r.end_to_end_ms,
+                decoder_parameters=r.shape.decoder_parameters,
+                num_hidden_layers=r.shape.num_hidden_layers,
+            )
+            for r in rows
+        ],
+        count,
+    )

@@ -1,5 +1,6 @@
 """The ask/tell driver on a space with a known front, with latencies from a formula."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,14 @@ def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
     )  # fmt: skip
 
 
-class PerShape:
+class PerShape(ABC):
     """A latency source that answers shape by shape."""
 
+    @abstractmethod
     def latencies(
         self, shape: ModelShape, workloads: Sequence[Workload]
     ) -> dict[Workload, LatencySummary]:
-        raise NotImplementedError
+        """Latency of each workload of one shape."""
 
     def measure(
         self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]

@@ -96,20 +96,16 @@ def plan_blocks(
             elif len(depths) > 1 and len(before) < 2:
                 twice += 1
             cut.append(BlockPlan(block=block, depths=depths))
-        times = [_seconds(plans, workloads, costs) for plans in (entire, cut)]
+        times = [planned_seconds(plans, workloads, costs) for plans in (entire, cut)]
         found += entire if whole and times[0] <= times[1] else cut
     return found
-
-
-def _seconds(plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs) -> float:
-    return sum(costs.seconds(s, workloads) for p in plans for s in p.shapes)
 
 
 def planned_seconds(
     plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs
 ) -> float:
     """About how long a plan takes, reference rounds aside."""
-    return _seconds(plans, workloads, costs)
+    return sum(costs.seconds(s, workloads) for p in plans for s in p.shapes)
 
 
 def device_costs(store: Store, profiler: Profiler) -> Costs:

@@ -120,7 +120,7 @@ class Executor:
             shape,
             self.device,
             [jobs.phase_of(workload)],
-            CacheJob(mode="warm", copies=1),
+            jobs.ONE_COPY,
             self.settings,
             repetitions=0,
             from_file=True,
@@ -134,7 +134,7 @@ class Executor:
             gate,
             self.device,
             numerics.PHASES,
-            CacheJob(mode="warm", copies=1),
+            jobs.ONE_COPY,
             self.settings,
             repetitions=0,
         )
@@ -154,7 +154,7 @@ class Executor:
     def judged(self, shape: ModelShape, m: Measurement) -> Measurement:
         """The same round with its verdict."""
         streamed = shape.weight_bytes(self.device.scheme).streamed * m.copies
-        flushed = any(n.startswith(BY_FLUSH) for n in m.notes)
+        flushed = BY_FLUSH in m.notes
         verdict, reasons = judge_round(
             m,
             self.settings,

@@ -23,6 +23,7 @@ from phonelm_search.workload import Logits, Workload
 
 SEED = 20241105  # arXiv 2411.05046
 _MOST_COPIES = 64
+ONE_COPY = CacheJob(mode="warm", copies=1)
 _POSITIONS = 4096
 _GRAPH, _TINY_GRAPH = "model.onnx", "tiny.onnx"
 
@@ -54,7 +55,7 @@ def plan_cache(
     less than a thirtieth of the cache), the cache is flushed before every step instead.
     """
     if all(device.cache_mode(w) == "warm" for w in workloads):
-        return CacheJob(mode="warm", copies=1)
+        return ONE_COPY
     weights = shape.weight_bytes(device.scheme)
     copies = max(1, -(-2 * cache_bytes // weights.streamed))
     needed = needed_bytes(weights.total, copies)

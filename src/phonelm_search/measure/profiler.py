@@ -166,9 +166,9 @@ class Profiler:
         """Measure several shapes in rounds, the reference shape before and after every few.
 
         Each round of a shape is a process of its own. Shapes take turns, so the rounds of one
-        are spread over time. A round that was disturbed, or
-        around which the reference moved, is made again, up to a limit. Every round is kept as
-        soon as it is finished, so a stop loses at most the one under way.
+        are spread over time. A round that was disturbed, or around which the reference moved, is
+        made again, up to a limit. Every round is kept as soon as it is finished, so a stop loses
+        at most the one under way.
 
         Args:
             requests: Shapes, each once.

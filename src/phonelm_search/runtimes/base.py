@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phonelm_search.errors import MeasurementError
+from phonelm_search.graph.weights import TensorSpec
 
 PROTOCOL_VERSION = 2
 
@@ -26,6 +27,11 @@ class TensorJob(_Document):
     type: Literal["float32", "uint8", "int8"]
     kind: str
     scale: float
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The same for the generator."""
+        return TensorSpec(**self.model_dump())
 
 
 class WeightsJob(_Document):

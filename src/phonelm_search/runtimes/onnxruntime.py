@@ -3,7 +3,6 @@
 A crash, an out-of-memory kill or a time-out of the child is one failed job with its reason.
 """
 
-import math
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from phonelm_search.runtimes.base import (
     Job,
     PhaseJob,
     Result,
-    TensorJob,
     needed_bytes,
     parse_result,
 )
@@ -72,7 +70,7 @@ class OnnxRuntime:
 
     def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
         """See `Runtime.run`."""
-        stored = sum(_nbytes(t) for t in job.weights.tensors)
+        stored = sum(t.spec.nbytes for t in job.weights.tensors)
         self._check_memory(job, stored)
         seconds = (
             _START_SECONDS
@@ -120,10 +118,6 @@ class OnnxRuntime:
                 "precision",
                 stage="memory",
             )
-
-
-def _nbytes(tensor: TensorJob) -> int:
-    return math.prod(tensor.shape) * (4 if tensor.type == "float32" else 1)
 
 
 def _slow_seconds(phase: PhaseJob, stored: int) -> float:

@@ -55,7 +55,7 @@ class Copy:
     ) -> None:
         self._model, self._all = model, logits == "all"
         self._pool = WeightPool(model.weights.seed + index)
-        specs = tuple(TensorSpec(**t.model_dump()) for t in model.weights.tensors)
+        specs = tuple(t.spec for t in model.weights.tensors)
         options = ort.SessionOptions()
         if shared_pool:
             options.use_per_session_threads = False
