@@ -34,6 +34,11 @@ class ShapeProgress:
         self._made: dict[str, int] = {}
         self._done: set[str] = set()
 
+    def restart(self) -> None:
+        """A new stage, in which shapes of an earlier one may come again."""
+        self._made.clear()
+        self._done.clear()
+
     def on_round(self, shape: ModelShape) -> None:
         """A round of a shape is finished."""
         made = self._made.get(shape.shape_id, 0)

@@ -87,6 +87,10 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
         report.stage("measuring", len(setup.space.references) + max(0, plan.trials - done))
         _measure_references(store, setup, profiler, report)
         driver.run(plan.trials, on_trial)
+    if left := driver.left_out():
+        report.stage(f"measuring {left} shapes again that were left out", left)
+        progress.restart()
+        driver.retry(on_trial)
     view = load_view(store, setup.study)
     if not view.sampled and plan.trials > 0:
         reasons = [f.reason for f in view.failed]

@@ -123,6 +123,24 @@ def test_repeats_end_at_the_limit_and_the_verdict_says_why(tmp_path: Path) -> No
     assert all("drifted" in s.reasons[0] for s in found.values())
 
 
+def test_rejected_rounds_alone_are_made_again_by_the_next_call(tmp_path: Path) -> None:
+    class Restless(Recorder):
+        quiet = False
+
+        def spoil_reference(self, result: Result) -> Result:
+            return slower(result, 1.0 + (not self.quiet) * (self.order.count("reference") % 2))
+
+    runtime, store = Restless(), Store(tmp_path)
+    profiler_with(store, runtime).latencies(small_shape(), WORKLOADS)
+    assert {m.verdict for m in rows(store)} == {"rejected"}
+    runtime.quiet = True
+    found = profiler_with(store, runtime).latencies(small_shape(), WORKLOADS)
+    assert {(s.rounds, s.verdict) for s in found.values()} == {(3, "valid")}
+    made = len(runtime.jobs)
+    profiler_with(store, runtime).latencies(small_shape(), WORKLOADS)
+    assert len(runtime.jobs) == made
+
+
 def test_wide_intervals_get_more_rounds(tmp_path: Path) -> None:
     class Uneven(Recorder):
         def spoil(self, result: Result) -> Result:

@@ -229,6 +229,28 @@ def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
     assert max(generations) >= 2
 
 
+def test_what_was_left_out_in_a_noisy_moment_is_measured_once_more(tmp_path: Path) -> None:
+    class Noisy(Formula):
+        noisy = True
+
+        def latencies(
+            self, shape: ModelShape, workloads: Sequence[Workload]
+        ) -> dict[Workload, LatencySummary]:
+            found = super().latencies(shape, workloads)
+            return {w: summary(1.0, "rejected") for w in found} if self.noisy else found
+
+    source = Noisy()
+    search = driver(tmp_path, source, sampler="grid")
+    search.run(4, ignore)
+    assert search.left_out() == 4
+    source.noisy = False
+    reports: list[TrialReport] = []
+    search.retry(reports.append)
+    assert [r.reason for r in reports] == [None] * 4
+    assert (search.left_out(), search.finished()) == (0, 4)
+    assert [p.reason for p in Store(tmp_path).study_shapes("st")] == [None] * 4
+
+
 def test_what_may_not_fail_again_is_tried_by_the_next_run(tmp_path: Path) -> None:
     class OutOfMemory(Formula):
         full = True

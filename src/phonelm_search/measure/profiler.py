@@ -197,9 +197,13 @@ class Profiler:
     def _task(self, request: Request, extra: int, *, afresh: bool) -> _Task:
         keys = {w: self._executor.key(request.shape, w) for w in request.workloads}
         known = self._store.measurements(keys=list(keys.values()))
+        rounds = {w: [m for m in known if m.key == k and not afresh] for w, k in keys.items()}
         return _Task(
             request=request,
-            rounds={w: [m for m in known if m.key == k and not afresh] for w, k in keys.items()},
+            # Rejected rounds alone tell nothing: they count towards no limit of a later call.
+            rounds={
+                w: f if any(m.verdict != "rejected" for m in f) else [] for w, f in rounds.items()
+            },
             made=max((m.round + 1 for m in known), default=0),
             extra=extra,
         )

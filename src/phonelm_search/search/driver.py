@@ -162,6 +162,22 @@ class SearchDriver:
             asked.append((trial, self._feasible.shape(row)))
         self._finish(asked, len(self._known) + len(fresh), on_trial)
 
+    def left_out(self) -> int:
+        """How many shapes have no latency for reasons that may pass, as a noisy moment."""
+        return sum(f.transient for f in self._known.values())
+
+    def retry(self, on_trial: Callable[[TrialReport], None]) -> None:
+        """Measure once more what `left_out` counts.
+
+        Raises:
+            StoreError: If the database cannot be written; what was finished is kept.
+        """
+        again = {i for i, f in self._known.items() if f.transient}
+        for shape_id in again:
+            del self._known[shape_id]
+        rows = range(len(self._feasible))
+        self.run_rows([r for r in rows if self._feasible.shape(r).shape_id in again], on_trial)
+
     def _finish(
         self,
         asked: Sequence[tuple[optuna.Trial, ModelShape]],
