@@ -1,16 +1,16 @@
 """Rows that programs and tables read; a value that does not exist is None, never 0."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import score_interval
-from phonelm_search.records import ProxyScore
+from phonelm_search.records import VERDICTS, ProxyScore
 from phonelm_search.shape import ModelShape
-from phonelm_search.tables import Latency, StudyRow, StudyView
-from phonelm_search.workload import Workload
+from phonelm_search.tables import Latency, StudyRow, StudyView, end_to_end_interval
+from phonelm_search.workload import Scenario, Workload
 
 Row = dict[str, Any]
 
@@ -40,6 +40,7 @@ def latency_row(
         "device": device.name,
         "precision": device.precision,
         "phase": workload.phase,
+        "scenario": None,
         "prompt_tokens": prompt,
         "context_tokens": context,
         "latency_ms": found.latency_ms if found else None,
@@ -57,6 +58,59 @@ def latency_row(
         "notes": list(measured.notes) if measured else [],
         "coverage": None,
     }
+
+
+def scenario_rows(
+    shape: ModelShape,
+    device: DeviceProfile,
+    scenario: Scenario,
+    latencies: Mapping[Workload, Latency],
+    *,
+    name: str | None = None,
+) -> list[Row]:
+    """Rows of ``profile`` for a scenario: TTFT, TPOT and end-to-end time.
+
+    Args:
+        shape: The decoder.
+        device: Where.
+        scenario: Prompt and answer.
+        latencies: Of the scenario's workloads; nothing comes back where one is missing.
+        name: A reference's name.
+    """
+    if not set(scenario.workloads) <= latencies.keys():
+        return []
+    first, step = (latencies[w] for w in scenario.workloads)
+    total = scenario.end_to_end_ms(first.latency_ms, step.latency_ms)
+    parts: dict[str, tuple[float, float, float, int, tuple[Latency, ...]]] = {
+        "ttft": (first.latency_ms, first.ci_low_ms, first.ci_high_ms, 1, (first,)),
+        "tpot": (step.latency_ms, step.ci_low_ms, step.ci_high_ms, 1, (step,)),
+        "end-to-end": (
+            total,
+            *end_to_end_interval(scenario, first, step),
+            scenario.generated_tokens,
+            (first, step),
+        ),
+    }
+    return [
+        {
+            **dict.fromkeys(latency_row(shape, device, scenario.workloads[0], None)),
+            "name": name,
+            **shape.columns(),
+            "kind": first.kind,
+            "device": device.name,
+            "precision": device.precision,
+            "phase": phase,
+            "scenario": str(scenario),
+            "latency_ms": ms,
+            "ci_low_ms": low,
+            "ci_high_ms": high,
+            "tokens_per_s": 1000 * tokens / ms,
+            "verdict": max((f.verdict for f in found), key=VERDICTS.index),
+            "reasons": list(dict.fromkeys(r for f in found for r in f.reasons)),
+            "notes": [],
+        }
+        for phase, (ms, low, high, tokens, found) in parts.items()
+    ]
 
 
 def decode_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:

@@ -12,7 +12,7 @@ from phonelm_search.errors import (
 )
 from phonelm_search.hf_config import load_hf_config
 from phonelm_search.latency import BlockEstimator, Estimated, device_costs
-from phonelm_search.listing import Row, latency_row
+from phonelm_search.listing import Row, latency_row, scenario_rows
 from phonelm_search.measure import Outcome, Profiler, Request
 from phonelm_search.precision import get_precision
 from phonelm_search.reporting import Reporter, ShapeProgress
@@ -20,7 +20,7 @@ from phonelm_search.shape import ModelShape
 from phonelm_search.space import SPACES, load_space
 from phonelm_search.store import Store
 from phonelm_search.tables import load_view
-from phonelm_search.workload import Workload, decode, prefill
+from phonelm_search.workload import Scenario, Workload, decode, prefill
 
 
 def known_shapes() -> dict[str, tuple[str, ModelShape]]:
@@ -80,6 +80,7 @@ def profile_shapes(
     method: Literal["whole", "blocks"] = "whole",
     prompt_tokens: Sequence[int] | None,
     context_tokens: Sequence[int] | None,
+    scenarios: Sequence[Scenario] = (),
     remeasure: bool,
     report: Reporter,
 ) -> tuple[list[Row], int]:
@@ -109,7 +110,7 @@ def profile_shapes(
     for profile in profiles:
         profiler = Profiler(store, profile)
         progress = ShapeProgress(report, profiler.settings.rounds)
-        workloads = _workloads(profile, prompt_tokens, context_tokens)
+        workloads = _workloads(profile, prompt_tokens, context_tokens, scenarios)
         distinct = {shape.shape_id: shape for _, shape in shapes}
         outcomes: Sequence[Outcome | Estimated]
         if method == "blocks":
@@ -151,16 +152,22 @@ def profile_shapes(
                 )
                 for w in workloads
             ]
+            for scenario in scenarios:
+                rows += scenario_rows(shape, profile, scenario, outcome.latencies, name=name)
     return rows, failed
 
 
 def _workloads(
-    profile: DeviceProfile, prompts: Sequence[int] | None, contexts: Sequence[int] | None
+    profile: DeviceProfile,
+    prompts: Sequence[int] | None,
+    contexts: Sequence[int] | None,
+    scenarios: Sequence[Scenario],
 ) -> tuple[Workload, ...]:
-    """What is asked; a kind that is not asked for is the profile's own."""
+    """What is asked; a kind that nothing asks for is the profile's own."""
     usual = profile.workload
     asked = (
-        *(prefill(n) for n in prompts or usual.prompt_tokens),
-        *(decode(n) for n in contexts or usual.context_tokens),
+        *(prefill(n) for n in prompts or (() if scenarios else usual.prompt_tokens)),
+        *(decode(n) for n in contexts or (() if scenarios else usual.context_tokens)),
+        *(w for s in scenarios for w in s.workloads),
     )
     return tuple(dict.fromkeys(asked))

@@ -217,7 +217,7 @@ def load_view(store: Store, study: str) -> StudyView:
         p, d = [summarise(r) for r in found_rounds] if all(found_rounds) else estimated
         if p is None or d is None:
             continue
-        low, high = _end_to_end_interval(scenario, p, d)
+        low, high = end_to_end_interval(scenario, p, d)
         peak = rounds(part.shape_id, prefill, "file")
         rows.append(
             StudyRow(
@@ -258,10 +258,13 @@ def _estimated_ms(scenario: Scenario, estimated: Sequence[LatencyEstimate | None
     return scenario.end_to_end_ms(prefill.latency_ms, decode.latency_ms)
 
 
-def _end_to_end_interval(
+def end_to_end_interval(
     scenario: Scenario, prefill: Latency, decode: Latency
 ) -> tuple[float, float]:
-    """The two intervals are independent, so their widths add in squares."""
+    """95 % interval of a scenario's end-to-end time, in ms.
+
+    The two intervals are independent, so their widths add in squares.
+    """
     steps = scenario.generated_tokens - 1
     middle = scenario.end_to_end_ms(prefill.latency_ms, decode.latency_ms)
     low = math.hypot(

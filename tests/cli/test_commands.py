@@ -145,6 +145,26 @@ def test_profiles_of_several_shapes_and_contexts(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.usefixtures("fake_phone")
+def test_a_scenario_gives_ttft_tpot_and_end_to_end_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["profile", "tiny-llama", "--device", "fake-phone", "--scenario", "talk=16:33"]
+    assert run_command([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [r["phase"] for r in rows] == ["prefill", "decode", "ttft", "tpot", "end-to-end"]
+    assert {frozenset(r) for r in rows} == {frozenset(rows[0])}
+    pp16, tg32, ttft, tpot, total = rows
+    assert (pp16["prompt_tokens"], tg32["context_tokens"]) == (16, 32)
+    assert (ttft["latency_ms"], tpot["latency_ms"]) == (pp16["latency_ms"], tg32["latency_ms"])
+    assert total["latency_ms"] == pytest.approx(ttft["latency_ms"] + 32 * tpot["latency_ms"])
+    assert total["ci_low_ms"] <= total["latency_ms"] <= total["ci_high_ms"]
+    assert total["tokens_per_s"] == pytest.approx(33_000 / total["latency_ms"])
+    assert [r["scenario"] for r in rows] == [None, None, *["talk=16:33"] * 3]
+    assert run_command(command) == 0
+    assert "talk=16:33 end-to-end" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake_phone")
 def test_a_shape_that_fails_has_rows_with_its_reason_and_exit_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

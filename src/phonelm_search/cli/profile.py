@@ -11,7 +11,8 @@ NAME = "profile"
 HELP = (
     "Measure shapes: a reference's name (phonelm-0.5b), a study's shape id, or the path of a "
     "config.json. Examples: phonelm-search profile phonelm-0.5b --json; phonelm-search profile "
-    "./config.json --precision int8-b32 --context-tokens 512 --context-tokens 2000"
+    "./config.json --precision int8-b32 --context-tokens 512 --context-tokens 2000; "
+    "phonelm-search profile phonelm-0.5b --scenario chat=256:128"
 )
 COLUMNS = (
     ("name", "name"),
@@ -29,6 +30,8 @@ COLUMNS = (
     ("peak_bytes", "peak bytes"),
     ("verdict", "verdict"),
 )
+
+_TITLES = {"ttft": "TTFT", "tpot": "TPOT", "end-to-end": "end-to-end"}
 
 
 def command(
@@ -53,6 +56,14 @@ def command(
         list[int] | None,
         typer.Option("--context-tokens", min=1, help="Past length at a decode step; repeats."),
     ] = None,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scenario",
+            help="TTFT, TPOT and end-to-end time of NAME=P:G, a prompt of P tokens and G "
+            "generated ones; repeats.",
+        ),
+    ] = None,
     remeasure: o.RemeasureOption = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
@@ -63,6 +74,7 @@ def command(
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.profiling import profile_shapes
     from phonelm_search.store import Store
+    from phonelm_search.workload import Scenario
 
     store = Store(results, url=storage)
     with ProgressReporter() as report:
@@ -75,6 +87,7 @@ def command(
             method=method,
             prompt_tokens=prompt_tokens,
             context_tokens=context_tokens,
+            scenarios=[Scenario.parse(text) for text in scenario or []],
             remeasure=remeasure,
             report=report,
         )
@@ -89,9 +102,12 @@ def command(
 def _shown(row: dict[str, object]) -> dict[str, object]:
     prompt, context = row["prompt_tokens"], row["context_tokens"]
     low, high = row["ci_low_ms"], row["ci_high_ms"]
+    test = f"pp{prompt}" if prompt else f"tg @ d{context}"
+    if row["scenario"]:
+        test = f"{row['scenario']} {_TITLES[str(row['phase'])]}"
     return {
         **row,
-        "test": f"pp{prompt}" if prompt else f"tg @ d{context}",
+        "test": test,
         "interval": None if low is None else f"{low:.4g} … {high:.4g}",
         "share": None if row["bandwidth_share"] is None else f"{row['bandwidth_share']:.0%}",
     }
