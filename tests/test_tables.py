@@ -1,6 +1,7 @@
 """Rows that programs read."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 
 from helpers import SCENARIO, score, study
 from phonelm_search.export import to_csv, write_tables
+from phonelm_search.latency import Roofline
 from phonelm_search.listing import doubtful_rows, study_rows
-from phonelm_search.tables import load_view
+from phonelm_search.precision import get_precision
+from phonelm_search.tables import StudyRow, load_view
 
+INT4 = get_precision("int4-b32")
 ROW_KEYS = [
     "shape_id",
     "hidden_size",
@@ -55,10 +59,8 @@ def test_end_to_end_is_prefill_and_the_remaining_steps(tmp_path: Path) -> None:
     _, view = study(tmp_path, [(10.0, 2.5)])
     (row,) = view.rows
     steps = SCENARIO.generated_tokens - 1
-    assert row.end_to_end_ms == pytest.approx(
-        row.prefill.latency_ms + steps * row.decode.latency_ms
-    )
-    assert row.ci_low_ms <= row.end_to_end_ms <= row.ci_high_ms
+    assert row.end_to_end_ms == pytest.approx(row.time.ttft.ms + steps * row.time.tpot.ms)
+    assert row.time.end_to_end.low_ms <= row.end_to_end_ms <= row.time.end_to_end.high_ms
 
 
 def test_the_front_is_of_scores_where_there_are_any_else_of_sizes(tmp_path: Path) -> None:
@@ -109,3 +111,22 @@ def test_doubtful_shapes_are_listed_with_their_reasons(tmp_path: Path) -> None:
     _, view = study(tmp_path / "suspect", [(10.0, 3.0)], verdict="suspect")
     (row,) = doubtful_rows(view)
     assert (row["verdict"], row["why"]) == ("suspect", "single round")
+
+
+def test_a_latency_far_from_the_roofline_is_doubtful(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0 + n, 3.0) for n in range(8)])
+
+    def row(r: StudyRow, factor: float) -> StudyRow:
+        """The same with what the default roofline predicts, decode times a factor."""
+        times = [Roofline().milliseconds(r.shape, INT4, w) for w in SCENARIO.workloads]
+        first = replace(r.time.prefill, latency_ms=times[0])
+        step = replace(r.time.steps[0], latency_ms=factor * times[1])
+        return replace(r, time=replace(r.time, prefill=first, steps=(step,)))
+
+    assert doubtful_rows(replace(view, rows=tuple(row(r, 1.1) for r in view.rows))) == []
+    factors = [1.0] * 7 + [1.6]
+    rows = tuple(row(r, f) for r, f in zip(view.rows, factors, strict=True))
+    (found,) = doubtful_rows(replace(view, rows=rows))
+    assert found["shape_id"] == rows[-1].shape.shape_id
+    assert re.match(r"tg @ d\d+ takes 1\.[3-6]\d times what its bytes", found["why"])
+    assert doubtful_rows(replace(view, rows=rows[3:])) == []  # too few for a fit

@@ -13,9 +13,6 @@ from phonelm_search.shortlist import typical_size
 from phonelm_search.store import Store
 from phonelm_search.study import Setup
 
-_ROUND_SECONDS = 1.9
-_LOAD_BYTES_PER_SECOND = 150e6
-_REFERENCE_SECONDS = 2.0
 _REPEATED = 1.3  # rounds made again, on a machine that is not quite quiet
 
 
@@ -62,7 +59,6 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
-    stored = max(s.weight_bytes(setup.device.scheme).total for s in sample)
     runtime = get_runtime(
         setup.device.runtime,
         threads=setup.device.thread_count,
@@ -77,15 +73,14 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
     )
     every = [setup.feasible.shape(row) for row in range(count)]
     blocks = plan_blocks(every, setup.goals.workloads, costs)
-    rounds = _REPEATED * MeasureSettings().rounds
-    each = rounds * (_ROUND_SECONDS + stored / _LOAD_BYTES_PER_SECOND + _REFERENCE_SECONDS / 4)
+    each = _REPEATED * max(costs.seconds(s, setup.goals.workloads) for s in sample)
     return DryRun(
         shapes=count,
         references=len(setup.space.references),
         trials=trials,
         search_seconds=each * (trials + len(setup.space.references)),
         blocks=len(blocks),
-        block_seconds=planned_seconds(blocks, setup.goals.workloads, costs),
+        block_seconds=_REPEATED * planned_seconds(blocks, setup.goals.workloads, costs),
         scoring=scoring,
         score_seconds=scoring.estimated_seconds(cores),
     )

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile
+from phonelm_search.latency import far_off
 from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import score_interval
 from phonelm_search.records import VERDICTS, ProxyScore
 from phonelm_search.shape import ModelShape
-from phonelm_search.tables import Latency, StudyRow, StudyView, end_to_end_interval
+from phonelm_search.tables import StudyRow, StudyView
+from phonelm_search.timing import Latency, ScenarioTime, Span
 from phonelm_search.workload import Scenario, Workload
 
 Row = dict[str, Any]
@@ -77,39 +79,34 @@ def scenario_rows(
         latencies: Of the scenario's workloads; nothing comes back where one is missing.
         name: A reference's name.
     """
-    if not set(scenario.workloads) <= latencies.keys():
+    time = ScenarioTime.of(scenario, latencies)
+    if time is None:
         return []
-    first, step = (latencies[w] for w in scenario.workloads)
-    total = scenario.end_to_end_ms(first.latency_ms, step.latency_ms)
-    parts: dict[str, tuple[float, float, float, int, tuple[Latency, ...]]] = {
-        "ttft": (first.latency_ms, first.ci_low_ms, first.ci_high_ms, 1, (first,)),
-        "tpot": (step.latency_ms, step.ci_low_ms, step.ci_high_ms, 1, (step,)),
-        "end-to-end": (
-            total,
-            *end_to_end_interval(scenario, first, step),
-            scenario.generated_tokens,
-            (first, step),
-        ),
+    tokens = scenario.generated_tokens
+    parts: dict[str, tuple[Span, int, tuple[Latency, ...]]] = {
+        "ttft": (time.ttft, 1, (time.prefill,)),
+        "tpot": (time.tpot, 1, time.steps),
+        "end-to-end": (time.end_to_end, tokens, (time.prefill, *time.steps)),
     }
     return [
         {
             **dict.fromkeys(latency_row(shape, device, scenario.workloads[0], None)),
             "name": name,
             **shape.columns(),
-            "kind": first.kind,
+            "kind": time.kind,
             "device": device.name,
             "precision": device.precision,
             "phase": phase,
             "scenario": str(scenario),
-            "latency_ms": ms,
-            "ci_low_ms": low,
-            "ci_high_ms": high,
-            "tokens_per_s": 1000 * tokens / ms,
+            "latency_ms": span.ms,
+            "ci_low_ms": span.low_ms,
+            "ci_high_ms": span.high_ms,
+            "tokens_per_s": 1000 * made / span.ms,
             "verdict": max((f.verdict for f in found), key=VERDICTS.index),
             "reasons": list(dict.fromkeys(r for f in found for r in f.reasons)),
             "notes": [],
         }
-        for phase, (ms, low, high, tokens, found) in parts.items()
+        for phase, (span, made, found) in parts.items()
     ]
 
 
@@ -138,16 +135,16 @@ def _study_row(
         "device": view.record.config["device"]["name"],
         "precision": view.record.config["device"]["precision"],
         "scenario": str(view.scenario),
-        "prefill_ms": row.prefill.latency_ms,
-        "decode_ms": row.decode.latency_ms,
-        "tokens_per_s": 1000 / row.decode.latency_ms,
+        "prefill_ms": row.time.ttft.ms,
+        "decode_ms": row.time.tpot.ms,
+        "tokens_per_s": 1000 / row.time.tpot.ms,
         "latency_ms": row.end_to_end_ms,
         "estimate_ms": row.estimate_ms,
-        "ci_low_ms": row.ci_low_ms,
-        "ci_high_ms": row.ci_high_ms,
+        "ci_low_ms": row.time.end_to_end.low_ms,
+        "ci_high_ms": row.time.end_to_end.high_ms,
         "peak_bytes": row.peak_bytes,
         "verdict": row.verdict,
-        "reasons": list(row.reasons),
+        "reasons": list(row.time.reasons),
         "notes": list(row.notes),
         "coverage": None,
         "bits_per_byte": row.bits_per_byte,
@@ -192,13 +189,37 @@ def study_rows(
 
 
 def doubtful_rows(view: StudyView) -> list[Row]:
-    """Shapes whose latency is not valid, and those that could not be measured, with the reasons."""
+    """Shapes whose latency is not valid or surprises, and those that could not be measured."""
     suspect = [
-        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.reasons)}
+        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.time.reasons)}
         for r in view.rows
         if r.verdict != "valid"
     ]
     failed = [
         {"shape_id": f.shape.shape_id, "verdict": "rejected", "why": f.reason} for f in view.failed
     ]
-    return [*suspect, *failed]
+    return [*suspect, *failed, *_far_off(view)]
+
+
+def _far_off(view: StudyView) -> list[Row]:
+    """Measurements far from the roofline that all measurements of the study are fitted by."""
+    device = DeviceProfile.model_validate(view.record.config["device"])
+    whole = [r for r in view.rows if r.kind == "measured"]
+    found = [
+        (row, workload, latency.latency_ms)
+        for row in whole
+        for workload, latency in zip(
+            view.scenario.workloads, (row.time.prefill, *row.time.steps), strict=True
+        )
+    ]
+    ratios = far_off([(row.shape, w, ms) for row, w, ms in found], device.scheme)
+    return [
+        {
+            "shape_id": row.shape.shape_id,
+            "verdict": row.verdict,
+            "why": f"{w.name} takes {ratio:.2f} times what its bytes, FLOPs and operators predict "
+            "from all shapes; a kernel that is off its fast path, or a disturbance: measure again",
+        }
+        for (row, w, _), ratio in zip(found, ratios, strict=True)
+        if ratio is not None
+    ]

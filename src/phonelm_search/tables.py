@@ -9,7 +9,6 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import LatencySummary, summarise
 from phonelm_search.pareto import membership_probability, non_dominated
 from phonelm_search.records import (
-    VERDICTS,
     Kind,
     LatencyEstimate,
     ProxyScore,
@@ -20,9 +19,9 @@ from phonelm_search.records import (
 )
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
+from phonelm_search.timing import ScenarioTime
 from phonelm_search.workload import Scenario, Workload
 
-Latency = LatencySummary | LatencyEstimate
 _Z = 1.959964
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
 """Of studies that were started before versions were kept."""
@@ -36,16 +35,8 @@ class StudyRow:
     """The shape."""
     name: str | None
     """A reference's name; None for a sampled shape."""
-    prefill: Latency
-    """Reading the scenario's prompt."""
-    decode: Latency
-    """One step at the middle of the scenario's answer."""
-    end_to_end_ms: float
-    """Time of the whole scenario."""
-    ci_low_ms: float
-    """Lower end of its 95 % interval."""
-    ci_high_ms: float
-    """Upper end."""
+    time: ScenarioTime
+    """Of the study's scenario."""
     peak_bytes: int | None
     """Peak memory, where it was measured."""
     score: ProxyScore | None
@@ -56,22 +47,23 @@ class StudyRow:
     @property
     def kind(self) -> Kind:
         """Measured whole, or estimated from blocks."""
-        return self.prefill.kind
+        return self.time.kind
+
+    @property
+    def end_to_end_ms(self) -> float:
+        """Time of the whole scenario."""
+        return self.time.end_to_end.ms
 
     @property
     def verdict(self) -> Verdict:
-        """The worse of the two latencies'."""
-        return max((self.prefill.verdict, self.decode.verdict), key=VERDICTS.index)
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why it is not valid."""
-        return tuple(dict.fromkeys((*self.prefill.reasons, *self.decode.reasons)))
+        """The worst of its latencies'."""
+        return self.time.verdict
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is unusual about the graph; estimates tell nothing of it."""
-        return self.prefill.notes if isinstance(self.prefill, LatencySummary) else ()
+        first = self.time.prefill
+        return first.notes if isinstance(first, LatencySummary) else ()
 
     @property
     def bits_per_byte(self) -> float | None:
@@ -81,7 +73,8 @@ class StudyRow:
     @property
     def end_to_end_deviation_ms(self) -> float:
         """Standard deviation of a normal error with an interval as wide."""
-        return (self.ci_high_ms - self.ci_low_ms) / (2 * _Z)
+        span = self.time.end_to_end
+        return (span.high_ms - span.low_ms) / (2 * _Z)
 
     @property
     def label(self) -> str:
@@ -178,7 +171,6 @@ def load_view(store: Store, study: str) -> StudyView:
     seed = (record.config.get("score") or {}).get("seed", 0)
     found_scores = store.scores(shape_ids=ids, settings_id=settings_id)
     scores = {s.shape_id: s for s in found_scores if s.seed == seed}
-    prefill, decode = scenario.workloads
     found: dict[str, list[Any]] = {}
     for m in store.measurements(shape_ids=ids, environment_id=record.environment_id):
         found.setdefault(m.key, []).append(m)
@@ -201,36 +193,30 @@ def load_view(store: Store, study: str) -> StudyView:
             [],
         )
 
-    estimates = {
-        (e.shape_id, e.workload): e
-        for e in store.estimates(shape_ids=ids, environment_id=record.environment_id)
-        if e.precision == device.precision and e.protocol_version == versions["protocol"]
-    }
+    estimates: dict[str, dict[Workload, LatencyEstimate]] = {}
+    for e in store.estimates(shape_ids=ids, environment_id=record.environment_id):
+        if e.precision == device.precision and e.protocol_version == versions["protocol"]:
+            estimates.setdefault(e.shape_id, {})[e.workload] = e
     rows: list[StudyRow] = []
     for part in _one_part_each(parts):
         if part.reason is not None:
             continue
-        found_rounds = [rounds(part.shape_id, w) for w in (prefill, decode)]
-        estimated = [estimates.get((part.shape_id, w)) for w in (prefill, decode)]
-        p: Latency | None
-        d: Latency | None
-        p, d = [summarise(r) for r in found_rounds] if all(found_rounds) else estimated
-        if p is None or d is None:
+        shape_id = part.shape_id
+        found_rounds = {w: rounds(shape_id, w) for w in scenario.workloads}
+        measured = {w: summarise(r) for w, r in found_rounds.items() if r}
+        estimated = ScenarioTime.of(scenario, estimates.get(shape_id, {}))
+        time = ScenarioTime.of(scenario, measured) or estimated
+        if time is None:
             continue
-        low, high = end_to_end_interval(scenario, p, d)
-        peak = rounds(part.shape_id, prefill, "file")
+        peak = rounds(shape_id, scenario.workloads[0], "file")
         rows.append(
             StudyRow(
-                shape=shapes[part.shape_id],
+                shape=shapes[shape_id],
                 name=part.name,
-                prefill=p,
-                decode=d,
-                end_to_end_ms=scenario.end_to_end_ms(p.latency_ms, d.latency_ms),
-                ci_low_ms=low,
-                ci_high_ms=high,
+                time=time,
                 peak_bytes=peak[-1].peak_bytes if peak else None,
-                score=scores.get(part.shape_id),
-                estimate_ms=_estimated_ms(scenario, estimated),
+                score=scores.get(shape_id),
+                estimate_ms=estimated.end_to_end.ms if estimated else None,
             )
         )
     return StudyView(
@@ -249,28 +235,3 @@ def _one_part_each(parts: Iterable[StudyShape]) -> Iterator[StudyShape]:
     """A screened shape that was measured whole later has two parts; the later one counts."""
     whole = {p.shape_id for p in parts if p.role == "trial"}
     return (p for p in parts if p.role != "screened" or p.shape_id not in whole)
-
-
-def _estimated_ms(scenario: Scenario, estimated: Sequence[LatencyEstimate | None]) -> float | None:
-    prefill, decode = estimated
-    if prefill is None or decode is None:
-        return None
-    return scenario.end_to_end_ms(prefill.latency_ms, decode.latency_ms)
-
-
-def end_to_end_interval(
-    scenario: Scenario, prefill: Latency, decode: Latency
-) -> tuple[float, float]:
-    """95 % interval of a scenario's end-to-end time, in ms.
-
-    The two intervals are independent, so their widths add in squares.
-    """
-    steps = scenario.generated_tokens - 1
-    middle = scenario.end_to_end_ms(prefill.latency_ms, decode.latency_ms)
-    low = math.hypot(
-        prefill.latency_ms - prefill.ci_low_ms, steps * (decode.latency_ms - decode.ci_low_ms)
-    )
-    high = math.hypot(
-        prefill.ci_high_ms - prefill.latency_ms, steps * (decode.ci_high_ms - decode.latency_ms)
-    )
-    return middle - low, middle + high

@@ -1,5 +1,6 @@
 """What is timed: one phase of inference, and the scenario that phases add up to."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from phonelm_search.errors import ConfigurationError
 Phase = Literal["prefill", "decode"]
 Logits = Literal["last", "all"]
 
+_LONG_ANSWER = 512  # tokens; beyond, the midpoint rule is 1 % off and more, see results/LOG.md
 _SCENARIO = re.compile(r"^([A-Za-z][A-Za-z0-9_-]*)=([0-9]+):([0-9]+)$")
 
 
@@ -91,22 +93,21 @@ class Scenario:
         return cls(name=match[1], prompt_tokens=int(match[2]), generated_tokens=int(match[3]))
 
     @property
-    def middle_context(self) -> int:
-        """Past length half-way through the answer.
+    def contexts(self) -> tuple[int, ...]:
+        """Past lengths whose decode steps have the mean latency of the answer's steps.
 
-        Decode latency is close to linear in the past, so the step at the middle times the
-        number of steps is their sum (midpoint rule).
+        Over a short answer the latency is linear in the past, so the middle does (midpoint rule);
+        over a long one the two nodes of Gauss–Legendre quadrature do, exact up to a cubic.
         """
-        return self.prompt_tokens + self.generated_tokens // 2
+        half = self.generated_tokens / 2
+        away = half / math.sqrt(3) if self.generated_tokens > _LONG_ANSWER else 0.0
+        middle = self.prompt_tokens + self.generated_tokens // 2
+        return tuple(dict.fromkeys((round(middle - away), round(middle + away))))
 
     @property
-    def workloads(self) -> tuple[Workload, Workload]:
-        """The prefill and the decode step that `end_to_end_ms` needs."""
-        return prefill(self.prompt_tokens), decode(self.middle_context)
-
-    def end_to_end_ms(self, prefill_ms: float, decode_ms: float) -> float:
-        """Prefill, which makes the first token, plus the remaining decode steps, in ms."""
-        return prefill_ms + (self.generated_tokens - 1) * decode_ms
+    def workloads(self) -> tuple[Workload, ...]:
+        """The prefill, then the decode steps at `contexts`."""
+        return prefill(self.prompt_tokens), *map(decode, self.contexts)
 
     def __str__(self) -> str:
         return f"{self.name}={self.prompt_tokens}:{self.generated_tokens}"

@@ -1,7 +1,7 @@
 """Blocks against whole models: does a block estimate tell what the whole model measures?
 
-Ten shapes of 100M to 1.5B parameters and 4 to 40 layers. The truncated models of a shape and the
-whole one are measured in turn within one run, so that a change of the machine hits both.
+Nine shapes of 100M to 1.5B parameters and 4 to 40 layers. A round of the truncated models and one
+of the whole ones take turns within one run.
 
     python tests/benchmarks/blocks_vs_whole.py -o results/blocks-vs-whole.csv
 """
@@ -15,7 +15,8 @@ from common import say, shape, write_table
 
 from phonelm_search.devices import load_device
 from phonelm_search.latency import BlockEstimator, device_costs
-from phonelm_search.measure import Profiler, Request
+from phonelm_search.latency.block import layer_of
+from phonelm_search.measure import MeasureSettings, Profiler, Request
 from phonelm_search.store import Store
 from phonelm_search.workload import decode, prefill
 
@@ -31,6 +32,7 @@ SHAPES = {
     "1.5B": shape(2560, 6816, 19, 16, 16),
 }
 WORK = (prefill(128), decode(64), decode(512))
+ROUNDS = 4
 
 
 def main() -> None:
@@ -40,28 +42,30 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="keep the database here")
     parser.add_argument("--only", nargs="*", default=list(SHAPES))
     options = parser.parse_args()
-    results = options.results or Path(tempfile.mkdtemp())
-    store = Store(results)
-    profiler = Profiler(store, load_device("host-cpu"))
+    store = Store(options.results or Path(tempfile.mkdtemp()))
+    profiler = Profiler(store, load_device("host-cpu"), settings=MeasureSettings(rounds=1))
+    estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
+    wanted = [SHAPES[name] for name in options.only]
+    plans = estimator.plan(wanted, WORK)
+    for i in range(ROUNDS):  # in turn, so that a change of the machine hits both
+        say(f"round {i + 1}: blocks")
+        estimator.estimate(wanted, WORK, plans, extra_rounds=i)
+        say(f"round {i + 1}: whole models")
+        requests = [Request(shape=s, workloads=WORK) for s in wanted]
+        outcomes = profiler.measure(requests, extra_rounds=i)
+    found = estimator.estimate(wanted, WORK, plans)
     rows = []
-    for name in options.only:
-        wanted = SHAPES[name]
-        estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
-        plans = estimator.plan([wanted], WORK)
-        depths = plans[0].depths
-        say(f"{name}: depths {depths} and {wanted.num_hidden_layers}")
-        models = [*plans[0].shapes, wanted]
-        outcomes = profiler.measure([Request(shape=s, workloads=WORK) for s in models])
-        (found,) = estimator.estimate([wanted], WORK, plans)
+    depths = {p.block.layer: p.depths for p in plans}
+    for name, model, outcome, estimated in zip(options.only, wanted, outcomes, found, strict=True):
         for work in WORK:
-            whole, estimate = outcomes[-1].latencies[work], found.latencies[work]
+            whole, estimate = outcome.latencies[work], estimated.latencies[work]
             error = estimate.latency_ms / whole.latency_ms - 1
             rows.append(
                 {
                     "shape": name,
-                    "shape_id": wanted.shape_id,
-                    "layers": wanted.num_hidden_layers,
-                    "depths": " ".join(map(str, depths)),
+                    "shape_id": model.shape_id,
+                    "layers": model.num_hidden_layers,
+                    "depths": " ".join(map(str, depths[layer_of(model)])),
                     "test": work.name,
                     "whole_ms": round(whole.latency_ms, 3),
                     "whole_low_ms": round(whole.ci_low_ms, 3),
@@ -74,7 +78,7 @@ def main() -> None:
                     "error": round(error, 4),
                 }
             )
-            say(f"  {work.name}: whole {whole.latency_ms:.2f} ms, blocks {error:+.1%}")
+            say(f"{name} {work.name}: whole {whole.latency_ms:.2f} ms, blocks {error:+.1%}")
     errors = np.abs([r["error"] for r in rows])
     say(f"median |error| {np.median(errors):.1%}, 95th percentile {np.quantile(errors, 0.95):.1%}")
     write_table(rows, options.output)

@@ -7,17 +7,19 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import say, write_table
 
 from phonelm_search.devices import load_device
 from phonelm_search.measure import LatencySummary, Profiler, Request
-from phonelm_search.pareto import non_dominated
+from phonelm_search.pareto import membership_probability
 from phonelm_search.precision import get_precision
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import enumerate_space, load_space
 from phonelm_search.store import Store
+from phonelm_search.timing import ScenarioTime, Span
 from phonelm_search.workload import Scenario, Workload
 
 SCENARIO = Scenario(name="chat", prompt_tokens=256, generated_tokens=128)
@@ -28,6 +30,12 @@ def measure(shapes: list[ModelShape]) -> list[dict[Workload, LatencySummary]]:
     profiler = Profiler(Store(Path(tempfile.mkdtemp())), load_device("host-cpu"))
     outcomes = profiler.measure([Request(shape=s, workloads=SCENARIO.workloads) for s in shapes])
     return [dict(o.latencies) for o in outcomes]
+
+
+def front(shapes: list[ModelShape], spans: list[Span]) -> Any:
+    """How probable each shape belongs to the front of latency and size."""
+    points = [[t.ms, -s.decoder_parameters] for t, s in zip(spans, shapes, strict=True)]
+    return membership_probability(points, [[(t.high_ms - t.low_ms) / 3.92, 0.0] for t in spans])
 
 
 def main() -> None:
@@ -45,37 +53,48 @@ def main() -> None:
     time.sleep(options.pause)
     say("second")
     second = measure(shapes)
-    rows, fronts = [], []
-    for found in (first, second):
-        latency = [
-            SCENARIO.end_to_end_ms(*(f[w].latency_ms for w in SCENARIO.workloads)) for f in found
-        ]
-        points = [[ms, -s.decoder_parameters] for ms, s in zip(latency, shapes, strict=True)]
-        fronts.append(non_dominated(points))
+    times = [[t for f in found if (t := ScenarioTime.of(SCENARIO, f))] for found in (first, second)]
+    likely = [front(shapes, [t.end_to_end for t in part]) for part in times]
+    rows: list[dict[str, Any]] = []
     for i, s in enumerate(shapes):
-        for work in SCENARIO.workloads:
-            a, b = first[i][work], second[i][work]
+        for name, spans in {
+            SCENARIO.workloads[0].name: [part[i].ttft for part in times],
+            SCENARIO.workloads[1].name: [part[i].tpot for part in times],
+            "end-to-end": [part[i].end_to_end for part in times],
+        }.items():
+            a, b = spans
             rows.append(
                 {
                     "shape_id": s.shape_id,
-                    "test": work.name,
-                    "first_ms": round(a.latency_ms, 3),
-                    "first_verdict": a.verdict,
-                    "second_ms": round(b.latency_ms, 3),
-                    "second_verdict": b.verdict,
-                    "ratio": round(b.latency_ms / a.latency_ms, 4),
-                    "first_front": bool(fronts[0][i]),
-                    "second_front": bool(fronts[1][i]),
+                    "test": name,
+                    "first_ms": round(a.ms, 3),
+                    "first_low_ms": round(a.low_ms, 3),
+                    "first_high_ms": round(a.high_ms, 3),
+                    "second_ms": round(b.ms, 3),
+                    "second_low_ms": round(b.low_ms, 3),
+                    "second_high_ms": round(b.high_ms, 3),
+                    "ratio": round(b.ms / a.ms, 4),
+                    "intervals_meet": a.low_ms <= b.high_ms and b.low_ms <= a.high_ms,
+                    "first_verdict": times[0][i].verdict,
+                    "second_verdict": times[1][i].verdict,
+                    "first_front_probability": round(float(likely[0][i]), 3),
+                    "second_front_probability": round(float(likely[1][i]), 3),
                 }
             )
-    for work in SCENARIO.workloads:
-        ratios = np.array([r["ratio"] for r in rows if r["test"] == work.name])
+    for name in (*(w.name for w in SCENARIO.workloads), "end-to-end"):
+        part = [r for r in rows if r["test"] == name]
+        off = np.abs([r["ratio"] - 1 for r in part])
         say(
-            f"{work.name}: |ratio − 1| median {np.median(np.abs(ratios - 1)):.1%}, "
-            f"largest {np.abs(ratios - 1).max():.1%}"
+            f"{name}: |ratio − 1| median {np.median(off):.1%}, largest {off.max():.1%}; "
+            f"intervals meet for {sum(r['intervals_meet'] for r in part)} of {len(part)}"
         )
-    same = int((fronts[0] == fronts[1]).sum())
-    say(f"front membership agrees for {same} of {len(shapes)} shapes")
+    same = int(((likely[0] > 0.5) == (likely[1] > 0.5)).sum())
+    sure = (np.abs(likely[0] - 0.5) > 0.45) & (np.abs(likely[1] - 0.5) > 0.45)
+    against = int(((likely[0] > 0.5) != (likely[1] > 0.5))[sure].sum())
+    say(
+        f"front: more probable than not in both or in neither for {same} of {len(shapes)} shapes; "
+        f"{int(sure.sum())} are sure in both runs, of which {against} contradict each other"
+    )
     write_table(rows, options.output)
 
 

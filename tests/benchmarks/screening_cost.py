@@ -1,7 +1,7 @@
 """Cost of screening a space by blocks against whole models one by one.
 
-A sample of the plan's truncated models and a sample of whole models are measured, reference rounds
-and repeats included; both are extrapolated to the space, and the table says so.
+Samples of the plan's truncated models and of whole models are measured in turn, reference rounds,
+numerics gates and repeats included; all are extrapolated to the space, and the table says so.
 
     python tests/benchmarks/screening_cost.py -o results/screening-cost.csv
 """
@@ -24,6 +24,12 @@ from phonelm_search.store import Store
 from phonelm_search.workload import Scenario
 
 SCENARIO = Scenario(name="chat", prompt_tokens=256, generated_tokens=128)
+METHODS = {
+    "blocks": ("truncated models, 12 a process", 12, 12),
+    "shared": ("whole models, 4 a process", 4, 4),
+    "whole": ("whole models, one by one", 4, 1),
+}
+"""Name, models measured in a turn, models in a call."""
 
 
 def main() -> None:
@@ -31,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--space", default="slm-100m")
-    parser.add_argument("--sample", type=int, default=12)
+    parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     feasible = enumerate_space(load_space(options.space), get_precision("int4-b32"))
     shapes = [feasible.shape(row) for row in range(len(feasible))]
@@ -42,33 +48,44 @@ def main() -> None:
     say(f"{len(shapes)} shapes, {len(plans)} blocks, {len(models)} truncated models")
     rng = np.random.default_rng(0)
 
-    def sample(of: list[ModelShape]) -> list[ModelShape]:
-        rows = rng.choice(len(of), min(options.sample, len(of)), replace=False)
+    def sample(of: list[ModelShape], size: int) -> list[ModelShape]:
+        rows = rng.choice(len(of), size, replace=False)
         return [of[int(r)] for r in rows]
 
-    seconds: dict[str, list[float]] = {"blocks": [], "whole": []}
-    parts = {"blocks": sample(models), "whole": sample(shapes)}
-    for start in range(0, options.sample, 4):  # in turn
-        for kind, chosen in parts.items():
-            part = chosen[start : start + 4]
+    seconds: dict[str, list[float]] = {kind: [] for kind in METHODS}
+    measured = dict.fromkeys(METHODS, 0)
+    for turn in range(options.turns):
+        for kind, (_, size, together) in METHODS.items():
+            part = sample(models if kind == "blocks" else shapes, size)
+            truncated = kind == "blocks"
+            requests = [
+                Request(shape=s, workloads=SCENARIO.workloads, truncated=truncated) for s in part
+            ]
             began = time.monotonic()
-            profiler.measure([Request(shape=s, workloads=SCENARIO.workloads) for s in part])
+            for start in range(0, len(requests), together):
+                profiler.measure(requests[start : start + together])
             seconds[kind].append((time.monotonic() - began) / len(part))
-            say(f"{kind}: {seconds[kind][-1]:.1f} s a model")
-    counts = {"blocks": len(models), "whole": len(shapes)}
-    rows = [
-        {
-            "space": options.space,
-            "method": kind,
-            "models": counts[kind],
-            "measured": len(parts[kind]),
-            "seconds_a_model": round(float(np.mean(seconds[kind])), 2),
-            "extrapolated_seconds": round(counts[kind] * float(np.mean(seconds[kind]))),
-        }
-        for kind in ("blocks", "whole")
-    ]
-    share = rows[0]["extrapolated_seconds"] / rows[1]["extrapolated_seconds"]
-    say(f"blocks take {share:.2f} of the time of whole models (extrapolated)")
+            measured[kind] += len(part)
+            say(f"turn {turn + 1}, {kind}: {seconds[kind][-1]:.1f} s a model")
+    rows = []
+    for kind, (title, _, _) in METHODS.items():
+        count = len(models) if kind == "blocks" else len(shapes)
+        each = float(np.mean(seconds[kind]))
+        rows.append(
+            {
+                "space": options.space,
+                "method": title,
+                "models": count,
+                "measured": measured[kind],
+                "seconds_a_model": round(each, 2),
+                "extrapolated_seconds": round(count * each),
+            }
+        )
+    for row in rows:
+        row["share_of_one_by_one"] = round(
+            row["extrapolated_seconds"] / rows[-1]["extrapolated_seconds"], 3
+        )
+        say(f"{row['method']}: {row['share_of_one_by_one']:.2f} (extrapolated)")
     write_table(rows, options.output)
 
 

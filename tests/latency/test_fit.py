@@ -143,21 +143,19 @@ def test_a_deep_model_is_cut_and_a_shallow_one_measured_whole() -> None:
     deep = Block(layer=layer_of(BIG), depths=(40,))
     shallow = Block(layer=layer_of(BIG), depths=(2,))
     assert choose_depths(shallow, WORK, costs(), intercept_known=False) == (2,)
-    chosen = choose_depths(deep, WORK, costs(), intercept_known=False, whole=False)
+    chosen = choose_depths(deep, WORK, costs(), intercept_known=False)
     assert len(chosen) == 2
-    assert chosen[0] < chosen[1] <= 40
+    assert chosen[0] < chosen[1] < 40
     # The chosen pair is better than every other by what it is chosen for.
     assert costs().seconds(deep.at(chosen[1]), WORK) < costs().seconds(deep.at(40), WORK)
 
 
-def test_many_wanted_depths_are_cut_even_where_one_is_not() -> None:
-    one = Block(layer=layer_of(BIG), depths=(12,))
-    many = Block(layer=layer_of(BIG), depths=tuple(range(4, 25)))
-    assert choose_depths(one, WORK, costs(), intercept_known=False) == (12,)
-    assert len(choose_depths(many, WORK, costs(), intercept_known=False)) == 2
-    assert len(choose_depths(many, WORK, costs(), intercept_known=True)) <= 2
-
-
 def test_a_known_intercept_saves_a_depth() -> None:
-    block = Block(layer=layer_of(BIG), depths=(24,))
-    assert len(choose_depths(block, WORK, costs(), intercept_known=True, whole=False)) == 1
+    for depths in ((24,), tuple(range(4, 25))):
+        block = Block(layer=layer_of(BIG), depths=depths)
+        assert len(choose_depths(block, WORK, costs(), intercept_known=False)) == 2
+        assert len(choose_depths(block, WORK, costs(), intercept_known=True)) == 1
+
+
+def test_a_truncated_model_costs_less() -> None:
+    assert costs().seconds(BIG, WORK, truncated=True) < 0.7 * costs().seconds(BIG, WORK)

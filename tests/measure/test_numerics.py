@@ -40,7 +40,8 @@ SHAPES = {
 def test_this_machine_passes_for_every_kernel(tmp_path: Path, shape: Any, precision: str) -> None:
     store = Store(tmp_path)
     profiler = Profiler(store, DeviceProfile(name="here", threads=1, precision=precision))
-    profiler._require_right_logits(shape)
+    (refusal,) = profiler._gate.refusals([shape])
+    assert refusal is None
     (check,) = store.numerics(environment_id=profiler.environment_id)
     assert check.passed
     assert check.shape_id == gate_shape(shape).shape_id

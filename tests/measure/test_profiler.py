@@ -1,6 +1,7 @@
 """The profiler makes rounds, repeats bad ones, and remembers what it measured."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from phonelm_search.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.measure import MeasureSettings, Profiler, Request
 from phonelm_search.measure.executor import BY_FLUSH
 from phonelm_search.measure.reference import REFERENCE
-from phonelm_search.runtimes.base import Job, Result, needed_bytes
+from phonelm_search.runtimes.base import Job, Result, WeightsJob, needed_bytes
 from phonelm_search.runtimes.fake import FakeRuntime
 from phonelm_search.store import Store
 from phonelm_search.workload import decode, prefill
@@ -75,18 +76,97 @@ def test_three_rounds_in_processes_of_their_own_between_readings_of_the_referenc
         assert m.protocol["rounds"] == 3
 
 
-def test_shapes_take_turns_so_that_each_is_spread_over_time(tmp_path: Path) -> None:
-    runtime = Recorder()
-    shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3)]
-    requests = [Request(shape=s, workloads=WORKLOADS) for s in shapes]
-    outcomes = profiler_with(Store(tmp_path), runtime).measure(requests)
-    layers = [
-        sum("key" in t.name or "o_proj" in t.name for t in j.weights.tensors) for j in runtime.jobs
+def requests(*depths: int, **changes: Any) -> list[Request]:
+    shapes = [small_shape(num_hidden_layers=n) for n in depths]
+    return [Request(shape=s, workloads=WORKLOADS, **changes) for s in shapes]
+
+
+def depth(weights: WeightsJob) -> int:
+    return sum("down_proj.weight_q4" in t.name for t in weights.tensors)
+
+
+def test_shapes_share_the_process_of_a_round_and_each_keeps_its_own_samples(
+    tmp_path: Path,
+) -> None:
+    runtime, store = Recorder(), Store(tmp_path)
+    outcomes = profiler_with(store, runtime).measure(requests(1, 2, 3, 4, 5))
+    by_job = [[depth(m.weights) for m in j.models] for j in runtime.jobs]
+    assert by_job == [[1, 2, 3, 4]] * 3 + [[5]] * 3
+    seeds = [m.weights.seed for m in runtime.jobs[0].models]
+    assert len(set(seeds)) == 4
+    assert min(b - a for a, b in pairwise(seeds)) > runtime.jobs[0].cache.copies
+    alone = [
+        fake_profiler(Store(tmp_path / str(n))).latencies(
+            small_shape(num_hidden_layers=n), WORKLOADS
+        )
+        for n in (1, 2, 3, 4, 5)
     ]
-    assert layers == 3 * layers[:3]
-    assert len(set(layers[:3])) == 3
-    assert all(o.error is None for o in outcomes)
-    assert runtime.order.count("reference") == 4
+    for outcome, single in zip(outcomes, alone, strict=True):
+        for w in WORKLOADS:
+            assert outcome.latencies[w].latency_ms == pytest.approx(single[w].latency_ms, rel=0.01)
+    notes = {w.phase: f.notes for w, f in outcomes[0].latencies.items()}
+    assert notes == {"prefill": (), "decode": ("stepped in turn with 3 other models",)}
+
+
+def test_copies_are_fewer_where_models_share_a_process(tmp_path: Path) -> None:
+    runtime = Recorder()
+    profiler_with(Store(tmp_path), runtime).measure(requests(1, 2, 3, 4))
+    job = runtime.jobs[0]
+    scheme = fake_device().scheme
+    streamed = sum(
+        small_shape(num_hidden_layers=n).weight_bytes(scheme).streamed for n in (1, 2, 3, 4)
+    )
+    assert job.cache.copies * streamed >= 4 * runtime.cache_bytes()
+    assert (job.cache.copies - 1) * streamed < 4 * runtime.cache_bytes()
+
+
+def test_truncated_models_take_fewer_samples_and_are_apart_from_whole_ones(tmp_path: Path) -> None:
+    runtime, store = Recorder(), Store(tmp_path)
+    wanted = [*requests(*range(1, 14), truncated=True), *requests(20)]
+    profiler_with(store, runtime).measure(wanted)
+    first = [j for j in runtime.jobs if j.repetitions > 20]
+    assert [(len(j.models), j.repetitions, j.max_seconds) for j in first] == [
+        (12, 30, 0.3),
+        (1, 30, 0.3),
+        (1, 100, 1.0),
+    ]
+    assert {m.protocol["repetitions"] for m in rows(store)} == {30, 20}
+
+
+def test_little_memory_takes_fewer_models_a_process(tmp_path: Path) -> None:
+    class Small(Recorder):
+        def available_bytes(self) -> int:
+            total = small_shape(num_hidden_layers=1).weight_bytes(fake_device().scheme).total
+            return 2 * needed_bytes(5 * total, 1)
+
+    runtime = Small()
+    profiler_with(Store(tmp_path), runtime).measure(requests(1, 2, 3, 4))
+    assert [len(j.models) for j in runtime.jobs] == [2, 1, 1] * 3
+
+
+def test_a_round_that_fails_together_is_made_one_by_one(tmp_path: Path) -> None:
+    class Picky(Recorder):
+        def spoil(self, result: Result) -> Result:
+            if any(depth(m.weights) == 3 for m in self.jobs[-1].models):
+                raise MeasurementError("out of memory", stage="memory")
+            return result
+
+    runtime = Picky()
+    outcomes = profiler_with(Store(tmp_path), runtime).measure(requests(1, 2, 3))
+    assert [type(o.error) for o in outcomes] == [type(None), type(None), MeasurementError]
+    assert {f.rounds for o in outcomes[:2] for f in o.latencies.values()} == {3}
+    assert [len(j.models) for j in runtime.jobs] == [3, 1, 1, 1, 2, 2]
+
+
+def test_a_lost_connection_is_not_tried_once_more_for_each_shape(tmp_path: Path) -> None:
+    class Unplugged(Recorder):
+        def spoil(self, result: Result) -> Result:
+            raise MeasurementError("unplugged", stage="transport")
+
+    runtime = Unplugged()
+    outcomes = profiler_with(Store(tmp_path), runtime).measure(requests(1, 2, 3))
+    assert all(o.error for o in outcomes)
+    assert len(runtime.jobs) == 1
 
 
 def test_controls_belong_to_the_first_round_and_are_stored(tmp_path: Path) -> None:
@@ -258,7 +338,7 @@ def test_another_precision_or_environment_is_another_measurement(
     assert len({m.key for m in rows(store)}) == 2
 
 
-def test_decode_rotates_over_copies_that_exceed_the_cache_twice(tmp_path: Path) -> None:
+def test_decode_rotates_over_copies_that_exceed_the_cache_four_times(tmp_path: Path) -> None:
     runtime = Recorder()
     shape = small_shape(hidden_size=256, vocab_size=4096)
     profiler_with(Store(tmp_path), runtime).latencies(shape, WORKLOADS)
@@ -266,8 +346,8 @@ def test_decode_rotates_over_copies_that_exceed_the_cache_twice(tmp_path: Path) 
     profiler_with(Store(tmp_path), runtime, cache="warm").latencies(shape, WORKLOADS)
     warm = runtime.jobs[-1]
     streamed = shape.weight_bytes(fake_device().scheme).streamed
-    assert cold.cache.copies * streamed >= 2 * runtime.cache_bytes()
-    assert (cold.cache.copies - 1) * streamed < 2 * runtime.cache_bytes()
+    assert cold.cache.copies * streamed >= 4 * runtime.cache_bytes()
+    assert (cold.cache.copies - 1) * streamed < 4 * runtime.cache_bytes()
     assert (cold.cache.mode, warm.cache.mode, warm.cache.copies) == ("rotate", "warm", 1)
 
 
@@ -286,7 +366,7 @@ def test_little_memory_falls_back_to_a_flush_with_a_pause_control(tmp_path: Path
     profiler_with(store, runtime).latencies(shape, WORKLOADS)
     job = runtime.jobs[0]
     assert (job.cache.mode, job.cache.copies) == ("flush", 1)
-    assert job.cache.flush_bytes == 2 * runtime.cache_bytes()
+    assert job.cache.flush_bytes == 4 * runtime.cache_bytes()
     assert [p.control for p in job.phases] == [None, None, "warm", "tiny", "pause"]
     (first, *_) = [
         m for m in store.measurements(shape_ids=[shape.shape_id]) if m.cache_mode == "cold"

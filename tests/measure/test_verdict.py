@@ -22,7 +22,7 @@ def window(**shares: float) -> dict[str, Any]:
 
 
 def judged(m: Measurement, **changes: Any) -> tuple[str, tuple[str, ...]]:
-    return judge_round(m, SETTINGS, **{"streamed_bytes": 100, "cache_bytes": 50, **changes})
+    return judge_round(m, SETTINGS, **{"cache_bytes": 50, **changes})
 
 
 def test_a_quiet_round_is_valid() -> None:
@@ -93,10 +93,14 @@ def test_doubts_have_reasons(changes: dict[str, Any], verdict: str, reason: str)
 
 
 def test_copies_must_exceed_the_cache_where_a_round_is_cold() -> None:
-    cold, warm = measurement([100] * 9), measurement([100] * 9, cache_mode="warm")
-    assert "less than twice the cache of 51 B" in judged(cold, cache_bytes=51)[1][0]
+    rotated = {"rotation_bytes": 200}
+    cold = measurement([100] * 9, protocol=rotated)
+    warm = measurement([100] * 9, cache_mode="warm", protocol=rotated)
+    flushed = measurement([100] * 9, protocol={"rotation_bytes": 0})
+    assert judged(cold) == ("valid", ())
+    assert "less than 4 times the cache of 51 B" in judged(cold, cache_bytes=51)[1][0]
     assert judged(warm, cache_bytes=51) == ("valid", ())
-    assert judged(cold, streamed_bytes=0) == ("valid", ())  # flushed
+    assert judged(flushed, cache_bytes=51) == ("valid", ())
 
 
 def test_a_tiny_model_need_not_keep_the_workers_busy() -> None:

@@ -117,6 +117,24 @@ class TestContract:
         assert len(result.bandwidth_bytes_per_s) >= 3
         assert self.runtime(name).run(job(), FILES).bandwidth_bytes_per_s == ()
 
+    def test_models_beside_the_first_have_samples_of_their_own(self, name: str) -> None:
+        beside = ModelJob(
+            graph="tiny.onnx", vocab_size=TINY.vocab_size, weights=tensors(TINY_GRAPH)
+        )
+        asked = job(beside=(beside,))
+        result = self.runtime(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
+        assert [(p.model, p.kind) for p in result.phases] == [
+            (0, "decode"),
+            (0, "prefill"),
+            (1, "decode"),
+            (1, "prefill"),
+        ]
+        assert all(len(p.samples_ns) == asked.repetitions for p in result.phases)
+        assert result.phases[0].logits != result.phases[2].logits or name == "fake"
+        # A model's logits do not depend on its company.
+        alone = self.runtime(name).run(job(), FILES)
+        assert [p.logits for p in result.phases[:2]] == [p.logits for p in alone.phases]
+
     def test_a_failure_names_its_stage(self, name: str) -> None:
         runtime = self.runtime(name, "FailingExecutionProvider")
         asked = job(execution_provider="FailingExecutionProvider")
@@ -222,8 +240,8 @@ def result_document(**changes: Any) -> str:
     [
         ("", "printed no result"),
         ("[]", "malformed"),
-        (result_document(tag="other"), "carry tag t1, got 2 and other"),
-        (result_document(schema=9), "schema 2 .* got 9"),
+        (result_document(tag="other"), "carry tag t1, got 3 and other"),
+        (result_document(schema=9), "schema 3 .* got 9"),
         (result_document(phases=[]), r"must hold the phases .* got \[\]"),
         (result_document(ok=False, error={"stage": "load", "message": "too big"}), "too big"),
         (result_document(surprise=1), "surprise"),

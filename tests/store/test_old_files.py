@@ -29,11 +29,11 @@ def test_a_study_of_schema_1_reads_as_it_did(first_release: Store) -> None:
     pick = choose(view)
     # As that release printed it.
     assert pick.row.shape.shape_id == "w192-l2-f480-h6-kv3-silu-plain-c7c826"
-    assert pick.row.prefill.latency_ms == pytest.approx(3.077, abs=5e-4)
-    assert pick.row.decode.latency_ms == pytest.approx(0.7104, abs=5e-5)
+    assert pick.row.time.ttft.ms == pytest.approx(3.077, abs=5e-4)
+    assert pick.row.time.tpot.ms == pytest.approx(0.7104, abs=5e-5)
     assert pick.row.bits_per_byte == pytest.approx(3.549, abs=5e-4)
     assert [r.name for r in view.rows if r.name] == ["tiny-llama"]
-    assert all(r.reasons == ("single round",) for r in view.rows)
+    assert all(r.time.reasons == ("single round",) for r in view.rows)
     assert (pick.row.peak_bytes or 0) > 100_000
 
 

@@ -84,4 +84,5 @@ def check_study(
         print_json(rows)
         return
     print_rows(rows, (("shape_id", "shape"), ("verdict", "verdict"), ("why", "why")), fmt)
-    say(f"{len(rows)} doubtful shapes" if rows else "every shape's latency is valid")
+    doubtful = len({r["shape_id"] for r in rows})
+    say(f"{doubtful} doubtful shapes" if rows else "every shape's latency is valid")

@@ -11,7 +11,7 @@ from phonelm_search.latency.estimator import (
     planned_seconds,
 )
 from phonelm_search.latency.plan import Costs
-from phonelm_search.latency.roofline import Roofline
+from phonelm_search.latency.roofline import Roofline, far_off
 
 __all__ = [
     "Block",
@@ -22,6 +22,7 @@ __all__ = [
     "Roofline",
     "blocks_of",
     "device_costs",
+    "far_off",
     "measured_depths",
     "plan_blocks",
     "planned_seconds",

@@ -41,6 +41,11 @@ class BlockPlan:
         """The models to measure."""
         return tuple(self.block.at(depth) for depth in self.depths)
 
+    @property
+    def truncated(self) -> tuple[ModelShape, ...]:
+        """Those that only an estimate is made from."""
+        return tuple(self.block.at(d) for d in self.depths if d not in self.block.depths)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimated:
@@ -88,7 +93,7 @@ def plan_blocks(
         twice = sum(len(known.get(b.layer, ())) > 1 for b in blocks)
         for block in blocks:
             told = twice >= _TWO_DEPTHS
-            depths = choose_depths(block, workloads, costs, intercept_known=told, whole=False)
+            depths = choose_depths(block, workloads, costs, intercept_known=told)
             before = known.get(block.layer, ())
             usable = len(before) > 1 or (before and told)
             if usable and good_enough(block, before, depths, workloads, costs):
@@ -105,7 +110,9 @@ def planned_seconds(
     plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs
 ) -> float:
     """About how long a plan takes, reference rounds aside."""
-    return sum(costs.seconds(s, workloads) for p in plans for s in p.shapes)
+    return sum(
+        costs.seconds(s, workloads, truncated=s in p.truncated) for p in plans for s in p.shapes
+    )
 
 
 def device_costs(store: Store, profiler: Profiler) -> Costs:
@@ -181,6 +188,7 @@ class BlockEstimator:
         workloads: Sequence[Workload],
         plans: Sequence[BlockPlan],
         *,
+        extra_rounds: int = 0,
         on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> list[Estimated]:
         """Latencies of shapes, measuring what their blocks need.
@@ -189,6 +197,7 @@ class BlockEstimator:
             shapes: The whole models.
             workloads: Of each of them.
             plans: What `plan` said of them.
+            extra_rounds: Good rounds wanted beyond the protocol's, for a narrower interval.
             on_round: Called after each round of a truncated model.
 
         Returns:
@@ -199,8 +208,11 @@ class BlockEstimator:
             StoreError: If the database cannot be used.
         """
         wanted = list(dict.fromkeys(s for p in plans for s in p.shapes))
-        requests = [Request(shape=s, workloads=tuple(workloads)) for s in wanted]
-        outcomes = self._profiler.measure(requests, on_round=on_round)
+        truncated = {s for p in plans for s in p.truncated}
+        requests = [
+            Request(shape=s, workloads=tuple(workloads), truncated=s in truncated) for s in wanted
+        ]
+        outcomes = self._profiler.measure(requests, extra_rounds=extra_rounds, on_round=on_round)
         measured = {s: o.latencies for s, o in zip(wanted, outcomes, strict=True) if not o.error}
         errors = {layer_of(s): o.error for s, o in zip(wanted, outcomes, strict=True) if o.error}
         by_layer = {p.block.layer: p for p in plans}

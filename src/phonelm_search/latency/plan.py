@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from phonelm_search.latency.block import Block
 from phonelm_search.latency.roofline import Roofline
@@ -12,8 +13,8 @@ from phonelm_search.workload import Workload
 
 RELATIVE_DEVIATION = 0.012  # of a median over three rounds on a shared machine, results/LOG.md
 _START_SECONDS = 0.9
-_WEIGHT_BYTES_PER_SECOND = 150e6  # making and packing
-_WARMUP_SHARE = 0.3
+_READING_SECONDS = 2.5  # of the reference
+_WEIGHT_BYTES_PER_SECOND = 250e6  # making and packing
 _NEARLY = 3.0
 
 
@@ -26,23 +27,37 @@ class Costs:
     scheme: Precision
     """How weights are stored."""
     cache_bytes: int
-    """Last-level cache, which copies must exceed twice."""
+    """Last-level cache, which copies must exceed."""
     settings: MeasureSettings
     """Rounds and their length."""
 
-    def seconds(self, shape: ModelShape, workloads: Sequence[Workload]) -> float:
-        """Time to measure a shape in all its rounds."""
+    def seconds(
+        self, shape: ModelShape, workloads: Sequence[Workload], *, truncated: bool = False
+    ) -> float:
+        """Time to measure a shape in all its rounds, which it shares with others.
+
+        Args:
+            shape: The model.
+            workloads: What is timed of it.
+            truncated: Whether only an estimate is made from it; see `measure.Request`.
+        """
         s = self.settings
         weights = shape.weight_bytes(self.scheme)
-        copies = max(1, -(-2 * self.cache_bytes // weights.streamed))
+        models = s.truncated_models if truncated else s.models
+        copies = max(1, -(-s.cache_factor * self.cache_bytes // (models * weights.streamed)))
         loading = weights.total * copies / _WEIGHT_BYTES_PER_SECOND
-        running = sum(self._sampling(shape, w) for w in workloads)
-        return s.rounds * (_START_SECONDS + loading + running)
+        running = sum(self._sampling(shape, w, truncated=truncated) for w in workloads)
+        return s.rounds * ((_START_SECONDS + _READING_SECONDS) / models + loading + running)
 
-    def _sampling(self, shape: ModelShape, workload: Workload) -> float:
+    def _sampling(self, shape: ModelShape, workload: Workload, *, truncated: bool) -> float:
+        s = self.settings
+        repetitions = s.truncated_repetitions if truncated else s.repetitions
+        most = s.truncated_seconds if truncated else s.max_seconds
         one = self.roofline.milliseconds(shape, self.scheme, workload) / 1000
-        samples = max(5 * one, min(self.settings.repetitions * one, self.settings.max_seconds))
-        return samples * (1 + _WARMUP_SHARE) + 2 * self.settings.warmup_window_seconds
+        window = s.warmup_window_seconds
+        if workload.phase == "decode":  # models that share a process warm up in one loop
+            window /= s.truncated_models if truncated else s.models
+        return max(5 * one, min(repetitions * one, most)) + 2 * max(one, window)
 
 
 def choose_depths(
@@ -51,32 +66,33 @@ def choose_depths(
     costs: Costs,
     *,
     intercept_known: bool,
-    whole: bool = True,
 ) -> tuple[int, ...]:
     """Depths to measure of a block.
 
     Every choice has a variance of the estimate at the greatest wanted depth and a time; the one
     of the smallest product is taken, as the variance of repeated measuring falls with time. The
-    choices are: each wanted depth whole; two depths k₁ < k₂; and, where blocks of the same width
-    have told the intercept, one depth.
+    choices are two depths k₁ < k₂ below the greatest wanted one and, where blocks of the same
+    width have told the intercept, one. Wanted depths are measured in processes of their own.
 
     Args:
         block: With its wanted depths.
         workloads: What is measured; the variance is that of the workload estimated worst.
         costs: What measuring costs.
         intercept_known: Whether an earlier block of the width was measured at two depths.
-        whole: Whether measuring the wanted depths themselves is a choice.
 
     Returns:
-        Ascending depths; the wanted ones themselves where measuring whole models is best.
+        Ascending depths; the wanted ones where no two are below the greatest.
     """
     greatest = block.greatest_depth
-    choices: list[tuple[int, ...]] = [(a, b) for b in range(2, greatest + 1) for a in range(1, b)]
-    if whole or not choices:
-        choices.append(block.depths)
+    below = range(1, greatest)
+    choices: list[tuple[int, ...]] = [*combinations(below, 2)]
     if intercept_known:
-        choices += [(k,) for k in range(1, greatest)]
-    times = {k: costs.seconds(block.at(k), workloads) for k in range(1, greatest + 1)}
+        choices += [(k,) for k in below]
+    if not choices:
+        return block.depths
+    times = {
+        k: costs.seconds(block.at(k), workloads, truncated=k not in block.depths) for k in below
+    }
     tables = _latencies(block, workloads, costs)
 
     def price(depths: tuple[int, ...]) -> float:
@@ -133,7 +149,8 @@ def _relative_variance(
     if greatest in depths:
         return (error(greatest) / whole) ** 2
     if len(depths) == 1:
-        return (greatest / depths[0] * error(depths[0]) / whole) ** 2
+        share = greatest / depths[0]  # and the intercept is known as well as a model of one layer
+        return ((share * error(depths[0])) ** 2 + ((share - 1) * error(1)) ** 2) / whole**2
     low, high = depths[0], depths[-1]
     share = (greatest - low) / (high - low)
     return ((share * error(high)) ** 2 + ((1 - share) * error(low)) ** 2) / whole**2

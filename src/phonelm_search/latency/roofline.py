@@ -17,6 +17,8 @@ from phonelm_search.workload import Workload
 
 Floats = npt.NDArray[np.float64]
 
+_LEAST_FOR_A_FIT = 12  # measurements; four prices are fitted to them
+_FAR = 0.25
 _OPERATORS_A_LAYER = 11  # norms, matrices, attention, activation of the optimised graph
 
 
@@ -90,3 +92,23 @@ def fit_roofline(rows: Sequence[Floats], latencies_ms: Sequence[float]) -> Roofl
         ns_per_kv_byte=float(best[2]),
         ns_per_operator=float(best[3]),
     )
+
+
+def far_off(
+    found: Sequence[tuple[ModelShape, Workload, float]], scheme: Precision
+) -> list[float | None]:
+    """Measurements that are far from what physical terms predict.
+
+    Args:
+        found: Shapes with a workload and its latency in ms, all of one device.
+        scheme: How weights are stored.
+
+    Returns:
+        For each, measured over predicted where that is 25 % from 1 or more; None where it is
+        nearer, or where fewer than 12 measurements say nothing about any.
+    """
+    if len(found) < _LEAST_FOR_A_FIT:
+        return [None] * len(found)
+    fit = fit_roofline([features(s, scheme, w) for s, w, _ in found], [ms for _, _, ms in found])
+    ratios = [ms / fit.milliseconds(s, scheme, w) for s, w, ms in found]
+    return [r if abs(r - 1) >= _FAR else None for r in ratios]

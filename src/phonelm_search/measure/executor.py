@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import numpy as np
 
@@ -21,11 +22,13 @@ from phonelm_search.runtimes.base import (
     CacheJob,
     PhaseResult,
     Result,
+    needed_bytes,
 )
 from phonelm_search.shape import ModelShape
 from phonelm_search.workload import Workload
 
 SEPARATE_ROTARY = "separate rotary operator: head dimension {} is not a multiple of 16"
+TOGETHER = "stepped in turn with {} other models"
 BY_FLUSH = "cold by flushing the cache: copies would be too many or too large"
 _FLUSH_BIAS = "a flush's pause alone makes a step {:+.2f} ms slower than the warm loop"
 _LEAST_BANDWIDTH_BYTES = 128 * 2**20
@@ -54,6 +57,7 @@ class Executor:
         self.environment_id = identity(self.environment)
         self.capabilities = runtime.capabilities
         self.cache_bytes = runtime.cache_bytes()
+        self._turn_bytes = settings.cache_factor * self.cache_bytes
         self._runtime, self._clock = runtime, clock
 
     def key(self, shape: ModelShape, workload: Workload, source: str = "memory") -> str:
@@ -75,49 +79,59 @@ class Executor:
 
     def round(
         self,
-        shape: ModelShape,
+        shapes: Sequence[ModelShape],
         workloads: Sequence[Workload],
         *,
-        number: int,
+        numbers: Sequence[int],
         repetitions: int,
+        max_seconds: float,
         with_controls: bool,
-    ) -> list[Measurement]:
-        """One round of a shape: a record for each workload, then for each control.
+    ) -> list[list[Measurement]]:
+        """One round of shapes in one process: for each, a record by workload, then by control.
 
         Raises:
             UnsupportedShapeError: If the kernels refuse the shape.
             MeasurementError: If no complete result came back.
         """
-        cache = self._cache(shape, workloads)
+        cache = self._cache(shapes, workloads)
         controls = jobs.controls(workloads, cache) if with_controls else ()
         prepared = jobs.prepare(
-            shape,
+            shapes,
             self.device,
             [*map(jobs.phase_of, workloads), *controls],
             cache,
-            self.settings,
+            replace(self.settings, max_seconds=max_seconds),
             repetitions=repetitions,
             logits=workloads[0].logits,
         )
-        return self._run(shape, prepared, number=number)
+        return self._run(shapes, prepared, numbers=numbers)
+
+    def fitting(self, shapes: Sequence[ModelShape]) -> int:
+        """How many of ``shapes``, from the first on, half of the device's memory holds."""
+        available = self._runtime.available_bytes()
+        stored = accumulate(s.weight_bytes(self.device.scheme).total for s in shapes)
+        if available is None:
+            return len(shapes)
+        return max(1, sum(needed_bytes(total, 1) <= available / 2 for total in stored))
 
     def reference(self) -> list[Measurement]:
         """A round of the reference shape, with the read bandwidth."""
         prepared = jobs.prepare(
-            REFERENCE,
+            [REFERENCE],
             self.device,
             [*map(jobs.phase_of, REFERENCE_WORKLOADS)],
-            self._cache(REFERENCE, REFERENCE_WORKLOADS),
+            self._cache([REFERENCE], REFERENCE_WORKLOADS),
             replace(self.settings, max_seconds=_REFERENCE_SECONDS),
             repetitions=10 * self.settings.repetitions,
-            bandwidth_bytes=max(_LEAST_BANDWIDTH_BYTES, 2 * self.cache_bytes),
+            bandwidth_bytes=max(_LEAST_BANDWIDTH_BYTES, self._turn_bytes),
         )
-        return self._run(REFERENCE, prepared, number=0)
+        (found,) = self._run([REFERENCE], prepared, numbers=[0])
+        return found
 
     def peak(self, shape: ModelShape, workload: Workload, *, number: int) -> Measurement:
         """One run of a session that loads its weights from a file."""
         prepared = jobs.prepare(
-            shape,
+            [shape],
             self.device,
             [jobs.phase_of(workload)],
             jobs.ONE_COPY,
@@ -125,13 +139,13 @@ class Executor:
             repetitions=0,
             from_file=True,
         )
-        (found,) = self._run(shape, prepared, number=number)
+        ((found,),) = self._run([shape], prepared, numbers=[number])
         return found
 
-    def check_numerics(self, gate: ModelShape) -> NumericsCheck:
-        """Run a `numerics.gate_shape` and compare its logits with the dequantised reference."""
+    def check_numerics(self, gates: Sequence[ModelShape]) -> list[NumericsCheck]:
+        """Run `numerics.gate_shape`s and compare their logits with the dequantised reference."""
         prepared = jobs.prepare(
-            gate,
+            gates,
             self.device,
             numerics.PHASES,
             jobs.ONE_COPY,
@@ -139,90 +153,100 @@ class Executor:
             repetitions=0,
         )
         result = self._runtime.run(prepared.job, prepared.files)
-        prefill, decode = (p.logits for p in result.phases)
-        if prefill is None or decode is None:
-            raise MeasurementError("the runner must tell the logits of a phase", stage="numerics")
-        return numerics.check_numerics(
-            gate,
-            self.device.scheme,
-            (prefill, decode),
-            environment_id=self.environment_id,
-            seed=jobs.SEED,
-            clock=self._clock,
-        )
+        checks = []
+        for i, (gate, model) in enumerate(zip(gates, prepared.job.models, strict=True)):
+            prefill, decode = (p.logits for p in result.phases if p.model == i)
+            if prefill is None or decode is None:
+                raise MeasurementError(
+                    "the runner must tell the logits of a phase", stage="numerics"
+                )
+            checks.append(
+                numerics.check_numerics(
+                    gate,
+                    self.device.scheme,
+                    (prefill, decode),
+                    environment_id=self.environment_id,
+                    seed=model.weights.seed,
+                    clock=self._clock,
+                )
+            )
+        return checks
 
-    def judged(self, shape: ModelShape, m: Measurement) -> Measurement:
+    def judged(self, m: Measurement) -> Measurement:
         """The same round with its verdict."""
-        streamed = shape.weight_bytes(self.device.scheme).streamed * m.copies
-        flushed = BY_FLUSH in m.notes
-        verdict, reasons = judge_round(
-            m,
-            self.settings,
-            streamed_bytes=0 if flushed else streamed,
-            cache_bytes=self.cache_bytes,
-        )
+        verdict, reasons = judge_round(m, self.settings, cache_bytes=self.cache_bytes)
         return replace(m, verdict=verdict, reasons=reasons)
 
-    def _cache(self, shape: ModelShape, workloads: Sequence[Workload]) -> CacheJob:
+    def _cache(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> CacheJob:
         return jobs.plan_cache(
-            shape,
+            shapes,
             self.device,
             workloads,
-            cache_bytes=self.cache_bytes,
+            turn_bytes=self._turn_bytes,
             available_bytes=self._runtime.available_bytes(),
         )
 
-    def _run(self, shape: ModelShape, prepared: jobs.Prepared, *, number: int) -> list[Measurement]:
-        job = prepared.job
-        result = self._runtime.run(job, prepared.files)
+    def _run(
+        self, shapes: Sequence[ModelShape], prepared: jobs.Prepared, *, numbers: Sequence[int]
+    ) -> list[list[Measurement]]:
+        result = self._runtime.run(prepared.job, prepared.files)
         self._check_environment(result)
-        notes: tuple[str, ...] = ()
-        if prepared.graph.separate_rotary:
-            notes = (SEPARATE_ROTARY.format(shape.head_dim),)
-        if job.cache.mode == "flush":
-            notes = (*notes, BY_FLUSH, *_flush_bias(result.phases))
-        bandwidth = result.bandwidth_bytes_per_s
-        found = []
-        for asked, phase in zip(job.phases, result.phases, strict=True):
-            workload = Workload(
-                phase=phase.kind,
-                tokens=phase.tokens,
-                past_tokens=phase.past_tokens,
-                logits=job.logits,
-            )
-            cold = phase.kind == "decode" and not asked.control
-            m = Measurement(
-                shape_id=shape.shape_id,
-                device=self.device.name,
-                precision=self.device.precision,
-                workload=workload,
-                cache_mode=asked.control or self.device.cache_mode(workload),
-                copies=job.cache.copies if cold else 1,
-                weights_source=job.weights.source,
-                environment=result.environment,
-                graph_version=GRAPH_VERSION,
-                protocol_version=PROTOCOL_VERSION,
-                round=number,
-                warmup_ns=phase.warmup_ns,
-                settled=phase.settled,
-                samples_ns=phase.samples_ns,
-                disturbance={
-                    "cpu_ns": list(phase.cpu_ns),
-                    "switches": list(phase.switches),
-                    "windows": [w.model_dump() for w in phase.windows],
-                },
-                bandwidth_bytes_per_s=float(np.median(bandwidth)) if bandwidth else None,
-                protocol=asdict(self.settings),
-                peak_bytes=phase.peak_bytes,
-                verdict="valid",
-                reasons=(),
-                notes=notes if cold or phase.kind == "prefill" else (),
-                conditions=result.conditions,
-                package_version=__version__,
-                created_at=self._clock().isoformat(timespec="seconds"),
-            )
-            found.append(self.judged(shape, m))
+        found: list[list[Measurement]] = [[] for _ in shapes]
+        for phase in result.phases:
+            i = phase.model
+            found[i].append(self._record(shapes[i], prepared, result, phase, numbers[i]))
         return found
+
+    def _record(
+        self,
+        shape: ModelShape,
+        prepared: jobs.Prepared,
+        result: Result,
+        phase: PhaseResult,
+        number: int,
+    ) -> Measurement:
+        job, bandwidth = prepared.job, result.bandwidth_bytes_per_s
+        workload = Workload(
+            phase=phase.kind,
+            tokens=phase.tokens,
+            past_tokens=phase.past_tokens,
+            logits=job.logits,
+        )
+        cold = phase.kind == "decode" and not phase.control
+        protocol = asdict(self.settings)
+        protocol |= {"repetitions": job.repetitions, "max_seconds": job.max_seconds}
+        protocol["rotation_bytes"] = prepared.rotation_bytes if cold else 0
+        m = Measurement(
+            shape_id=shape.shape_id,
+            device=self.device.name,
+            precision=self.device.precision,
+            workload=workload,
+            cache_mode=phase.control or self.device.cache_mode(workload),
+            copies=job.cache.copies if cold else 1,
+            weights_source=job.weights.source,
+            environment=result.environment,
+            graph_version=GRAPH_VERSION,
+            protocol_version=PROTOCOL_VERSION,
+            round=number,
+            warmup_ns=phase.warmup_ns,
+            settled=phase.settled,
+            samples_ns=phase.samples_ns,
+            disturbance={
+                "cpu_ns": list(phase.cpu_ns),
+                "switches": list(phase.switches),
+                "windows": [w.model_dump() for w in phase.windows],
+            },
+            bandwidth_bytes_per_s=float(np.median(bandwidth)) if bandwidth else None,
+            protocol=protocol,
+            peak_bytes=phase.peak_bytes,
+            verdict="valid",
+            reasons=(),
+            notes=_notes(shape, prepared, result, phase),
+            conditions=result.conditions,
+            package_version=__version__,
+            created_at=self._clock().isoformat(timespec="seconds"),
+        )
+        return self.judged(m)
 
     def _check_environment(self, result: Result) -> None:
         if result.environment == self.environment:
@@ -239,8 +263,29 @@ class Executor:
         )
 
 
-def _flush_bias(phases: Sequence[PhaseResult]) -> tuple[str, ...]:
-    medians = {p.control: float(np.median(p.samples_ns)) / 1e6 for p in phases if p.control}
+def _notes(
+    shape: ModelShape, prepared: jobs.Prepared, result: Result, phase: PhaseResult
+) -> tuple[str, ...]:
+    """What a reader of a phase's samples should know."""
+    job = prepared.job
+    notes: list[str] = []
+    if phase.control:
+        return ()
+    if prepared.graphs[phase.model].separate_rotary:
+        notes.append(SEPARATE_ROTARY.format(shape.head_dim))
+    if phase.kind == "decode" and job.cache.mode == "rotate" and job.beside:
+        notes.append(TOGETHER.format(len(job.beside)))
+    if phase.kind == "decode" and job.cache.mode == "flush":
+        notes += [BY_FLUSH, *_flush_bias(result, phase.model)]
+    return tuple(notes)
+
+
+def _flush_bias(result: Result, model: int) -> tuple[str, ...]:
+    medians = {
+        p.control: float(np.median(p.samples_ns)) / 1e6
+        for p in result.phases
+        if p.control and p.model == model
+    }
     if not {"pause", "warm"} <= medians.keys():
         return ()
     return (_FLUSH_BIAS.format(medians["pause"] - medians["warm"]),)

@@ -25,7 +25,7 @@ SEED = 20241105  # arXiv 2411.05046
 _MOST_COPIES = 64
 ONE_COPY = CacheJob(mode="warm", copies=1)
 _POSITIONS = 4096
-_GRAPH, _TINY_GRAPH = "model.onnx", "tiny.onnx"
+_GRAPH, _TINY_GRAPH = "model-{}.onnx", "tiny.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,37 +36,39 @@ class Prepared:
     """The job."""
     files: Mapping[str, bytes]
     """Serialised graphs by file name."""
-    graph: Graph
-    """The measured one."""
+    graphs: tuple[Graph, ...]
+    """The measured ones."""
+    rotation_bytes: int
+    """Weights that a turn of cold decode over all copies streams; 0 where it does not rotate."""
 
 
 def plan_cache(
-    shape: ModelShape,
+    shapes: Sequence[ModelShape],
     device: DeviceProfile,
     workloads: Sequence[Workload],
     *,
-    cache_bytes: int,
+    turn_bytes: int,
     available_bytes: int | None,
 ) -> CacheJob:
-    """How decode meets the cache.
+    """How decode meets the cache, of shapes that share a process.
 
-    Cold is a rotation over copies that together stream twice the last-level cache. Where that
+    Cold is a rotation over copies that together stream a multiple of the cache. Where that
     takes more memory than there is, or more sessions than are worth making (models that stream
     less than a thirtieth of the cache), the cache is flushed before every step instead.
     """
     if all(device.cache_mode(w) == "warm" for w in workloads):
         return ONE_COPY
-    weights = shape.weight_bytes(device.scheme)
-    copies = max(1, -(-2 * cache_bytes // weights.streamed))
-    needed = needed_bytes(weights.total, copies)
+    weights = [s.weight_bytes(device.scheme) for s in shapes]
+    copies = max(1, -(-turn_bytes // sum(w.streamed for w in weights)))
+    needed = needed_bytes(sum(w.total for w in weights), copies)
     fits = available_bytes is None or needed <= available_bytes
     if copies == 1 or (fits and copies <= _MOST_COPIES):
         return CacheJob(mode="rotate", copies=copies)
-    return CacheJob(mode="flush", copies=1, flush_bytes=2 * cache_bytes)
+    return CacheJob(mode="flush", copies=1, flush_bytes=turn_bytes)
 
 
 def prepare(
-    shape: ModelShape,
+    shapes: Sequence[ModelShape],
     device: DeviceProfile,
     phases: Sequence[PhaseJob],
     cache: CacheJob,
@@ -80,7 +82,7 @@ def prepare(
     """Build the graphs and the job.
 
     Args:
-        shape: What to run.
+        shapes: What to run, in one process.
         device: Where; its precision counts.
         phases: What to time.
         cache: As `plan_cache` says.
@@ -95,8 +97,19 @@ def prepare(
     """
     longest = max(p.tokens + p.past_tokens for p in phases)
     positions = max(_POSITIONS, longest)
-    graph = build_graph(shape, device.scheme, logits=logits, max_positions=positions)
-    files = {_GRAPH: graph.model}
+    graphs = tuple(
+        build_graph(s, device.scheme, logits=logits, max_positions=positions) for s in shapes
+    )
+    files = {_GRAPH.format(i): graph.model for i, graph in enumerate(graphs)}
+    # Seeds apart, so that no copy has the weights of another.
+    models = [
+        ModelJob(
+            graph=_GRAPH.format(i),
+            vocab_size=shape.vocab_size,
+            weights=_weights(graph, seed=SEED + i * _MOST_COPIES, from_file=from_file),
+        )
+        for i, (shape, graph) in enumerate(zip(shapes, graphs, strict=True))
+    ]
     tiny = None
     if cache.mode == "flush" or any(p.control for p in phases):
         small = build_graph(TINY, device.scheme, max_positions=64)
@@ -104,9 +117,8 @@ def prepare(
         tiny = ModelJob(graph=_TINY_GRAPH, vocab_size=TINY.vocab_size, weights=_weights(small))
     job = Job(
         tag=secrets.token_hex(8),
-        graph=_GRAPH,
-        vocab_size=shape.vocab_size,
-        weights=_weights(graph, from_file=from_file),
+        **models[0].model_dump(),
+        beside=tuple(models[1:]),
         phases=tuple(phases),
         logits=logits,
         repetitions=max(1, repetitions),
@@ -123,7 +135,13 @@ def prepare(
         execution_provider=device.execution_provider,
         provider_options=device.provider_options,
     )
-    return Prepared(job=job, files=files, graph=graph)
+    turn = cache.copies * sum(s.weight_bytes(device.scheme).streamed for s in shapes)
+    return Prepared(
+        job=job,
+        files=files,
+        graphs=graphs,
+        rotation_bytes=turn if cache.mode == "rotate" else 0,
+    )
 
 
 def phase_of(workload: Workload) -> PhaseJob:
@@ -145,9 +163,9 @@ def controls(workloads: Sequence[Workload], cache: CacheJob) -> tuple[PhaseJob, 
     return tuple(base.model_copy(update={"control": name}) for name in names)
 
 
-def _weights(graph: Graph, *, from_file: bool = False) -> WeightsJob:
+def _weights(graph: Graph, *, seed: int = SEED, from_file: bool = False) -> WeightsJob:
     return WeightsJob(
-        seed=SEED,
+        seed=seed,
         tensors=tuple(TensorJob(**asdict(spec)) for spec in graph.tensors),
         source="file" if from_file else "memory",
     )

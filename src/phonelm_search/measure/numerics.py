@@ -121,15 +121,11 @@ def check_numerics(
     )
 
 
-def require_right(check: NumericsCheck, *, device: str, capabilities: str) -> None:
-    """Refuse to time a device whose logits are wrong.
-
-    Raises:
-        MeasurementError: With the errors, the limit and what the device offers.
-    """
+def refusal(check: NumericsCheck, *, device: str, capabilities: str) -> MeasurementError | None:
+    """Why a device whose logits are wrong is not timed: errors, limit and what it offers."""
     if check.passed:
-        return
-    raise MeasurementError(
+        return None
+    return MeasurementError(
         f"logits of {check.precision} on {device} must be within {check.limit:g} of the "
         f"dequantised reference (relative RMS), got {check.prefill_error:.3g} after prefill and "
         f"{check.decode_error:.3g} after a decode step, so nothing is timed; {capabilities}",

@@ -1,6 +1,6 @@
 """Measuring shapes in rounds; what is in the database is never measured again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -8,23 +8,20 @@ import numpy as np
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, UnsupportedShapeError
-from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.measure import numerics
 from phonelm_search.measure.anchor import Anchor, Reading, bandwidth_around
 from phonelm_search.measure.executor import Executor
+from phonelm_search.measure.gate import Gate
 from phonelm_search.measure.reference import REFERENCE, REFERENCE_WORKLOADS
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.statistics import Floats, bootstrap_rounds, repetitions_for
 from phonelm_search.measure.summary import LatencySummary, good_rounds, summarise
-from phonelm_search.records import Measurement, NumericsCheck
+from phonelm_search.records import Measurement
 from phonelm_search.runtimes import Runtime, get_runtime
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import Workload
 
 _LEAST_REPETITIONS = 20
-_TOGETHER = 8  # shapes whose rounds are made in turn
-_BETWEEN_READINGS = 4  # rounds between two readings of the reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +32,8 @@ class Request:
     """The decoder."""
     workloads: tuple[Workload, ...]
     """What to time."""
+    truncated: bool = False
+    """Whether only an estimate is made from it, so that fewer samples do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +70,18 @@ class _Task:
         )
         return tuple(w for w, found in self.rounds.items() if _wants_more(found, s))
 
-    def repetitions(self, workloads: Sequence[Workload], settings: MeasureSettings) -> int:
+    def repetitions(
+        self, workloads: Sequence[Workload], settings: MeasureSettings, most: int
+    ) -> int:
         """As many as the wished interval needs by the rounds before; the ceiling at first."""
         s = settings
         needed = [
             repetitions_for(self.rounds[w][-1].samples_ns, rounds=s.rounds, half_width=s.half_width)
             if self.rounds[w]
-            else s.repetitions
+            else most
             for w in workloads
         ]
-        return min(s.repetitions, max(_LEAST_REPETITIONS, *needed))
+        return min(most, max(_LEAST_REPETITIONS, *needed))
 
     def outcome(self) -> Outcome:
         """The answer; an error counts only where some workload has no round at all."""
@@ -96,11 +97,6 @@ def _wants_more(found: Sequence[Measurement], settings: MeasureSettings) -> bool
         return True
     summary = summarise(found)
     return summary.ci_high_ms - summary.ci_low_ms > 2 * settings.half_width * summary.latency_ms
-
-
-def _parts(tasks: Sequence[_Task], size: int) -> Iterator[Sequence[_Task]]:
-    for start in range(0, len(tasks), size):
-        yield tasks[start : start + size]
 
 
 class Profiler:
@@ -137,7 +133,7 @@ class Profiler:
         self.environment_id = self._executor.environment_id
         self.cache_bytes = self._executor.cache_bytes
         self._anchor: Anchor | None = None
-        self._gates: dict[str, NumericsCheck] | None = None
+        self._gate = Gate(store, self._executor)
 
     def latencies(
         self, shape: ModelShape, workloads: Sequence[Workload], *, remeasure: bool = False
@@ -165,10 +161,11 @@ class Profiler:
     ) -> list[Outcome]:
         """Measure several shapes in rounds, the reference shape before and after every few.
 
-        Each round of a shape is a process of its own. Shapes take turns, so the rounds of one
-        are spread over time. A round that was disturbed, or around which the reference moved, is
-        made again, up to a limit. Every round is kept as soon as it is finished, so a stop loses
-        at most the one under way.
+        A round is a process of its own. A few shapes share it as far as memory allows: their cold
+        steps take turns, so that each finds the others' weights in the cache and what disturbs
+        one disturbs all. A round that was disturbed, or around which the reference moved, is made
+        again, up to a limit. Every round is kept as soon as it is finished, so a stop loses at
+        most the one under way.
 
         Args:
             requests: Shapes, each once.
@@ -184,10 +181,9 @@ class Profiler:
         """
         tasks = [self._task(r, extra_rounds, afresh=remeasure) for r in requests]
         first = [t.made for t in tasks]
-        for group in _parts(tasks, _TOGETHER):
+        for group in self._groups(tasks):
             while todo := [t for t in group if t.wanting(self.settings)]:
-                for part in _parts(todo, _BETWEEN_READINGS):
-                    self._pass(part, on_round)
+                self._pass(self._fitting(todo), on_round)
         for task, made in zip(tasks, first, strict=True):
             if remeasure and task.error is None:  # the old rounds stay until new ones are there
                 keys = [self._executor.key(task.request.shape, w) for w in task.rounds]
@@ -208,23 +204,49 @@ class Profiler:
             extra=extra,
         )
 
-    def _pass(self, tasks: Sequence[_Task], on_round: Callable[[ModelShape], None]) -> None:
-        """One round of each task, between two readings of the reference."""
+    def _groups(self, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
+        """Tasks that are measured between two readings of the reference."""
+        alike: dict[tuple[bool, tuple[Workload, ...]], list[_Task]] = {}
+        for task in tasks:
+            alike.setdefault((task.request.truncated, task.request.workloads), []).append(task)
+        for (truncated, _), found in alike.items():
+            size = self.settings.truncated_models if truncated else self.settings.models
+            for start in range(0, len(found), size):
+                yield found[start : start + size]
+
+    def _fitting(self, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
+        """The same in as few processes as memory allows."""
+        left = list(tasks)
+        while left:
+            size = self._executor.fitting([t.request.shape for t in left])
+            yield left[:size]
+            left = left[size:]
+
+    def _pass(
+        self, parts: Iterable[Sequence[_Task]], on_round: Callable[[ModelShape], None]
+    ) -> None:
+        """One round of each task, a process for each part, between two readings."""
         before: Reading | None = None
         made: list[tuple[_Task, list[int], list[Measurement]]] = []
-        for task in tasks:
-            shape = task.request.shape
+        for part in parts:
+            refusals = self._gate.refusals([t.request.shape for t in part])
+            for task, refusal in zip(part, refusals, strict=True):
+                task.error = refusal
+            ready = [t for t in part if t.error is None]
+            if not ready:
+                continue
             try:
-                self._require_right_logits(shape)
                 anchor = self._reference()
                 before = before or anchor.latest or anchor.read()
-                found = self._round(task)
-            except (MeasurementError, UnsupportedShapeError) as error:
-                task.error = error
+            except MeasurementError as error:
+                for task in ready:
+                    task.error = error
                 continue
-            made.append((task, self._store.add_measurements(shape, found), found))
-            task.made += 1
-            on_round(shape)
+            for task, found in self._round(ready):
+                shape = task.request.shape
+                made.append((task, self._store.add_measurements(shape, found), found))
+                task.made += 1
+                on_round(shape)
         if before is None or not made:
             return
         try:
@@ -234,25 +256,38 @@ class Profiler:
                 task.error = error
             return
         for task, rows, found in made:
-            judged = [self._completed(task.request.shape, m, before, after) for m in found]
+            judged = [self._completed(m, before, after) for m in found]
             self._store.judge_measurements(dict(zip(rows, judged, strict=True)))
             for m in judged:
                 if m.cache_mode == self.device.cache_mode(m.workload):
                     task.rounds[m.workload].append(m)
 
-    def _round(self, task: _Task) -> list[Measurement]:
-        workloads = task.wanting(self.settings)
-        return self._executor.round(
-            task.request.shape,
-            workloads,
-            number=task.made,
-            repetitions=task.repetitions(workloads, self.settings),
-            with_controls=not any(task.rounds.values()),
-        )
+    def _round(self, tasks: Sequence[_Task]) -> list[tuple[_Task, list[Measurement]]]:
+        """One round of tasks in one process; where it fails, in a process for each."""
+        s = self.settings
+        wanted = {w for t in tasks for w in t.wanting(s)}
+        workloads = [w for w in tasks[0].request.workloads if w in wanted]
+        truncated = tasks[0].request.truncated
+        most = s.truncated_repetitions if truncated else s.repetitions
+        try:
+            found = self._executor.round(
+                [t.request.shape for t in tasks],
+                workloads,
+                numbers=[t.made for t in tasks],
+                repetitions=max(t.repetitions(workloads, s, most) for t in tasks),
+                max_seconds=s.truncated_seconds if truncated else s.max_seconds,
+                with_controls=not any(r for t in tasks for r in t.rounds.values()),
+            )
+        except (MeasurementError, UnsupportedShapeError) as error:
+            lost = isinstance(error, MeasurementError) and error.stage == "transport"
+            if len(tasks) > 1 and not lost:
+                return [one for t in tasks for one in self._round([t])]
+            for task in tasks:
+                task.error = error
+            return []
+        return list(zip(tasks, found, strict=True))
 
-    def _completed(
-        self, shape: ModelShape, m: Measurement, before: Reading, after: Reading
-    ) -> Measurement:
+    def _completed(self, m: Measurement, before: Reading, after: Reading) -> Measurement:
         anchor = self._reference()
         complete = replace(
             m,
@@ -260,7 +295,7 @@ class Profiler:
             bandwidth_bytes_per_s=bandwidth_around(before, after),
             bandwidth_drift=anchor.bandwidth_drift(before, after),
         )
-        return self._executor.judged(shape, complete)
+        return self._executor.judged(complete)
 
     def _reference(self) -> Anchor:
         if self._anchor is None:
@@ -273,26 +308,6 @@ class Profiler:
         found = self._executor.reference()
         self._store.add_measurements(REFERENCE, found)
         return found
-
-    def _require_right_logits(self, shape: ModelShape) -> None:
-        """Check the kernels of a shape once; a device that computes wrongly is not timed."""
-        executor = self._executor
-        if self._gates is None:
-            known = self._store.numerics(environment_id=executor.environment_id)
-            versions = self.device.precision, GRAPH_VERSION
-            self._gates = {
-                c.shape_id: c for c in known if (c.precision, c.graph_version) == versions
-            }
-        gate = numerics.gate_shape(shape)
-        if gate.shape_id not in self._gates:
-            check = executor.check_numerics(gate)
-            self._store.set_numerics(check)
-            self._gates[gate.shape_id] = check
-        numerics.require_right(
-            self._gates[gate.shape_id],
-            device=self.device.name,
-            capabilities=executor.capabilities(),
-        )
 
     def key_of(self, m: Measurement) -> str:
         """The key that a measurement of the same shape and workload would have here and now."""

@@ -15,12 +15,23 @@ class MeasureSettings:
     """Samples at most of a phase in a round."""
     max_seconds: float = 1.0
     """Time for the samples of a phase in a round; at least 5 are taken all the same."""
+    models: int = 4
+    """Models at most that share a process, their cold steps in turn."""
+    truncated_repetitions: int = 30
+    """Samples at most of a truncated model, which only an estimate is made from."""
+    truncated_seconds: float = 0.3
+    """Time for its samples."""
+    truncated_models: int = 12
+    """Truncated models at most that share a process."""
     warmup_window_seconds: float = 0.05
     """Least length of a warm-up window."""
     warmup_tolerance: float = 0.05
     """Relative difference at which the medians of two windows agree."""
     warmup_windows: int = 6
     """Windows after which timing begins all the same."""
+    cache_factor: int = 4
+    """Weights that a turn of cold decode streams at least, as a multiple of the last-level cache.
+    At twice the cache a part of them was still found in it, see results/LOG.md."""
     half_width: float = 0.05
     """Wished half-width of the 95 % interval, as a share of the median."""
     drift_limit: float = 0.10

@@ -19,15 +19,13 @@ _WORSE = 2.0  # times the limit: the round is rejected and made again
 
 
 def judge_round(
-    m: Measurement, settings: MeasureSettings, *, streamed_bytes: int, cache_bytes: int
+    m: Measurement, settings: MeasureSettings, *, cache_bytes: int
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Judge one round by itself and by the reference around it.
 
     Args:
         m: The round; its own verdict is not looked at.
         settings: Limits.
-        streamed_bytes: Bytes of weights that all copies together stream; 0 where the cache was
-            flushed instead.
         cache_bytes: Size of the last-level cache.
 
     Returns:
@@ -51,10 +49,11 @@ def judge_round(
         suspect.append(f"only {len(m.samples_ns)} samples, fewer than {_LEAST_SAMPLES}")
     if not m.settled:
         suspect.append("the warm-up did not settle; measure again with longer warm-up")
-    if m.cache_mode == "cold" and 0 < streamed_bytes < 2 * cache_bytes:
+    streamed_bytes = m.protocol.get("rotation_bytes", 0)  # 0 where the cache was flushed instead
+    if m.cache_mode == "cold" and 0 < streamed_bytes < settings.cache_factor * cache_bytes:
         suspect.append(
-            f"copies stream {format_bytes(streamed_bytes)}, less than twice the cache of "
-            f"{format_bytes(cache_bytes)}"
+            f"copies stream {format_bytes(streamed_bytes)}, less than {settings.cache_factor} "
+            f"times the cache of {format_bytes(cache_bytes)}"
         )
     suspect += _changed_conditions(m)
     verdict: Verdict = "rejected" if rejected else "suspect" if suspect else "valid"

@@ -8,6 +8,7 @@ from phonelm_search.pick import Pick, current_pick
 from phonelm_search.proxy.comparison import score_interval
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.tables import StudyRow, StudyView
+from phonelm_search.timing import Latency, Span
 from phonelm_search.units import format_count
 
 
@@ -109,13 +110,14 @@ def front_info(view: StudyView) -> FrontInfo:
     for row in view.rows:
         if row.verdict == "rejected":
             continue
+        time = row.time.end_to_end
         y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
         interval = score_interval(row.score) if scored and row.score else None
         points.append(
             Point(
-                x=row.end_to_end_ms,
+                x=time.ms,
                 y=y,
-                x_error=(row.end_to_end_ms - row.ci_low_ms, row.ci_high_ms - row.end_to_end_ms),
+                x_error=(time.ms - time.low_ms, time.high_ms - time.ms),
                 y_error=(interval or 0.0, interval or 0.0),
                 label=row.label,
                 front=row.name is None and row.shape.shape_id in front,
@@ -168,13 +170,23 @@ def _curve(row: StudyRow, pick: str | None) -> CurveInfo:
     )
 
 
+def _doubtful(*latencies: Latency) -> bool:
+    return any(f.verdict == "suspect" for f in latencies)
+
+
 def spread_info(view: StudyView) -> SpreadInfo:
     """Collect prefill, decode and end-to-end latency over depth."""
-    prompt, context = view.scenario.prompt_tokens, view.scenario.middle_context
+    contexts = " and ".join(map(str, view.scenario.contexts))
     sizes = [r.shape.decoder_parameters for r in view.sampled] or [0]
-    panels = (
-        (f"prefill of {prompt} tokens [ms]", [r.prefill for r in view.rows]),
-        (f"decode step at {context} tokens [ms]", [r.decode for r in view.rows]),
+    panels: tuple[tuple[str, list[tuple[Span, bool]]], ...] = (
+        (
+            f"prefill of {view.scenario.prompt_tokens} tokens [ms]",
+            [(r.time.ttft, _doubtful(r.time.prefill)) for r in view.rows],
+        ),
+        (
+            f"decode step at {contexts} tokens [ms]",
+            [(r.time.tpot, _doubtful(*r.time.steps)) for r in view.rows],
+        ),
     )
     return SpreadInfo(
         title=f"{view.record.name}: speed at {format_count(min(sizes))} to "
@@ -185,23 +197,23 @@ def spread_info(view: StudyView) -> SpreadInfo:
                 tuple(
                     Point(
                         x=row.shape.num_hidden_layers,
-                        y=found.latency_ms,
+                        y=span.ms,
                         x_error=(0.0, 0.0),
                         y_error=(
-                            found.latency_ms - found.ci_low_ms,
-                            found.ci_high_ms - found.latency_ms,
+                            span.ms - span.low_ms,
+                            span.high_ms - span.ms,
                         ),
                         label=row.label,
                         front=False,
-                        suspect=found.verdict == "suspect",
+                        suspect=suspect,
                         reference=row.name is not None,
                         pick=False,
                         estimated=row.kind == "estimated",
                     )
-                    for row, found in zip(view.rows, summaries, strict=True)
+                    for row, (span, suspect) in zip(view.rows, spans, strict=True)
                 ),
             )
-            for label, summaries in panels
+            for label, spans in panels
         ),
         footnote=_estimated_note(view),
     )
@@ -221,7 +233,7 @@ def _footnote(view: StudyView) -> str:
     parts = []
     suspect = [r for r in view.rows if r.verdict == "suspect"]
     if suspect:
-        common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
+        common = [x for x in suspect[0].time.reasons if all(x in r.time.reasons for r in suspect)]
         parts.append(f"hollow: suspect ({'; '.join(common) or 'reasons in trials.csv'})")
     scores = [r.score for r in view.scored if r.score]
     if scores:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from phonelm_search.errors import MeasurementError
 from phonelm_search.graph.weights import TensorSpec
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class _Document(BaseModel):
@@ -62,7 +62,7 @@ class CacheJob(_Document):
 
     mode: Literal["warm", "rotate", "flush"]
     copies: int = Field(ge=1)
-    """Sessions with distinct weights that are stepped in turn; 1 unless rotating."""
+    """Sessions of each model with distinct weights that are stepped in turn; 1 unless rotating."""
     flush_bytes: int = Field(default=0, ge=0)
     """Bytes to read between steps when flushing."""
 
@@ -88,7 +88,11 @@ class ModelJob(_Document):
 
 
 class Job(_Document):
-    """What a runner shall do."""
+    """What a runner shall do.
+
+    Every phase is timed for every model: prefill and warm loops one model after another, cold
+    decode in one loop that steps all copies of all models in turn.
+    """
 
     schema_version: int = Field(default=PROTOCOL_VERSION, alias="schema")
     tag: str
@@ -98,12 +102,15 @@ class Job(_Document):
     vocab_size: int
     """Token ids are drawn below it."""
     weights: WeightsJob
+    beside: tuple[ModelJob, ...] = ()
+    """Further models to measure in the same process."""
     phases: tuple[PhaseJob, ...]
     logits: Literal["last", "all"] = "last"
     repetitions: int = Field(ge=1)
+    """Samples at most of a phase of one model."""
     warmup: WarmupJob
     max_seconds: float = Field(gt=0)
-    """For each phase's timed runs; one that reaches it stops with what it has, at least 5."""
+    """For a phase's timed runs of one model; it stops then with what it has, at least 5."""
     cache: CacheJob
     tiny: ModelJob | None = None
     """Wakes the workers after a flush, and shows what the loop itself costs."""
@@ -116,6 +123,17 @@ class Job(_Document):
     provider_options: dict[str, str] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @property
+    def models(self) -> tuple[ModelJob, ...]:
+        """All models to measure, the first one at the head."""
+        first = ModelJob(graph=self.graph, vocab_size=self.vocab_size, weights=self.weights)
+        return (first, *self.beside)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Weights of one copy of every model."""
+        return sum(t.spec.nbytes for m in self.models for t in m.weights.tensors)
 
 
 class RunnerError(_Document):
@@ -146,8 +164,10 @@ class SystemWindow(_Document):
 
 
 class PhaseResult(_Document):
-    """Raw samples of one phase."""
+    """Raw samples of one phase of one model."""
 
+    model: int = 0
+    """Which of the job's models."""
     kind: Literal["prefill", "decode"]
     tokens: int
     past_tokens: int
@@ -176,6 +196,7 @@ class Result(_Document):
     ok: bool
     error: RunnerError | None
     phases: tuple[PhaseResult, ...]
+    """In the order asked, all of the first model, then all of the next."""
     logits: LogitsResult | None
     """The last phase's digest once more."""
     bandwidth_bytes_per_s: tuple[float, ...] = ()
@@ -196,7 +217,7 @@ class Runtime(Protocol):
         ...
 
     def cache_bytes(self) -> int:
-        """Size of the last-level cache; decode must stream at least twice as much."""
+        """Size of the last-level cache; decode must stream several times as much."""
         ...
 
     def available_bytes(self) -> int | None:
@@ -251,8 +272,12 @@ def parse_result(text: str, job: Job) -> Result:
     if not result.ok:
         failure = result.error or RunnerError(stage="run", message="no reason given")
         raise MeasurementError(failure.message, stage=failure.stage)
-    asked = [(p.kind, p.tokens, p.past_tokens, p.control) for p in job.phases]
-    given = [(p.kind, p.tokens, p.past_tokens, p.control) for p in result.phases]
+    asked = [
+        (i, p.kind, p.tokens, p.past_tokens, p.control)
+        for i in range(len(job.models))
+        for p in job.phases
+    ]
+    given = [(p.model, p.kind, p.tokens, p.past_tokens, p.control) for p in result.phases]
     if asked != given:
         raise MeasurementError(
             f"the result must hold the phases {asked}, got {given}", stage="protocol"

@@ -69,29 +69,11 @@ class FakeRuntime:
         """See `Runtime.run`."""
         if self._provider == "FailingExecutionProvider":
             raise MeasurementError("the fake provider fails on purpose", stage="load")
-        matrices = [t for t in job.weights.tensors if len(t.shape) > 1 and "cache" not in t.name]
-        stored = sum(math.prod(t.shape) for t in matrices)
-        phases = []
-        for phase in job.phases:
-            work_ns = stored / 10 + 2 * stored * phase.tokens / 100 + 20_000 * len(matrices)
-            work_ns += 50 * phase.past_tokens * len(matrices)
-            wobble = [
-                (fnv1a64(f"{phase.kind}{i}") % 2001 - 1000) / 100_000
-                for i in range(job.repetitions)
-            ]
-            phases.append(
-                PhaseResult(
-                    kind=phase.kind,
-                    tokens=phase.tokens,
-                    past_tokens=phase.past_tokens,
-                    control=phase.control,
-                    warmup_ns=(round(2 * work_ns),) * job.warmup.most,
-                    settled=True,
-                    samples_ns=tuple(round(work_ns * (1 + w)) for w in wobble),
-                    peak_bytes=stored if job.weights.source == "file" else None,
-                    logits=None if phase.control else _logits(job, phase, files[job.graph]),
-                )
-            )
+        phases = [
+            self._phase(job, i, model, phase, files[model.graph])
+            for i, model in enumerate(job.models)
+            for phase in job.phases
+        ]
         return Result(
             tag=job.tag,
             ok=True,
@@ -103,24 +85,45 @@ class FakeRuntime:
             conditions={"before": {}, "after": {}},
         )
 
+    @staticmethod
+    def _phase(job: Job, index: int, model: ModelJob, phase: PhaseJob, graph: bytes) -> PhaseResult:
+        matrices = [t for t in model.weights.tensors if len(t.shape) > 1 and "cache" not in t.name]
+        stored = sum(math.prod(t.shape) for t in matrices)
+        work_ns = stored / 10 + 2 * stored * phase.tokens / 100 + 20_000 * len(matrices)
+        work_ns += 50 * phase.past_tokens * len(matrices)
+        wobble = [
+            (fnv1a64(f"{phase.kind}{i}") % 2001 - 1000) / 100_000 for i in range(job.repetitions)
+        ]
+        return PhaseResult(
+            model=index,
+            kind=phase.kind,
+            tokens=phase.tokens,
+            past_tokens=phase.past_tokens,
+            control=phase.control,
+            warmup_ns=(round(2 * work_ns),) * job.warmup.most,
+            settled=True,
+            samples_ns=tuple(round(work_ns * (1 + w)) for w in wobble),
+            peak_bytes=stored if model.weights.source == "file" else None,
+            logits=None if phase.control else _logits(job, model, phase, graph),
+        )
 
-_KNOWN: dict[tuple[bytes, PhaseJob], LogitsResult] = {}
+
+_KNOWN: dict[tuple[bytes, int, PhaseJob], LogitsResult] = {}
 
 
-def _logits(job: Job, phase: PhaseJob, model: bytes) -> LogitsResult:
+def _logits(job: Job, model: ModelJob, phase: PhaseJob, graph: bytes) -> LogitsResult:
     """True logits where a job is one run without warm-up, as the gate's are; else zeros."""
-    if job.warmup.most or job.repetitions > 1 or job.weights.source == "file":
+    if job.warmup.most or job.repetitions > 1 or model.weights.source == "file":
         return LogitsResult(first=(0.0,) * 16, sum=0.0, l2=0.0)
-    key = (model, phase)
+    key = (graph, model.weights.seed, phase)
     if key not in _KNOWN:
         from phonelm_search.runtimes.session import Copy
 
         provider = ("CPUExecutionProvider", dict[str, str]())
-        measured = ModelJob(graph=job.graph, vocab_size=job.vocab_size, weights=job.weights)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
-            (path / job.graph).write_bytes(model)
-            copy = Copy(measured, 0, provider, job.logits, folder=path, shared_pool=False)
+            (path / model.graph).write_bytes(graph)
+            copy = Copy(model, 0, provider, job.logits, folder=path, shared_pool=False)
             copy.bind(phase)
             copy.run()
             _KNOWN[key] = copy.digest()

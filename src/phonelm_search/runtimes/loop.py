@@ -25,6 +25,10 @@ class Observer(Protocol):
         """A sample has ended."""
         ...
 
+    def close(self) -> None:
+        """The last sample has ended."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
@@ -33,23 +37,41 @@ class LoopSettings:
     warmup: WarmupJob
     """Untimed runs."""
     repetitions: int
-    """Samples at most."""
+    """Samples of a model at most."""
     max_seconds: float
-    """Time for samples, and for warm-up; at least 5 samples are taken all the same."""
+    """Time for a model's samples, and for its warm-up; 5 samples are taken all the same."""
+    models: int = 1
+    """Models that the runs belong to; run i belongs to model i modulo this number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
     """What a loop gave."""
 
-    warmup_ns: list[int]
+    warmup_ns: Sequence[int]
     """Untimed runs."""
     settled: bool
     """Whether the last two warm-up windows agreed."""
-    samples_ns: list[int]
+    samples_ns: Sequence[int]
     """Timed runs."""
-    watch: Observer
-    """What disturbed them."""
+    cpu_ns: Sequence[int]
+    """Processor time during each sample."""
+    switches: Sequence[int]
+    """Involuntary context switches during each sample."""
+    windows: Sequence[SystemWindow]
+    """What the system did."""
+
+    def of(self, model: int, models: int) -> "Timed":
+        """The runs of one of several models; what the system did is told of all together."""
+        part = slice(model, None, models)
+        return Timed(
+            warmup_ns=self.warmup_ns[part],
+            settled=self.settled,
+            samples_ns=self.samples_ns[part],
+            cpu_ns=self.cpu_ns[part],
+            switches=self.switches[part],
+            windows=self.windows,
+        )
 
 
 def time_loop(
@@ -59,12 +81,12 @@ def time_loop(
     observe: Callable[[], Observer],
     *,
     before: Callable[[], object] | None = None,
-) -> "Timed":
+) -> Timed:
     """Call ``runs`` in turn, over and over, and time every call.
 
     Args:
         runs: One call for each copy of the weights.
-        settings: When to stop.
+        settings: When to stop; warm-up and samples are whole turns over the models.
         clock: Monotonic nanoseconds.
         observe: Makes the observer when warm-up is over.
         before: Called untimed before each run: a cache flush, or a pause.
@@ -84,10 +106,12 @@ def time_loop(
         run()
         return clock() - begin
 
+    models = settings.models
+    allowed = int(models * settings.max_seconds * 1e9)
     warmups: list[int] = []
     settled = settings.warmup.most == 0
     previous = 0.0
-    limit = clock() + int(settings.max_seconds * 1e9)
+    limit = clock() + allowed
     for _ in range(settings.warmup.most):
         window: list[int] = []
         opened = clock()
@@ -101,11 +125,20 @@ def time_loop(
         previous = middle
     watch = observe()
     samples: list[int] = []
-    limit = clock() + int(settings.max_seconds * 1e9)
-    while len(samples) < settings.repetitions:
-        watch.begin()
-        samples.append(step())
-        watch.end()
-        if clock() > limit and len(samples) >= _LEAST_SAMPLES:
+    limit = clock() + allowed
+    while len(samples) < models * settings.repetitions:
+        for _ in range(models):
+            watch.begin()
+            samples.append(step())
+            watch.end()
+        if clock() > limit and len(samples) >= models * _LEAST_SAMPLES:
             break
-    return Timed(warmup_ns=warmups, settled=settled, samples_ns=samples, watch=watch)
+    watch.close()
+    return Timed(
+        warmup_ns=warmups,
+        settled=settled,
+        samples_ns=samples,
+        cpu_ns=watch.cpu_ns,
+        switches=watch.switches,
+        windows=watch.windows,
+    )

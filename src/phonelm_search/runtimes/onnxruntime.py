@@ -70,11 +70,11 @@ class OnnxRuntime:
 
     def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
         """See `Runtime.run`."""
-        stored = sum(t.spec.nbytes for t in job.weights.tensors)
+        stored = job.stored_bytes
         self._check_memory(job, stored)
         seconds = (
             _START_SECONDS
-            + 6 * job.max_seconds * len(job.phases)
+            + 6 * job.max_seconds * len(job.phases) * len(job.models)
             + sum(_slow_seconds(p, stored) for p in job.phases)
             + 2 * stored * job.cache.copies / _BYTES_PER_SECOND
         )

@@ -1,10 +1,11 @@
 """The child process: reads a job from stdin, prints its result as the last line of stdout."""
 
+import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -12,12 +13,13 @@ import onnxruntime as ort
 from phonelm_search.childprocess import die_with_parent
 from phonelm_search.runtimes import host
 from phonelm_search.runtimes.bandwidth import read_bandwidth
-from phonelm_search.runtimes.base import Job, ModelJob, PhaseJob, PhaseResult, Result, RunnerError
-from phonelm_search.runtimes.loop import LoopSettings, time_loop
+from phonelm_search.runtimes.base import Job, PhaseJob, PhaseResult, Result, RunnerError
+from phonelm_search.runtimes.loop import LoopSettings, Timed, time_loop
 from phonelm_search.runtimes.session import SEVERITY_ERROR, Copy, StageError, first_line
 from phonelm_search.runtimes.watch import Watch
 
 _WAKING_RUNS = 3  # of the tiny model after a flush; facts: agrees with rotation within 3 %
+_TINY_STEP = PhaseJob(kind="decode", tokens=1, past_tokens=16)
 
 
 class _Runner:
@@ -26,43 +28,68 @@ class _Runner:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._provider = (job.execution_provider, dict(job.provider_options))
-        self._model = ModelJob(graph=job.graph, vocab_size=job.vocab_size, weights=job.weights)
-        self._copies = [Copy(self._model, 0, self._provider, job.logits)]
+        self._copies = [Copy(m, 0, self._provider, job.logits) for m in job.models]
         self._tiny: Copy | None = None
         self._flush = np.ones(0, np.int64)
         self._cores = frozenset(os.sched_getaffinity(0))
 
-    def phase(self, phase: PhaseJob) -> PhaseResult:
-        """Time one phase."""
-        cache = self._job.cache
+    def phase(self, phase: PhaseJob) -> list[PhaseResult]:
+        """Time one phase of every model."""
+        job, models = self._job, len(self._job.models)
         cold = phase.kind == "decode" and phase.control is None
-        if cold and cache.mode == "rotate":
-            for i in range(len(self._copies), cache.copies):
-                self._copies.append(Copy(self._model, i, self._provider, self._job.logits))
-        copies = self._copies if cold else self._copies[:1]
-        before: Callable[[], object] | None = None
-        if phase.control == "tiny":
-            copies = [self._wake_model()]
-        elif phase.control == "pause":
-            seconds = self._flush_seconds()
-            before = self._after_waking(lambda: time.sleep(seconds))
-        elif cold and cache.mode == "flush":
-            before = self._after_waking(self._read_flush_buffer)
-        for copy in copies:
-            copy.bind(phase if copy is not self._tiny else phase.model_copy(update=_TINY_STEP))
+        if cold and job.cache.mode == "rotate":
+            return self._rotate(phase)
+        found = []
+        for i in range(models):
+            before: Callable[[], object] | None = None
+            if phase.control == "pause":
+                seconds = self._flush_seconds()
+                before = self._after_waking(functools.partial(time.sleep, seconds))
+            elif cold and job.cache.mode == "flush":
+                before = self._after_waking(self._read_flush_buffer)
+            if phase.control == "tiny":
+                copy = self._wake_model()
+                copy.bind(_TINY_STEP)
+            else:
+                copy = self._copies[i]
+                copy.bind(phase)
+            found.append(self._result(phase, i, self._time([copy], before=before)))
+        return found
+
+    def _rotate(self, phase: PhaseJob) -> list[PhaseResult]:
+        """Cold decode: every copy of every model in turn, in one loop."""
+        models = self._job.models
+        for i in range(len(self._copies) // len(models), self._job.cache.copies):
+            self._copies += [Copy(m, i, self._provider, self._job.logits) for m in models]
+        for copy in self._copies:
+            copy.bind(phase)
+        timed = self._time(self._copies, models=len(models))
+        return [self._result(phase, i, timed.of(i, len(models))) for i in range(len(models))]
+
+    def _time(
+        self,
+        copies: Sequence[Copy],
+        *,
+        models: int = 1,
+        before: Callable[[], object] | None = None,
+    ) -> Timed:
         settings = LoopSettings(
             warmup=self._job.warmup,
             repetitions=self._job.repetitions,
             max_seconds=self._job.max_seconds,
+            models=models,
         )
-        timed = time_loop(
+        return time_loop(
             [c.run for c in copies],
             settings,
             time.perf_counter_ns,
             lambda: Watch(self._cores),
             before=before,
         )
+
+    def _result(self, phase: PhaseJob, model: int, timed: Timed) -> PhaseResult:
         return PhaseResult(
+            model=model,
             kind=phase.kind,
             tokens=phase.tokens,
             past_tokens=phase.past_tokens,
@@ -70,11 +97,11 @@ class _Runner:
             warmup_ns=tuple(timed.warmup_ns),
             settled=timed.settled,
             samples_ns=tuple(timed.samples_ns),
-            cpu_ns=tuple(timed.watch.cpu_ns),
-            switches=tuple(timed.watch.switches),
-            windows=tuple(timed.watch.windows),
+            cpu_ns=tuple(timed.cpu_ns),
+            switches=tuple(timed.switches),
+            windows=tuple(timed.windows),
             peak_bytes=self._peak_bytes(),
-            logits=None if phase.control else self._copies[0].digest(),
+            logits=None if phase.control else self._copies[model].digest(),
         )
 
     def _peak_bytes(self) -> int | None:
@@ -89,7 +116,7 @@ class _Runner:
 
     def _after_waking(self, act: Callable[[], object]) -> Callable[[], None]:
         tiny = self._wake_model()
-        tiny.bind(PhaseJob(kind="decode", **_TINY_STEP))
+        tiny.bind(_TINY_STEP)
 
         def before() -> None:
             act()
@@ -110,13 +137,10 @@ class _Runner:
         return time.perf_counter() - begin
 
 
-_TINY_STEP = {"tokens": 1, "past_tokens": 16}
-
-
 def _measure(job: Job) -> tuple[list[PhaseResult], list[float]]:
     ort.set_global_thread_pool_sizes(job.threads, 1)
     runner = _Runner(job)
-    found: dict[int, PhaseResult] = {}
+    found: dict[int, list[PhaseResult]] = {}
     # Prefill before the other copies take memory; warm loops before a rotation.
     order = sorted(
         range(len(job.phases)),
@@ -130,7 +154,8 @@ def _measure(job: Job) -> tuple[list[PhaseResult], list[float]]:
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             raise StageError("run", first_line(error)) from error
     bandwidth = read_bandwidth(job.bandwidth_bytes, job.threads) if job.bandwidth_bytes else []
-    return [found[i] for i in range(len(job.phases))], bandwidth
+    by_model = [found[i][m] for m in range(len(job.models)) for i in range(len(job.phases))]
+    return by_model, bandwidth
 
 
 def main() -> int:

@@ -66,12 +66,15 @@ class Copy:
         path = folder / model.graph
         if model.weights.source == "file":
             # A folder for each copy: a session maps its file, which must never change under it.
-            path = save_graph(folder / f"copy-{index}", path.read_bytes(), specs, self._pool)
+            path = save_graph(
+                folder / f"{model.graph}-{index}", path.read_bytes(), specs, self._pool
+            )
         else:
             self._kept = [self._pool.fill(s) for s in specs]
             values = [ort.OrtValue.ortvalue_from_numpy(a) for a in self._kept]
             options.add_external_initializers([s.name for s in specs], values)
-        gc.collect()
+        if model.weights.source == "file":
+            gc.collect()  # what made the weights shall not count as the session's
         host.reset_peak_resident()
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[provider])

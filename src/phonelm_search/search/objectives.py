@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from phonelm_search.errors import ConfigurationError, UnknownNameError
-from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import FeasibleSet
+from phonelm_search.timing import Latency, ScenarioTime
 from phonelm_search.workload import Scenario, Workload
 
 Objective = Literal["latency", "prefill", "decode", "parameters", "memory"]
@@ -37,21 +37,24 @@ class Goals:
         """Optuna's directions: decoder parameters are maximised, the rest minimised."""
         return ["maximize" if o == "parameters" else "minimize" for o in self.objectives]
 
-    def values(
-        self, shape: ModelShape, latencies: Mapping[Workload, LatencySummary]
-    ) -> list[float]:
+    def values(self, shape: ModelShape, latencies: Mapping[Workload, Latency]) -> list[float]:
         """A trial's values, each in its own direction.
 
         Latency, prefill and decode are in ms; memory is the bytes of weights and of the KV cache
         at the end of the scenario; parameters are decoder parameters.
+
+        Raises:
+            ValueError: If the latency of a workload is missing.
         """
-        prefill, decode = (latencies[w].latency_ms for w in self.workloads)
+        time = ScenarioTime.of(self.scenario, latencies)
+        if time is None:
+            raise ValueError(f"every workload of {self.scenario} must have a latency")
         context = self.scenario.prompt_tokens + self.scenario.generated_tokens
         kv_bytes = context * shape.kv_bytes_per_token(self.precision.kv_bytes_per_element)
         found: dict[Objective, float] = {
-            "latency": self.scenario.end_to_end_ms(prefill, decode),
-            "prefill": prefill,
-            "decode": decode,
+            "latency": time.end_to_end.ms,
+            "prefill": time.ttft.ms,
+            "decode": time.tpot.ms,
             "parameters": float(shape.decoder_parameters),
             "memory": float(shape.weight_bytes(self.precision).total + kv_bytes),
         }

@@ -1,0 +1,69 @@
+"""Which shapes a device computes rightly; each kernel size is checked once and remembered."""
+
+from collections.abc import Sequence
+
+from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.measure import numerics
+from phonelm_search.measure.executor import Executor
+from phonelm_search.records import NumericsCheck
+from phonelm_search.shape import ModelShape
+from phonelm_search.store import Store
+
+Refusal = MeasurementError | UnsupportedShapeError
+
+
+class Gate:
+    """Checks the logits of shapes before anything is timed.
+
+    Args:
+        store: Where checks are kept.
+        executor: Runs them.
+    """
+
+    def __init__(self, store: Store, executor: Executor) -> None:
+        self._store, self._executor = store, executor
+        self._known: dict[str, NumericsCheck] | None = None
+
+    def refusals(self, shapes: Sequence[ModelShape]) -> list[Refusal | None]:
+        """Why each shape must not be timed; None where its logits are right.
+
+        Raises:
+            StoreError: If the database cannot be read or written.
+        """
+        gates = [numerics.gate_shape(s) for s in shapes]
+        known = self._checks()
+        missing = list(dict.fromkeys(g for g in gates if g.shape_id not in known))
+        failures = self._check(missing)
+        return [failures.get(g) or self._refusal(known[g.shape_id]) for g in gates]
+
+    def _checks(self) -> dict[str, NumericsCheck]:
+        if self._known is None:
+            found = self._store.numerics(environment_id=self._executor.environment_id)
+            versions = self._executor.device.precision, GRAPH_VERSION
+            self._known = {
+                c.shape_id: c for c in found if (c.precision, c.graph_version) == versions
+            }
+        return self._known
+
+    def _check(self, gates: Sequence[ModelShape]) -> dict[ModelShape, Refusal]:
+        """Check gates in one process; where that fails, in a process for each."""
+        if not gates:
+            return {}
+        try:
+            checks = self._executor.check_numerics(gates)
+        except (MeasurementError, UnsupportedShapeError) as error:
+            if len(gates) == 1:
+                return {gates[0]: error}
+            return {g: e for gate in gates for g, e in self._check([gate]).items()}
+        for check in checks:
+            self._store.set_numerics(check)
+            self._checks()[check.shape_id] = check
+        return {}
+
+    def _refusal(self, check: NumericsCheck) -> Refusal | None:
+        return numerics.refusal(
+            check,
+            device=self._executor.device.name,
+            capabilities=self._executor.capabilities(),
+        )
