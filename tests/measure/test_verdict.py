@@ -93,12 +93,12 @@ def test_doubts_have_reasons(changes: dict[str, Any], verdict: str, reason: str)
 
 
 def test_copies_must_exceed_the_cache_where_a_round_is_cold() -> None:
-    rotated = {"rotation_bytes": 200}
+    rotated = {"rotation_bytes": 300}
     cold = measurement([100] * 9, protocol=rotated)
     warm = measurement([100] * 9, cache_mode="warm", protocol=rotated)
     flushed = measurement([100] * 9, protocol={"rotation_bytes": 0})
     assert judged(cold) == ("valid", ())
-    assert "less than 4 times the cache of 51 B" in judged(cold, cache_bytes=51)[1][0]
+    assert "less than 6 times the cache of 51 B" in judged(cold, cache_bytes=51)[1][0]
     assert judged(warm, cache_bytes=51) == ("valid", ())
     assert judged(flushed, cache_bytes=51) == ("valid", ())
 

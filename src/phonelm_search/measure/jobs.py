@@ -54,7 +54,7 @@ def plan_cache(
 
     Cold is a rotation over copies that together stream a multiple of the cache. Where that
     takes more memory than there is, or more sessions than are worth making (models that stream
-    less than a thirtieth of the cache), the cache is flushed before every step instead.
+    less than a tenth of the cache), the cache is flushed before every step instead.
     """
     if all(device.cache_mode(w) == "warm" for w in workloads):
         return ONE_COPY

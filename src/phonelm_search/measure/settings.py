@@ -29,9 +29,9 @@ class MeasureSettings:
     """Relative difference at which the medians of two windows agree."""
     warmup_windows: int = 6
     """Windows after which timing begins all the same."""
-    cache_factor: int = 4
+    cache_factor: int = 6
     """Weights that a turn of cold decode streams at least, as a multiple of the last-level cache.
-    At twice the cache a part of them was still found in it, see results/LOG.md."""
+    At less a part of them was still found in it, see results/LOG.md."""
     half_width: float = 0.05
     """Wished half-width of the 95 % interval, as a share of the median."""
     drift_limit: float = 0.10

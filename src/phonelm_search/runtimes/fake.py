@@ -55,7 +55,7 @@ class FakeRuntime:
 
     def cache_bytes(self) -> int:
         """See `Runtime.cache_bytes`."""
-        return 4 * 2**20
+        return 2 * 2**20
 
     def available_bytes(self) -> int | None:
         """See `Runtime.available_bytes`."""
