@@ -8,7 +8,7 @@ from phonelm_search.latency import far_off
 from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import score_interval
-from phonelm_search.records import VERDICTS, ProxyScore
+from phonelm_search.records import ProxyScore, judged_together
 from phonelm_search.shape import ModelShape
 from phonelm_search.tables import StudyRow, StudyView
 from phonelm_search.timing import Latency, ScenarioTime, Span
@@ -83,31 +83,30 @@ def scenario_rows(
     if time is None:
         return []
     tokens = scenario.generated_tokens
-    parts: dict[str, tuple[Span, int, tuple[Latency, ...]]] = {
+    times: dict[str, tuple[Span, int, tuple[Latency, ...]]] = {
         "ttft": (time.ttft, 1, (time.prefill,)),
         "tpot": (time.tpot, 1, time.steps),
-        "end-to-end": (time.end_to_end, tokens, (time.prefill, *time.steps)),
+        "end-to-end": (time.end_to_end, tokens, time.parts),
     }
-    return [
-        {
-            **dict.fromkeys(latency_row(shape, device, scenario.workloads[0], None)),
-            "name": name,
-            **shape.columns(),
-            "kind": time.kind,
-            "device": device.name,
-            "precision": device.precision,
-            "phase": phase,
-            "scenario": str(scenario),
-            "latency_ms": span.ms,
-            "ci_low_ms": span.low_ms,
-            "ci_high_ms": span.high_ms,
-            "tokens_per_s": 1000 * made / span.ms,
-            "verdict": max((f.verdict for f in found), key=VERDICTS.index),
-            "reasons": list(dict.fromkeys(r for f in found for r in f.reasons)),
-            "notes": [],
-        }
-        for phase, (span, made, found) in parts.items()
-    ]
+    rows = []
+    for phase, (span, made, parts) in times.items():
+        verdict, reasons = judged_together(parts)
+        rows.append(
+            {
+                **latency_row(shape, device, scenario.workloads[0], None, name=name),
+                "kind": time.kind,
+                "phase": phase,
+                "scenario": str(scenario),
+                "prompt_tokens": None,
+                "latency_ms": span.ms,
+                "ci_low_ms": span.low_ms,
+                "ci_high_ms": span.high_ms,
+                "tokens_per_s": 1000 * made / span.ms,
+                "verdict": verdict,
+                "reasons": list(reasons),
+            }
+        )
+    return rows
 
 
 def decode_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:
@@ -208,9 +207,7 @@ def _far_off(view: StudyView) -> list[Row]:
     found = [
         (row, workload, latency.latency_ms)
         for row in whole
-        for workload, latency in zip(
-            view.scenario.workloads, (row.time.prefill, *row.time.steps), strict=True
-        )
+        for workload, latency in zip(view.scenario.workloads, row.time.parts, strict=True)
     ]
     ratios = far_off([(row.shape, w, ms) for row, w, ms in found], device.scheme)
     return [

@@ -5,9 +5,9 @@ A predicted value never shares a type with a measured one.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from phonelm_search.workload import Workload
 
@@ -16,6 +16,27 @@ Kind = Literal["measured", "estimated"]
 VERDICTS: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
 """From the best to the worst."""
 CacheMode = Literal["cold", "warm", "tiny", "pause"]
+
+
+class Judged(Protocol):
+    """What carries a verdict."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """How far to trust it."""
+        ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not valid."""
+        ...
+
+
+def judged_together(parts: Iterable[Judged]) -> tuple[Verdict, tuple[str, ...]]:
+    """The worst verdict of several and all their reasons, each once."""
+    found = list(parts)
+    worst = max((p.verdict for p in found), key=VERDICTS.index)
+    return worst, tuple(dict.fromkeys(r for p in found for r in p.reasons))
 
 
 def identity(content: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from phonelm_search.measure import LatencySummary
-from phonelm_search.records import VERDICTS, Kind, LatencyEstimate, Verdict
+from phonelm_search.records import Kind, LatencyEstimate, Verdict, judged_together
 from phonelm_search.workload import Scenario, Workload
 
 Latency = LatencySummary | LatencyEstimate
@@ -72,12 +72,16 @@ class ScenarioTime:
         return self.prefill.kind
 
     @property
+    def parts(self) -> tuple[Latency, ...]:
+        """All latencies, in the order of `Scenario.workloads`."""
+        return self.prefill, *self.steps
+
+    @property
     def verdict(self) -> Verdict:
         """The worst of the latencies'."""
-        return max((f.verdict for f in (self.prefill, *self.steps)), key=VERDICTS.index)
+        return judged_together(self.parts)[0]
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it is not valid."""
-        parts = (self.prefill, *self.steps)
-        return tuple(dict.fromkeys(r for f in parts for r in f.reasons))
+        return judged_together(self.parts)[1]

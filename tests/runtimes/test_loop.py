@@ -1,7 +1,6 @@
 """The timing loop under an injected clock, and the counters beside it."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,15 +137,28 @@ def test_the_systems_clock_is_read_for_the_cores_in_use(
     assert parse_stat(STAT, frozenset(cores)) == expected
 
 
-def test_a_watch_counts_what_the_process_did() -> None:
+def watched(samples: int) -> Watch:
     watch = Watch(frozenset(os.sched_getaffinity(0)))
-    begin = time.perf_counter()
-    while time.perf_counter() - begin < 0.3:
+    for _ in range(samples):
         watch.begin()
         sum(range(200_000))
         watch.end()
     watch.close()
-    assert len(watch.cpu_ns) == len(watch.switches)
+    return watch
+
+
+def test_a_watch_counts_what_the_process_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonelm_search.runtimes.watch._WINDOW_NS", 0)
+    watch = watched(3)
+    assert len(watch.cpu_ns) == len(watch.switches) == 3
     assert all(c > 100_000 for c in watch.cpu_ns)
     if Path("/proc/stat").exists():
-        assert 0 < sum(w.samples for w in watch.windows) <= len(watch.cpu_ns)
+        assert sum(w.samples for w in watch.windows) == 3
+
+
+def test_a_window_too_short_for_the_systems_clock_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("phonelm_search.runtimes.watch._WINDOW_NS", 10**12)
+    watch = watched(3)
+    assert (len(watch.cpu_ns), watch.windows) == (3, [])

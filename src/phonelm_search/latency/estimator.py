@@ -13,7 +13,7 @@ from phonelm_search.latency.plan import Costs, choose_depths, good_enough
 from phonelm_search.latency.roofline import features, fit_roofline
 from phonelm_search.measure import LatencySummary, Profiler, Request
 from phonelm_search.measure.statistics import median_of_rounds
-from phonelm_search.records import VERDICTS, LatencyEstimate
+from phonelm_search.records import LatencyEstimate, judged_together
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
@@ -109,7 +109,7 @@ def plan_blocks(
 def planned_seconds(
     plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs
 ) -> float:
-    """About how long a plan takes, reference rounds aside."""
+    """About how long a plan takes, readings of the reference included."""
     return sum(
         costs.seconds(s, workloads, truncated=s in p.truncated) for p in plans for s in p.shapes
     )
@@ -286,6 +286,7 @@ class BlockEstimator:
             return None
         middle, low, high = fit.predict(plan.block.layer, shape.num_hidden_layers)
         device = self._profiler.device
+        verdict, reasons = judged_together(below)
         return LatencyEstimate(
             shape_id=shape.shape_id,
             device=device.name,
@@ -301,7 +302,7 @@ class BlockEstimator:
             intercept_ms=fit.intercept_ms,
             slope_ms=fit.slope_ms(plan.block.layer),
             depths=plan.depths,
-            verdict=max((s.verdict for s in below), key=VERDICTS.index),
-            reasons=tuple(dict.fromkeys(r for s in below for r in s.reasons)),
+            verdict=verdict,
+            reasons=reasons,
             created_at=self._clock().isoformat(timespec="seconds"),
         )

@@ -6,7 +6,8 @@ from itertools import combinations
 
 from phonelm_search.latency.block import Block
 from phonelm_search.latency.roofline import Roofline
-from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.measure.jobs import rotation_copies
+from phonelm_search.measure.settings import MeasureSettings, Sampling
 from phonelm_search.precision import Precision
 from phonelm_search.shape import ModelShape
 from phonelm_search.workload import Workload
@@ -43,21 +44,21 @@ class Costs:
         """
         s = self.settings
         weights = shape.weight_bytes(self.scheme)
-        models = s.truncated_models if truncated else s.models
-        copies = max(1, -(-s.cache_factor * self.cache_bytes // (models * weights.streamed)))
+        sampling = s.sampling(truncated=truncated)
+        turn_bytes = s.turn_bytes(self.cache_bytes)
+        copies = rotation_copies(sampling.models * weights.streamed, turn_bytes)
         loading = weights.total * copies / _WEIGHT_BYTES_PER_SECOND
-        running = sum(self._sampling(shape, w, truncated=truncated) for w in workloads)
-        return s.rounds * ((_START_SECONDS + _READING_SECONDS) / models + loading + running)
+        running = sum(self._running(shape, w, sampling) for w in workloads)
+        shared = (_START_SECONDS + _READING_SECONDS) / sampling.models
+        return s.rounds * (shared + loading + running)
 
-    def _sampling(self, shape: ModelShape, workload: Workload, *, truncated: bool) -> float:
-        s = self.settings
-        repetitions = s.truncated_repetitions if truncated else s.repetitions
-        most = s.truncated_seconds if truncated else s.max_seconds
+    def _running(self, shape: ModelShape, workload: Workload, sampling: Sampling) -> float:
         one = self.roofline.milliseconds(shape, self.scheme, workload) / 1000
-        window = s.warmup_window_seconds
+        window = self.settings.warmup_window_seconds
         if workload.phase == "decode":  # models that share a process warm up in one loop
-            window /= s.truncated_models if truncated else s.models
-        return max(5 * one, min(repetitions * one, most)) + 2 * max(one, window)
+            window /= sampling.models
+        samples = max(5 * one, min(sampling.repetitions * one, sampling.max_seconds))
+        return samples + 2 * max(one, window)
 
 
 def choose_depths(
@@ -72,7 +73,7 @@ def choose_depths(
     Every choice has a variance of the estimate at the greatest wanted depth and a time; the one
     of the smallest product is taken, as the variance of repeated measuring falls with time. The
     choices are two depths k₁ < k₂ below the greatest wanted one and, where blocks of the same
-    width have told the intercept, one. Wanted depths are measured in processes of their own.
+    width have told the intercept, one. Wanted depths are measured as whole models.
 
     Args:
         block: With its wanted depths.

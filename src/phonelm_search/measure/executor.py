@@ -57,7 +57,7 @@ class Executor:
         self.environment_id = identity(self.environment)
         self.capabilities = runtime.capabilities
         self.cache_bytes = runtime.cache_bytes()
-        self._turn_bytes = settings.cache_factor * self.cache_bytes
+        self._turn_bytes = settings.turn_bytes(self.cache_bytes)
         self._runtime, self._clock = runtime, clock
 
     def key(self, shape: ModelShape, workload: Workload, source: str = "memory") -> str:

@@ -42,6 +42,11 @@ class Prepared:
     """Weights that a turn of cold decode over all copies streams; 0 where it does not rotate."""
 
 
+def rotation_copies(streamed_bytes: int, turn_bytes: int) -> int:
+    """Copies of models that stream so much together, for a turn to stream ``turn_bytes``."""
+    return max(1, -(-turn_bytes // streamed_bytes))
+
+
 def plan_cache(
     shapes: Sequence[ModelShape],
     device: DeviceProfile,
@@ -59,7 +64,7 @@ def plan_cache(
     if all(device.cache_mode(w) == "warm" for w in workloads):
         return ONE_COPY
     weights = [s.weight_bytes(device.scheme) for s in shapes]
-    copies = max(1, -(-turn_bytes // sum(w.streamed for w in weights)))
+    copies = rotation_copies(sum(w.streamed for w in weights), turn_bytes)
     needed = needed_bytes(sum(w.total for w in weights), copies)
     fits = available_bytes is None or needed <= available_bytes
     if copies == 1 or (fits and copies <= _MOST_COPIES):

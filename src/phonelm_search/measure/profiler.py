@@ -210,7 +210,7 @@ class Profiler:
         for task in tasks:
             alike.setdefault((task.request.truncated, task.request.workloads), []).append(task)
         for (truncated, _), found in alike.items():
-            size = self.settings.truncated_models if truncated else self.settings.models
+            size = self.settings.sampling(truncated=truncated).models
             for start in range(0, len(found), size):
                 yield found[start : start + size]
 
@@ -267,15 +267,14 @@ class Profiler:
         s = self.settings
         wanted = {w for t in tasks for w in t.wanting(s)}
         workloads = [w for w in tasks[0].request.workloads if w in wanted]
-        truncated = tasks[0].request.truncated
-        most = s.truncated_repetitions if truncated else s.repetitions
+        _, most, seconds = s.sampling(truncated=tasks[0].request.truncated)
         try:
             found = self._executor.round(
                 [t.request.shape for t in tasks],
                 workloads,
                 numbers=[t.made for t in tasks],
                 repetitions=max(t.repetitions(workloads, s, most) for t in tasks),
-                max_seconds=s.truncated_seconds if truncated else s.max_seconds,
+                max_seconds=seconds,
                 with_controls=not any(r for t in tasks for r in t.rounds.values()),
             )
         except (MeasurementError, UnsupportedShapeError) as error:

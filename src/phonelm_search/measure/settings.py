@@ -1,6 +1,18 @@
 """Parameters of the measuring protocol; they are part of every record."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Sampling(NamedTuple):
+    """How much of a model is sampled in a round, and with how many others."""
+
+    models: int
+    """Models at most that share a process."""
+    repetitions: int
+    """Samples at most of a phase."""
+    max_seconds: float
+    """Time for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +53,15 @@ class MeasureSettings:
     and made again: a virtual machine whose cores are moved to other places shows it here first."""
     foreign_limit: float = 0.10
     """Largest share of the cores' time that other processes may take."""
+
+    def sampling(self, *, truncated: bool) -> Sampling:
+        """Of a whole model, or of a truncated one, which only an estimate is made from."""
+        if truncated:
+            return Sampling(
+                self.truncated_models, self.truncated_repetitions, self.truncated_seconds
+            )
+        return Sampling(self.models, self.repetitions, self.max_seconds)
+
+    def turn_bytes(self, cache_bytes: int) -> int:
+        """Weights that a turn of cold decode must stream, by the size of the last-level cache."""
+        return self.cache_factor * cache_bytes

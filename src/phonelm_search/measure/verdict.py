@@ -50,7 +50,7 @@ def judge_round(
     if not m.settled:
         suspect.append("the warm-up did not settle; measure again with longer warm-up")
     streamed_bytes = m.protocol.get("rotation_bytes", 0)  # 0 where the cache was flushed instead
-    if m.cache_mode == "cold" and 0 < streamed_bytes < settings.cache_factor * cache_bytes:
+    if m.cache_mode == "cold" and 0 < streamed_bytes < settings.turn_bytes(cache_bytes):
         suspect.append(
             f"copies stream {format_bytes(streamed_bytes)}, less than {settings.cache_factor} "
             f"times the cache of {format_bytes(cache_bytes)}"

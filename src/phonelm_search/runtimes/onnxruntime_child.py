@@ -1,6 +1,5 @@
 """The child process: reads a job from stdin, prints its result as the last line of stdout."""
 
-import functools
 import json
 import os
 import sys
@@ -39,20 +38,17 @@ class _Runner:
         cold = phase.kind == "decode" and phase.control is None
         if cold and job.cache.mode == "rotate":
             return self._rotate(phase)
+        before: Callable[[], object] | None = None
+        if phase.control == "pause":
+            seconds = self._flush_seconds()
+            before = self._after_waking(lambda: time.sleep(seconds))
+        elif cold and job.cache.mode == "flush":
+            before = self._after_waking(self._read_flush_buffer)
+        tiny = phase.control == "tiny"
+        copies = [self._wake_model()] * models if tiny else self._copies[:models]
         found = []
-        for i in range(models):
-            before: Callable[[], object] | None = None
-            if phase.control == "pause":
-                seconds = self._flush_seconds()
-                before = self._after_waking(functools.partial(time.sleep, seconds))
-            elif cold and job.cache.mode == "flush":
-                before = self._after_waking(self._read_flush_buffer)
-            if phase.control == "tiny":
-                copy = self._wake_model()
-                copy.bind(_TINY_STEP)
-            else:
-                copy = self._copies[i]
-                copy.bind(phase)
+        for i, copy in enumerate(copies):
+            copy.bind(_TINY_STEP if tiny else phase)
             found.append(self._result(phase, i, self._time([copy], before=before)))
         return found
 

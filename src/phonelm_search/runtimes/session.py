@@ -69,12 +69,11 @@ class Copy:
             path = save_graph(
                 folder / f"{model.graph}-{index}", path.read_bytes(), specs, self._pool
             )
+            gc.collect()  # what made the weights shall not count as the session's
         else:
             self._kept = [self._pool.fill(s) for s in specs]
             values = [ort.OrtValue.ortvalue_from_numpy(a) for a in self._kept]
             options.add_external_initializers([s.name for s in specs], values)
-        if model.weights.source == "file":
-            gc.collect()  # what made the weights shall not count as the session's
         host.reset_peak_resident()
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[provider])
