@@ -27,7 +27,7 @@ class DryRun:
     trials: int
     """Trials to measure."""
     search_seconds: float
-    """About how long measuring takes."""
+    """About how long measuring takes, from blocks where that is quicker."""
     blocks: int
     """Blocks of the space, which tell every shape."""
     block_seconds: float
@@ -73,12 +73,19 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
     )
     every = [setup.feasible.shape(row) for row in range(count)]
     blocks = plan_blocks(every, setup.goals.workloads, costs)
-    each = _REPEATED * max(costs.seconds(s, setup.goals.workloads) for s in sample)
+    tried = plan_blocks(
+        every[:: max(1, count // max(1, trials))][:trials], setup.goals.workloads, costs
+    )
+    each = max(costs.seconds(s, setup.goals.workloads) for s in sample)
     return DryRun(
         shapes=count,
         references=len(setup.space.references),
         trials=trials,
-        search_seconds=each * (trials + len(setup.space.references)),
+        search_seconds=_REPEATED
+        * (
+            planned_seconds(tried, setup.goals.workloads, costs)
+            + each * (min(top, trials) + len(setup.space.references))
+        ),
         blocks=len(blocks),
         block_seconds=_REPEATED * planned_seconds(blocks, setup.goals.workloads, costs),
         scoring=scoring,

@@ -6,7 +6,6 @@ from phonelm_search.errors import MeasurementError
 from phonelm_search.latency import (
     BlockEstimator,
     BlockPlan,
-    device_costs,
     planned_seconds,
 )
 from phonelm_search.measure import Profiler
@@ -32,13 +31,17 @@ class ScreeningPlan:
     whole_seconds: float
     """About how long measuring every shape whole would take."""
 
+    @property
+    def wanted(self) -> int:
+        """Blocks of the space; known ones of other spaces that help to tell it aside."""
+        return sum(bool(p.block.depths) for p in self.blocks)
 
-def plan_screening(store: Store, setup: Setup, profiler: Profiler) -> ScreeningPlan:
+
+def plan_screening(setup: Setup, estimator: BlockEstimator) -> ScreeningPlan:
     """Plan the blocks of a space with what is known of the device."""
     workloads = setup.goals.workloads
     shapes = tuple(setup.feasible.shape(row) for row in range(len(setup.feasible)))
-    costs = device_costs(store, profiler)
-    estimator = BlockEstimator(store, profiler, costs)
+    costs = estimator.costs
     blocks = tuple(estimator.plan(shapes, workloads))
     return ScreeningPlan(
         shapes=shapes,
@@ -59,7 +62,7 @@ def screen(
         StoreError: If the database cannot be used.
     """
     models = {s.shape_id for p in plan.blocks for s in p.shapes}
-    report.stage(f"measuring {len(plan.blocks)} blocks for {len(plan.shapes)} shapes", len(models))
+    report.stage(f"measuring {plan.wanted} blocks for {len(plan.shapes)} shapes", len(models))
     progress = ShapeProgress(report, profiler.settings.rounds)
     found = plan.estimator.estimate(
         plan.shapes, setup.goals.workloads, plan.blocks, on_round=progress.on_round

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phonelm_search.errors import MeasurementError
+from phonelm_search.latency import BlockEstimator, device_costs
 from phonelm_search.measure import MeasureSettings, Profiler, Request
 from phonelm_search.records import StudyShape
 from phonelm_search.reporting import Reporter, ShapeProgress
@@ -31,7 +32,8 @@ class SearchPlan:
     trials: int
     """Distinct shapes that the study shall have in total."""
     strategy: Strategy | None = None
-    """Sample the space, or measure all its blocks; None: blocks where that is quick."""
+    """Sample the space, or measure all its blocks; None: blocks where that is quick. Sampled
+    shapes are estimated from their blocks, too, where that is quicker than measuring them whole."""
     near_front: int = 4
     """Shapes of the near-front to measure whole after screening, for training."""
     sampler: str = "tpe"
@@ -60,12 +62,14 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
     if plan.remeasure:
         _measure_again(store, setup, profiler, report)
     progress = ShapeProgress(report, profiler.settings.rounds)
+    estimator = BlockEstimator(store, profiler, device_costs(store, profiler))
     driver = SearchDriver(
         store,
         setup.study,
         setup.feasible,
-        profiler,
+        estimator,
         setup.goals,
+        whole=profiler,
         sampler=plan.sampler,
         seed=plan.seed,
         on_round=progress.on_round,
@@ -76,17 +80,18 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
             report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
         progress.on_shape(trial.shape)
 
-    screening = _screening(store, setup, profiler, plan, report)
+    screening = _screening(setup, estimator, plan, report)
     if screening is not None:
         report.stage("measuring references", len(setup.space.references))
         _measure_references(store, setup, profiler, report)
         screen(store, setup, profiler, screening, report)
-        _measure_whole(store, setup, driver, plan.near_front, on_trial, report)
     else:
         done = driver.finished()
         report.stage("measuring", len(setup.space.references) + max(0, plan.trials - done))
         _measure_references(store, setup, profiler, report)
         driver.run(plan.trials, on_trial)
+        progress.restart()
+    _measure_whole(store, setup, driver, plan.near_front, on_trial, report)
     if left := driver.left_out():
         report.stage(f"measuring {left} shapes again that were left out", left)
         progress.restart()
@@ -103,16 +108,16 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
 
 
 def _screening(
-    store: Store, setup: Setup, profiler: Profiler, plan: SearchPlan, report: Reporter
+    setup: Setup, estimator: BlockEstimator, plan: SearchPlan, report: Reporter
 ) -> ScreeningPlan | None:
     """The plan of the blocks where they are wanted, or quick; None: sample."""
     if plan.strategy == "sample":
         return None
-    screening = plan_screening(store, setup, profiler)
+    screening = plan_screening(setup, estimator)
     if plan.strategy is None and screening.seconds > _QUICK_SECONDS:
         return None
     report.note(
-        f"{len(screening.blocks)} blocks tell all {len(screening.shapes)} shapes: about "
+        f"{screening.wanted} blocks tell all {len(screening.shapes)} shapes: about "
         f"{format_seconds(screening.seconds)}, whole models about "
         f"{format_seconds(screening.whole_seconds)}"
     )
@@ -128,7 +133,6 @@ def _measure_whole(
     report: Reporter,
 ) -> None:
     """Measure whole what belongs, or may belong, to the front of estimates, until none is left."""
-    rows = {setup.feasible.shape(r).shape_id: r for r in range(len(setup.feasible))}
     for _ in range(_WHOLE_TURNS):
         view = load_view(store, setup.study)
         likely = view.front_probabilities()
@@ -142,7 +146,7 @@ def _measure_whole(
         if not chosen:
             return
         report.stage(f"measuring {len(chosen)} shapes of the front whole", len(chosen))
-        driver.run_rows([rows[i] for i in chosen], on_trial)
+        driver.measure_whole(chosen, on_trial)
 
 
 def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> StudyView:
@@ -166,8 +170,8 @@ def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporte
 
 
 def _measure_again(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
-    """Measure what a study has already; the sampler goes on with the values that it was told."""
-    shapes = [r.shape for r in load_view(store, setup.study).rows]
+    """Measure again what a study has whole; the sampler goes on with the values it was told."""
+    shapes = [r.shape for r in load_view(store, setup.study).rows if r.kind == "measured"]
     progress = ShapeProgress(report, profiler.settings.rounds)
     report.stage(f"measuring {len(shapes)} shapes again", len(shapes))
     profiler.measure(

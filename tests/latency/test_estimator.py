@@ -7,8 +7,14 @@ import pytest
 
 from helpers import fake_device, small_shape
 from phonelm_search.errors import MeasurementError
-from phonelm_search.latency import BlockEstimator, Estimated, device_costs, plan_blocks
-from phonelm_search.measure import LatencySummary, Profiler
+from phonelm_search.latency import (
+    BlockEstimator,
+    Estimated,
+    device_costs,
+    plan_blocks,
+    planned_seconds,
+)
+from phonelm_search.measure import LatencySummary, Profiler, Request
 from phonelm_search.records import LatencyEstimate
 from phonelm_search.runtimes.base import Job, Result
 from phonelm_search.runtimes.fake import FakeRuntime
@@ -111,3 +117,42 @@ def test_a_width_that_cannot_be_fitted_says_so(tmp_path: Path) -> None:
     shape = small_shape(num_hidden_layers=24)
     found = estimate(Store(tmp_path), [shape], Counting(fail_above=0))
     assert "out of memory" in str(found[0].error)
+
+
+def test_sampled_shapes_learn_from_blocks_of_their_width_that_were_measured_before(
+    tmp_path: Path,
+) -> None:
+    store, runtime = Store(tmp_path), Counting()
+    profiler = Profiler(store, fake_device(), runtime=runtime)
+    rounds: list[ModelShape] = []
+
+    def ask(*shapes: ModelShape) -> tuple[list[Estimated], list[tuple[int, ...]]]:
+        estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
+        plans = [p for p in estimator.plan(shapes, WORK) if p.block.depths]
+        requests = [Request(shape=s, workloads=WORK) for s in shapes]
+        return estimator.measure(requests, on_round=rounds.append), [p.depths for p in plans]
+
+    first = [small_shape(num_hidden_layers=24, intermediate_size=f) for f in (128, 192)]
+    _, depths = ask(*first)
+    assert [len(d) for d in depths] == [2, 2]
+    later = small_shape(num_hidden_layers=24, intermediate_size=256)
+    (found,), depths = ask(later)
+    assert [len(d) for d in depths] == [1]
+    jobs = len(runtime.jobs)
+    assert ask(*first, later)[0][2] == found  # known blocks are not measured again
+    assert len(runtime.jobs) == jobs
+    assert rounds == []  # of truncated models only
+    whole = Profiler(Store(tmp_path / "w"), fake_device(), runtime=Counting())
+    for workload, latency in whole.latencies(later, WORK).items():
+        assert found.latencies[workload].kind == "estimated"
+        assert found.latencies[workload].latency_ms == pytest.approx(latency.latency_ms, rel=0.01)
+
+
+def test_what_is_known_costs_nothing_in_a_plan(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    profiler = Profiler(store, fake_device(), runtime=Counting())
+    estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
+    plans = estimator.plan(SHAPES, WORK)
+    assert planned_seconds(plans, WORK, estimator.costs) > 0
+    estimator.estimate(SHAPES, WORK, plans)
+    assert planned_seconds(estimator.plan(SHAPES, WORK), WORK, estimator.costs) == 0

@@ -15,7 +15,7 @@ from phonelm_search.errors import MeasurementError, UnknownNameError
 from phonelm_search.measure import LatencySummary, Outcome, Request
 from phonelm_search.pareto import hypervolume, non_dominated
 from phonelm_search.precision import get_precision
-from phonelm_search.records import StudyRecord
+from phonelm_search.records import LatencyEstimate, StudyRecord
 from phonelm_search.search.driver import SearchDriver, TrialReport, open_optuna_storage, trials_of
 from phonelm_search.search.objectives import Goals, choose_objectives
 from phonelm_search.search.selection import Measured, select_for_training
@@ -45,6 +45,15 @@ def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
     return LatencySummary(
         latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms, p99_ms=ms, samples=9, rounds=3,
         bandwidth_bytes_per_s=None, verdict=verdict, reasons=("why",),
+    )  # fmt: skip
+
+
+def estimate(shape: ModelShape, workload: Workload, ms: float) -> LatencyEstimate:
+    return LatencyEstimate(
+        shape_id=shape.shape_id, device="d", precision="int4-b32", workload=workload,
+        cache_mode="cold", environment_id="e", graph_version=1, protocol_version=3,
+        latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, intercept_ms=0.0, slope_ms=1.0, depths=(1, 2),
+        verdict="valid", reasons=(), created_at="2026-11-24",
     )  # fmt: skip
 
 
@@ -93,12 +102,18 @@ def goals(*objectives: str, feasible: FeasibleSet = FEASIBLE) -> Goals:
 
 
 def driver(
-    folder: Path, source: Any, *, sampler: str = "tpe", seed: int = 0, wanted: Goals | None = None
+    folder: Path,
+    source: Any,
+    *,
+    whole: Any = None,
+    sampler: str = "tpe",
+    seed: int = 0,
+    wanted: Goals | None = None,
 ) -> SearchDriver:
     store = Store(folder)
     store.save_study(StudyRecord(name="st", config={}, environment_id="e"))
     return SearchDriver(
-        store, "st", FEASIBLE, source, wanted or goals(), sampler=sampler, seed=seed
+        store, "st", FEASIBLE, source, wanted or goals(), whole=whole, sampler=sampler, seed=seed
     )
 
 
@@ -172,7 +187,7 @@ def test_failed_shapes_are_failed_trials_with_a_reason_and_not_tried_again(tmp_p
     asked = len(source.asked)
     bad = next(r.shape for r in reports if "kernels refuse" in (r.reason or ""))
     again = driver(tmp_path, source)
-    refused = again._measure({bad.shape_id: bad})[bad.shape_id]
+    refused = again._measure({bad.shape_id: bad}, source)[bad.shape_id]
     assert refused.values is None
     assert refused.reason == "the kernels refuse it (stage: load)"
     assert len(source.asked) == asked
@@ -249,6 +264,32 @@ def test_what_was_left_out_in_a_noisy_moment_is_measured_once_more(tmp_path: Pat
     assert [r.reason for r in reports] == [None] * 4
     assert (search.left_out(), search.finished()) == (0, 4)
     assert [p.reason for p in Store(tmp_path).study_shapes("st")] == [None] * 4
+
+
+class Estimating(Formula):
+    """Answers with estimates that are a fifth too low."""
+
+    def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+        found = super().latencies(shape, workloads)
+        return {w: estimate(shape, w, 0.8 * f.latency_ms) for w, f in found.items()}
+
+
+def test_estimated_shapes_are_measured_whole_where_that_is_wanted(tmp_path: Path) -> None:
+    estimates, whole = Estimating(), Formula()
+    search = driver(tmp_path, estimates, whole=whole)
+    reports: list[TrialReport] = []
+    search.run(4, reports.append)
+    chosen = reports[0].shape
+    again = driver(tmp_path, estimates, whole=whole)  # as another process would go on
+    again.measure_whole([chosen.shape_id], reports.append)
+    again.measure_whole([chosen.shape_id], reports.append)
+    assert (len(estimates.asked), whole.asked) == (4, [chosen])
+    assert again.finished() == 4
+    trials = trials_of(Store(tmp_path), "st")
+    assert [t.user_attrs["kind"] for t in trials] == ["estimated"] * 4 + ["measured"]
+    assert trials[4].user_attrs["shape_id"] == chosen.shape_id
+    assert trials[4].values == goals().values(chosen, whole.latencies(chosen, SCENARIO.workloads))
+    assert trials[0].values[0] == pytest.approx(0.8 * trials[4].values[0])
 
 
 def test_what_may_not_fail_again_is_tried_by_the_next_run(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ StrategyOption = Annotated[
     Literal["sample", "blocks"] | None,
     typer.Option(
         "--strategy",
-        help="Measure sampled shapes whole, or every block of the space, which tells every shape. "
+        help="Sample shapes, or measure every block of the space, which tells every shape. "
         "Default: blocks where they take at most ten minutes.",
     ),
 ]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from phonelm_search.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.latency.block import Block, blocks_of, layer_of
+from phonelm_search.latency.block import Block, blocks_of, head_of, layer_of
 from phonelm_search.latency.fit import Fit, Observation, fit_group
 from phonelm_search.latency.plan import Costs, choose_depths, good_enough
 from phonelm_search.latency.roofline import features, fit_roofline
@@ -30,6 +30,8 @@ class BlockPlan:
     """The block and its wanted depths."""
     depths: tuple[int, ...]
     """Depths to measure."""
+    known: tuple[int, ...] = ()
+    """Depths that were measured before."""
 
     @property
     def whole(self) -> bool:
@@ -80,17 +82,24 @@ def plan_blocks(
             well as the best ones, so that a resumed search measures nothing twice.
 
     Returns:
-        A plan for each block, blocks of a width together.
+        A plan for each block, blocks of a width together. Before them come known blocks of the
+        width that nothing is wanted of, where they help to tell its intercept.
     """
+    tellers: dict[ModelShape, list[BlockPlan]] = {}
+    for layer, depths in known.items():
+        if len(depths) > 1:
+            plan = BlockPlan(block=Block(layer=layer, depths=()), depths=depths, known=depths)
+            tellers.setdefault(head_of(layer), []).append(plan)
     groups: dict[ModelShape, list[Block]] = {}
     for block in blocks_of(shapes):
         groups.setdefault(block.group, []).append(block)
     found: list[BlockPlan] = []
-    for blocks in groups.values():
+    for group, blocks in groups.items():
         blocks.sort(key=lambda b: costs.seconds(b.at(1), workloads))
-        entire = [BlockPlan(block=b, depths=b.depths) for b in blocks]
-        cut = []
-        twice = sum(len(known.get(b.layer, ())) > 1 for b in blocks)
+        layers = {b.layer for b in blocks}
+        entire = [BlockPlan(block=b, depths=b.depths, known=known.get(b.layer, ())) for b in blocks]
+        cut = [p for p in tellers.get(group, ()) if p.block.layer not in layers][:_TWO_DEPTHS]
+        twice = len(cut) + sum(len(known.get(b.layer, ())) > 1 for b in blocks)
         for block in blocks:
             told = twice >= _TWO_DEPTHS
             depths = choose_depths(block, workloads, costs, intercept_known=told)
@@ -100,7 +109,7 @@ def plan_blocks(
                 depths = before
             elif len(depths) > 1 and len(before) < 2:
                 twice += 1
-            cut.append(BlockPlan(block=block, depths=depths))
+            cut.append(BlockPlan(block=block, depths=depths, known=before))
         times = [planned_seconds(plans, workloads, costs) for plans in (entire, cut)]
         found += entire if whole and times[0] <= times[1] else cut
     return found
@@ -109,9 +118,12 @@ def plan_blocks(
 def planned_seconds(
     plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs
 ) -> float:
-    """About how long a plan takes, readings of the reference included."""
+    """About how long a plan takes, readings of the reference included; what is known is free."""
     return sum(
-        costs.seconds(s, workloads, truncated=s in p.truncated) for p in plans for s in p.shapes
+        costs.seconds(s, workloads, truncated=s in p.truncated)
+        for p in plans
+        for s in p.shapes
+        if s.num_hidden_layers not in p.known
     )
 
 
@@ -142,10 +154,10 @@ def device_costs(store: Store, profiler: Profiler) -> Costs:
 def measured_depths(
     store: Store, profiler: Profiler, workloads: Sequence[Workload]
 ) -> dict[ModelShape, tuple[int, ...]]:
-    """Depths of each block at which all workloads were measured on a device."""
+    """Depths of each block at which all workloads were measured on a device, and not rejected."""
     found: dict[str, set[Workload]] = {}
     for m in store.measurements(environment_id=profiler.environment_id):
-        if m.key == profiler.key_of(m):
+        if m.verdict != "rejected" and m.key == profiler.key_of(m):
             found.setdefault(m.shape_id, set()).add(m.workload)
     complete = [i for i, seen in found.items() if seen >= set(workloads)]
     depths: dict[ModelShape, list[int]] = {}
@@ -174,13 +186,41 @@ class BlockEstimator:
         whole: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._store, self._profiler, self._costs, self._clock = store, profiler, costs, clock
+        self._store, self._profiler, self._clock = store, profiler, clock
+        self.costs = costs
         self._whole = whole
 
     def plan(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> list[BlockPlan]:
         """What `estimate` would measure, earlier measurements taken into account."""
         known = measured_depths(self._store, self._profiler, workloads)
-        return plan_blocks(shapes, workloads, self._costs, whole=self._whole, known=known)
+        return plan_blocks(shapes, workloads, self.costs, whole=self._whole, known=known)
+
+    def measure(
+        self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
+    ) -> list[Estimated]:
+        """Latencies of shapes as they are asked for, from blocks where that is quicker.
+
+        Args:
+            requests: Shapes, each once; all of the same workloads.
+            on_round: Called after each round of a shape that is itself measured.
+
+        Returns:
+            As `estimate`.
+
+        Raises:
+            StoreError: If the database cannot be used.
+        """
+        if not requests:
+            return []
+        (workloads,) = {r.workloads for r in requests}
+        shapes = [r.shape for r in requests]
+
+        def on_model(shape: ModelShape) -> None:
+            if shape in shapes:
+                on_round(shape)
+
+        plans = self.plan(shapes, workloads)
+        return self.estimate(shapes, workloads, plans, on_round=on_model)
 
     def estimate(
         self,

@@ -1,7 +1,7 @@
 """The ask/tell loop: a sampler asks for a point, the nearest feasible shape is measured."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,28 +10,44 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from phonelm_search.errors import MeasurementError, StoreError
-from phonelm_search.measure import Outcome, Request
+from phonelm_search.errors import MeasurementError, StoreError, UnsupportedShapeError
+from phonelm_search.measure import Request
 from phonelm_search.records import StudyShape
 from phonelm_search.search.objectives import Goals
 from phonelm_search.search.samplers import distributions, grid_rows, make_sampler
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import Coordinates, FeasibleSet
 from phonelm_search.store import Store
+from phonelm_search.timing import Latency
+from phonelm_search.workload import Workload
 
-_REASON = "reason"
+_REASON, _KIND = "reason", "kind"
 _TRANSIENT = ("memory", "timeout", "start", "protocol", "transport")
 _MOST_REPEATS = 8
 _BATCH = 4  # trials whose rounds are made in turn, so that each is spread over time
 
 
+class Answer(Protocol):
+    """What became of a request."""
+
+    @property
+    def latencies(self) -> Mapping[Workload, Latency]:
+        """Of each workload; empty where the request failed."""
+        ...
+
+    @property
+    def error(self) -> MeasurementError | UnsupportedShapeError | None:
+        """Why it failed."""
+        ...
+
+
 class LatencySource(Protocol):
-    """Where latencies come from; `measure.Profiler` is one."""
+    """Where latencies come from: `measure.Profiler`, or `latency.BlockEstimator`."""
 
     def measure(
         self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
-    ) -> list[Outcome]:
-        """Latencies of several shapes, an outcome for each in order."""
+    ) -> Sequence[Answer]:
+        """Latencies of several shapes, an answer for each in order."""
         ...
 
 
@@ -42,6 +58,7 @@ class _Finished:
     values: tuple[float, ...] | None
     reason: str | None
     transient: bool = False
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +84,8 @@ class SearchDriver:
         store: The database; the Optuna study lives in it, too.
         study: Name of the study.
         feasible: The shapes.
-        source: Where latencies come from.
+        source: Where the latencies of sampled shapes come from.
+        whole: What measures whole models; by default the same.
         goals: Objectives and scenario.
         sampler: Name of the sampler.
         seed: Seed of the sampler.
@@ -85,6 +103,7 @@ class SearchDriver:
         source: LatencySource,
         goals: Goals,
         *,
+        whole: LatencySource | None = None,
         sampler: str = "tpe",
         seed: int = 0,
         on_round: Callable[[ModelShape], None] = lambda shape: None,
@@ -92,7 +111,8 @@ class SearchDriver:
         self._on_round = on_round
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._store, self._name, self._feasible = store, study, feasible
-        self._source, self._goals, self._sampler = source, goals, sampler
+        self._source, self._whole = source, whole or source
+        self._goals, self._sampler = goals, sampler
         self._random = np.random.default_rng(seed)
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
@@ -117,7 +137,10 @@ class SearchDriver:
         known: dict[str, _Finished] = {}
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             shape_id = str(trial.user_attrs["shape_id"])
-            known[shape_id] = _Finished(values=tuple(trial.values), reason=None)
+            estimated = trial.user_attrs.get(_KIND) == "estimated"
+            known[shape_id] = _Finished(
+                values=tuple(trial.values), reason=None, estimated=estimated
+            )
         for part in self._store.study_shapes(self._name):
             if part.role == "trial" and part.reason is not None and not part.transient:
                 known[part.shape_id] = _Finished(values=None, reason=part.reason)
@@ -145,22 +168,27 @@ class SearchDriver:
         wanted = min(trials, len(self._feasible))
         while self.finished() < wanted:
             asked = self._ask_batch(min(_BATCH, wanted - self.finished()), wanted)
-            self._finish(asked, wanted, on_trial)
+            self._finish(asked, wanted, self._source, on_trial)
 
-    def run_rows(self, rows: Sequence[int], on_trial: Callable[[TrialReport], None]) -> None:
-        """Measure given rows of the space as trials, those that were measured before left out.
+    def measure_whole(
+        self, shape_ids: Collection[str], on_trial: Callable[[TrialReport], None]
+    ) -> None:
+        """Measure shapes of the space whole, as trials; those that were measured are left out.
 
         Raises:
             StoreError: If the database cannot be written; what was finished is kept.
         """
-        fresh = [r for r in rows if self._feasible.shape(r).shape_id not in self._known]
+        for shape_id in shape_ids:
+            if shape_id in self._known and self._known[shape_id].estimated:
+                del self._known[shape_id]
+        rows = self._feasible.rows_of(set(shape_ids) - self._known.keys())
         asked: list[tuple[optuna.Trial, ModelShape]] = []
-        for row in fresh:
+        for row in rows:
             with _foreign("write"):
                 self._study.enqueue_trial(self._coordinates.point(row))
                 trial = self._study.ask(self._distributions)
             asked.append((trial, self._feasible.shape(row)))
-        self._finish(asked, len(self._known) + len(fresh), on_trial)
+        self._finish(asked, len(self._known) + len(rows), self._whole, on_trial)
 
     def left_out(self) -> int:
         """How many shapes have no latency for reasons that may pass, as a noisy moment."""
@@ -175,17 +203,17 @@ class SearchDriver:
         again = {i for i, f in self._known.items() if f.transient}
         for shape_id in again:
             del self._known[shape_id]
-        rows = range(len(self._feasible))
-        self.run_rows([r for r in rows if self._feasible.shape(r).shape_id in again], on_trial)
+        self.measure_whole(again, on_trial)
 
     def _finish(
         self,
         asked: Sequence[tuple[optuna.Trial, ModelShape]],
         wanted: int,
+        source: LatencySource,
         on_trial: Callable[[TrialReport], None],
     ) -> None:
-        """Measure what was asked and tell the study."""
-        found = self._measure({shape.shape_id: shape for _, shape in asked})
+        """Find the latencies of what was asked and tell the study."""
+        found = self._measure({shape.shape_id: shape for _, shape in asked}, source)
         for trial, shape in asked:
             outcome = found[shape.shape_id]
             with _foreign("write"):
@@ -229,7 +257,9 @@ class SearchDriver:
         rows = self._random.permutation(len(self._feasible))
         return next(int(r) for r in rows if self._feasible.shape(int(r)).shape_id not in seen)
 
-    def _measure(self, shapes: Mapping[str, ModelShape]) -> dict[str, _Finished]:
+    def _measure(
+        self, shapes: Mapping[str, ModelShape], source: LatencySource
+    ) -> dict[str, _Finished]:
         """Values of shapes, or why there are none."""
         found = {i: self._known[i] for i in shapes if i in self._known}
         fresh = [s for i, s in shapes.items() if i not in found]
@@ -237,26 +267,29 @@ class SearchDriver:
             part = StudyShape(shape_id=shape.shape_id, role="trial")
             self._store.set_study_shape(self._name, shape, part)
         requests = [Request(shape=s, workloads=self._goals.workloads) for s in fresh]
-        outcomes = self._source.measure(requests, on_round=self._on_round)
-        for shape, outcome in zip(fresh, outcomes, strict=True):
-            found[shape.shape_id] = self._judge(shape, outcome)
+        answers = source.measure(requests, on_round=self._on_round)
+        for shape, answer in zip(fresh, answers, strict=True):
+            found[shape.shape_id] = self._judge(shape, answer)
         return found
 
-    def _judge(self, shape: ModelShape, outcome: Outcome) -> _Finished:
-        error = outcome.error
+    def _judge(self, shape: ModelShape, answer: Answer) -> _Finished:
+        error = answer.error
         if error is not None:
             transient = isinstance(error, MeasurementError) and error.stage in _TRANSIENT
             return _Finished(values=None, reason=str(error), transient=transient)
-        rejected = [s for s in outcome.latencies.values() if s.verdict == "rejected"]
+        rejected = [s for s in answer.latencies.values() if s.verdict == "rejected"]
         if rejected:
             reason = f"rejected: {'; '.join(rejected[0].reasons)}"
             return _Finished(values=None, reason=reason, transient=True)
-        values = tuple(self._goals.values(shape, outcome.latencies))
-        return _Finished(values=values, reason=None)
+        values = tuple(self._goals.values(shape, answer.latencies))
+        estimated = any(found.kind == "estimated" for found in answer.latencies.values())
+        return _Finished(values=values, reason=None, estimated=estimated)
 
     def _record(self, trial: optuna.Trial, shape: ModelShape, found: _Finished) -> None:
         for name, value in {**shape.columns(), "vocab_size": shape.vocab_size}.items():
             trial.set_user_attr(name, value)
+        if found.values is not None:
+            trial.set_user_attr(_KIND, "estimated" if found.estimated else "measured")
         if found.reason is not None:
             trial.set_user_attr(_REASON, found.reason)
             part = StudyShape(

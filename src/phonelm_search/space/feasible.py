@@ -1,6 +1,6 @@
 """All feasible shapes of a search space, enumerated once with numpy."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -53,6 +53,10 @@ class FeasibleSet:
         values["ffn"] = self.space.ffn[values["ffn"]]
         values["hidden_act"] = self.space.hidden_act[values["hidden_act"]]
         return ModelShape(**values, tie_word_embeddings=self.space.tie_word_embeddings)
+
+    def rows_of(self, shape_ids: Container[str]) -> list[int]:
+        """Rows of the shapes with these ids, ascending; looks at every row."""
+        return [r for r in range(len(self)) if self.shape(r).shape_id in shape_ids]
 
     def histogram(self, column: str) -> dict[int, int]:
         """Value of a column → how many shapes have it, ascending."""
