@@ -214,10 +214,10 @@ def test_killed_at_any_moment_a_rerun_continues(signal: int, code: int) -> None:
         assert "everything finished so far is kept" in err.splitlines()[-1]
     kept = rounds()
     assert len(kept) >= 6
-    done = complete_trials()
+    done = complete_shapes()
     assert run_command([*SEARCH[:-1], str(done + 1)]) == 0
     assert kept <= rounds()
-    assert complete_trials() == done + 1
+    assert complete_shapes() == done + 1
 
 
 def rounds() -> set[tuple[int, str, str]]:
@@ -226,7 +226,10 @@ def rounds() -> set[tuple[int, str, str]]:
         return set(connection.execute(query).fetchall())
 
 
-def complete_trials() -> int:
+def complete_shapes() -> int:
     with sqlite3.connect("results/phonelm.db") as connection:
-        query = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE')"
+        query = (
+            "SELECT COUNT(DISTINCT value_json) FROM trials JOIN trial_user_attributes "
+            "USING (trial_id) WHERE state = 'COMPLETE' AND key = 'shape_id'"
+        )
         return int(connection.execute(query).fetchone()[0])
