@@ -1,5 +1,6 @@
 """Shapes, stores and studies that several tests need."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.measure import Profiler
+from phonelm_search.measure import LatencySummary, Profiler, Request
 from phonelm_search.records import Measurement, ProxyScore, StudyRecord, StudyShape
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
@@ -40,6 +41,17 @@ def fake_device(**changes: Any) -> DeviceProfile:
 def fake_profiler(store: Store, **changes: Any) -> Profiler:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     return Profiler(store, fake_device(**changes), clock=lambda: moment)
+
+
+def latencies(
+    profiler: Profiler, shape: ModelShape, workloads: Sequence[Workload], *, remeasure: bool = False
+) -> Mapping[Workload, LatencySummary]:
+    """Latency of each workload of one shape; a failure is raised."""
+    request = Request(shape=shape, workloads=tuple(workloads))
+    (outcome,) = profiler.measure([request], remeasure=remeasure)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.latencies
 
 
 def measurement(samples_ns: list[int], **changes: Any) -> Measurement:

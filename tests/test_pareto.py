@@ -22,6 +22,17 @@ def test_front_is_what_no_row_dominates(values: np.ndarray) -> None:
 
 
 @given(points)
+def test_without_errors_the_probability_is_the_front(values: np.ndarray) -> None:
+    found = membership_probability(values, np.zeros_like(values), draws=2)
+    assert found.tolist() == non_dominated(values).astype(float).tolist()
+
+
+def test_two_objectives_may_hold_what_is_no_number() -> None:
+    values = [[1.0, np.nan], [2.0, 3.0], [np.nan, 0.0], [3.0, 3.0]]
+    assert membership_probability(values, np.zeros((4, 2)), draws=1).tolist() == [0, 1, 0, 0]
+
+
+@given(points)
 def test_rank_peels_fronts(values: np.ndarray) -> None:
     rank = dominance_rank(values)
     assert (rank[non_dominated(values)] == 0).all()

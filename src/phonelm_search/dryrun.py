@@ -9,6 +9,7 @@ from phonelm_search.measure import MeasureSettings
 from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring
 from phonelm_search.runtimes import get_runtime
+from phonelm_search.screening import MOST_BLOCKS
 from phonelm_search.shortlist import typical_size
 from phonelm_search.store import Store
 from phonelm_search.study import Setup
@@ -71,10 +72,17 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         cache_bytes=runtime.cache_bytes(),
         settings=MeasureSettings(),
     )
-    every = [setup.feasible.shape(row) for row in range(count)]
-    blocks = plan_blocks(every, setup.goals.workloads, costs)
+    blocks = setup.feasible.block_count()
+    step = -(-blocks // MOST_BLOCKS)  # of a huge space a part is planned, and extrapolated
+    planned = plan_blocks(
+        [setup.feasible.shape(row) for row in range(0, count, step)], setup.goals.workloads, costs
+    )
     tried = plan_blocks(
-        every[:: max(1, count // max(1, trials))][:trials], setup.goals.workloads, costs
+        [setup.feasible.shape(r) for r in range(0, count, max(1, count // max(1, trials)))][
+            :trials
+        ],
+        setup.goals.workloads,
+        costs,
     )
     each = max(costs.seconds(s, setup.goals.workloads) for s in sample)
     return DryRun(
@@ -86,8 +94,10 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
             planned_seconds(tried, setup.goals.workloads, costs)
             + each * (min(top, trials) + len(setup.space.references))
         ),
-        blocks=len(blocks),
-        block_seconds=_REPEATED * planned_seconds(blocks, setup.goals.workloads, costs),
+        blocks=blocks,
+        block_seconds=_REPEATED
+        * planned_seconds(planned, setup.goals.workloads, costs)
+        * (blocks / len(planned)),
         scoring=scoring,
         score_seconds=scoring.estimated_seconds(cores),
     )

@@ -17,6 +17,8 @@ PhonelmSearchError
 Messages state what must hold, then what was given, then what to do.
 """
 
+_TRANSIENT = {"memory", "timeout", "start", "protocol", "transport", "estimate", "rejected"}
+
 
 class PhonelmSearchError(Exception):
     """Root of the tree; the command line prints its message as one line and exits with 1."""
@@ -64,12 +66,19 @@ class MeasurementError(PhonelmSearchError):
 
     Args:
         message: What happened.
-        stage: Where: ``start``, ``load``, ``run``, ``timeout``, ``memory`` or ``protocol``.
+        stage: Where: ``start``, ``load``, ``run``, ``timeout``, ``memory``, ``protocol``,
+            ``transport``, ``storage``, ``numerics``, ``estimate``; or ``rejected``: every round
+            was disturbed.
     """
 
     def __init__(self, message: str, *, stage: str) -> None:
         super().__init__(f"{message} (stage: {stage})")
         self.stage = stage
+
+    @property
+    def transient(self) -> bool:
+        """Whether another try may succeed."""
+        return self.stage in _TRANSIENT
 
 
 class StoreError(PhonelmSearchError):

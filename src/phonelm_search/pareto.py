@@ -40,6 +40,20 @@ def non_dominated(points: npt.ArrayLike) -> Mask:
     return front
 
 
+def _front_of_two(values: Points) -> Mask:
+    """The same for two objectives, by sorting: thousands of points in a millisecond."""
+    front = np.zeros(len(values), bool)
+    usable = np.flatnonzero(~np.isnan(values).any(axis=1))
+    order = usable[np.lexsort((values[usable, 1], values[usable, 0]))]
+    first, second = values[order].T
+    # The best second value of all points that are strictly better in the first.
+    starts = np.searchsorted(first, first, side="left")
+    best = np.concatenate(([np.inf], np.minimum.accumulate(second)))[starts]
+    best_alike = second[starts]  # among equal first values the smallest second one comes first
+    front[order] = (second < best) & (second == best_alike)
+    return front
+
+
 def membership_probability(
     points: npt.ArrayLike, deviations: npt.ArrayLike, *, draws: int = 1000, seed: int = 0
 ) -> Points:
@@ -61,9 +75,10 @@ def membership_probability(
             f"deviations must be non-negative {values.shape}, got shape {errors.shape}"
         )
     random = np.random.default_rng(seed)
+    front = _front_of_two if values.shape[1] == 2 else non_dominated
     count = np.zeros(len(values))
     for _ in range(draws):
-        count += non_dominated(values + errors * random.standard_normal(values.shape))
+        count += front(values + errors * random.standard_normal(values.shape))
     share: Points = count / draws
     return share
 

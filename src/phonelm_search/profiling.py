@@ -118,7 +118,9 @@ def profile_shapes(
             wanted = list(distinct.values())
             plans = estimator.plan(wanted, workloads)
             report.stage("measuring blocks", sum(len(p.depths) for p in plans))
-            outcomes = estimator.estimate(wanted, workloads, plans, on_round=progress.on_round)
+            outcomes = estimator.estimate(
+                wanted, workloads, plans, remeasure=remeasure, on_round=progress.on_round
+            )
         else:
             outcomes = profiler.measure(
                 [Request(shape=s, workloads=workloads) for s in distinct.values()],

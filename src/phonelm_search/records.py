@@ -9,13 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from phonelm_search.errors import MeasurementError
 from phonelm_search.workload import Workload
 
 Verdict = Literal["valid", "suspect", "rejected"]
 Kind = Literal["measured", "estimated"]
 VERDICTS: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
 """From the best to the worst."""
-CacheMode = Literal["cold", "warm", "tiny", "pause"]
+CacheMode = Literal["cold", "warm", "one-copy", "tiny", "pause"]
+CONTROL_MODES: Mapping[str, CacheMode] = {"warm": "one-copy", "tiny": "tiny", "pause": "pause"}
+"""Cache modes of records of the runner's controls, apart from those of measurements."""
 
 
 class Judged(Protocol):
@@ -39,6 +42,14 @@ def judged_together(parts: Iterable[Judged]) -> tuple[Verdict, tuple[str, ...]]:
     return worst, tuple(dict.fromkeys(r for p in found for r in p.reasons))
 
 
+def rejection(parts: Iterable[Judged]) -> MeasurementError | None:
+    """Why something must be left out; None where none of its parts is rejected."""
+    rejected = [p for p in parts if p.verdict == "rejected"]
+    if not rejected:
+        return None
+    return MeasurementError("; ".join(judged_together(rejected)[1]), stage="rejected")
+
+
 def identity(content: Mapping[str, Any]) -> str:
     """A short digest of a JSON-able mapping; equal content, equal digest."""
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -58,8 +69,9 @@ class Measurement:
     workload: Workload
     """What was timed."""
     cache_mode: CacheMode
-    """Whether weights came from memory (cold) or stayed in the processor's cache (warm); or a
-    control: the tiny model's loop, or a pause as long as a flush."""
+    """Whether weights came from memory (cold) or nothing saw to that (warm: prefill, which is bound
+    by computing); or a control: the loop on one copy, on the tiny model, or with a pause as long as
+    a flush."""
     copies: int
     """Distinct weight copies that were stepped in turn."""
     weights_source: Literal["memory", "file"]
@@ -84,9 +96,9 @@ class Measurement:
     """Per sample: ``cpu_ns`` and involuntary context ``switches`` of the runner; ``windows`` of
     the system's load."""
     drift: float | None = None
-    """How far the reference shape moved around this round; None until it was measured after."""
+    """How much slower the reference shape was than usual in this round, as a share."""
     bandwidth_bytes_per_s: float | None = None
-    """Read bandwidth at the time of the round."""
+    """Read bandwidth in the round's process."""
     bandwidth_drift: float | None = None
     """How far that is from the usual, as a share."""
     protocol: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +120,11 @@ class Measurement:
     def environment_id(self) -> str:
         """Digest of the environment."""
         return identity(self.environment)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it shows what the loop does, not what the shape takes."""
+        return self.cache_mode in CONTROL_MODES.values()
 
     @property
     def key(self) -> str:

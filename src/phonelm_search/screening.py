@@ -15,6 +15,9 @@ from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.study import Setup
 
+MOST_BLOCKS = 5000
+"""More take minutes to plan and hours to measure, so they are screened only when asked for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScreeningPlan:
@@ -69,9 +72,12 @@ def screen(
     )
     parts = []
     for shape, outcome in zip(plan.shapes, found, strict=True):
-        reason = str(outcome.error) if outcome.error else None
+        error = outcome.error
         part = StudyShape(
-            shape_id=shape.shape_id, role="screened", reason=reason, transient=bool(reason)
+            shape_id=shape.shape_id,
+            role="screened",
+            reason=str(error) if error else None,
+            transient=isinstance(error, MeasurementError) and error.transient,
         )
         parts.append((shape, part))
     store.set_study_shapes(setup.study, parts)

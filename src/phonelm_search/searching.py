@@ -7,9 +7,9 @@ from typing import Literal
 from phonelm_search.errors import MeasurementError
 from phonelm_search.latency import BlockEstimator, device_costs
 from phonelm_search.measure import MeasureSettings, Profiler, Request
-from phonelm_search.records import StudyShape
+from phonelm_search.records import StudyShape, rejection
 from phonelm_search.reporting import Reporter, ShapeProgress
-from phonelm_search.screening import ScreeningPlan, plan_screening, screen
+from phonelm_search.screening import MOST_BLOCKS, ScreeningPlan, plan_screening, screen
 from phonelm_search.search.driver import SearchDriver, TrialReport
 from phonelm_search.shortlist import near_front
 from phonelm_search.store import Store, study_lock
@@ -80,6 +80,7 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
             report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
         progress.on_shape(trial.shape)
 
+    _retry(driver, on_trial, report, progress)  # what an earlier run did not finish
     screening = _screening(setup, estimator, plan, report)
     if screening is not None:
         report.stage("measuring references", len(setup.space.references))
@@ -92,10 +93,7 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
         driver.run(plan.trials, on_trial)
         progress.restart()
     _measure_whole(store, setup, driver, plan.near_front, on_trial, report)
-    if left := driver.left_out():
-        report.stage(f"measuring {left} shapes again that were left out", left)
-        progress.restart()
-        driver.retry(on_trial)
+    _retry(driver, on_trial, report, progress)
     view = load_view(store, setup.study)
     if not view.sampled and plan.trials > 0:
         reasons = [f.reason for f in view.failed]
@@ -107,11 +105,27 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
     return settle_front(store, setup, profiler, report)
 
 
+def _retry(
+    driver: SearchDriver,
+    on_trial: Callable[[TrialReport], None],
+    report: Reporter,
+    progress: ShapeProgress,
+) -> None:
+    """Measure whole, once more, what was cut off or left out for a reason that may pass."""
+    if left := driver.left_out():
+        report.stage(f"measuring {left} shapes again that were left out", left)
+        progress.restart()
+        driver.retry(on_trial)
+        progress.restart()
+
+
 def _screening(
     setup: Setup, estimator: BlockEstimator, plan: SearchPlan, report: Reporter
 ) -> ScreeningPlan | None:
     """The plan of the blocks where they are wanted, or quick; None: sample."""
     if plan.strategy == "sample":
+        return None
+    if plan.strategy is None and setup.feasible.block_count() > MOST_BLOCKS:
         return None
     screening = plan_screening(setup, estimator)
     if plan.strategy is None and screening.seconds > _QUICK_SECONDS:
@@ -132,17 +146,19 @@ def _measure_whole(
     on_trial: Callable[[TrialReport], None],
     report: Reporter,
 ) -> None:
-    """Measure whole what belongs, or may belong, to the front of estimates, until none is left."""
+    """Measure whole what belongs, or may belong, to the front of estimates; a few turns of it."""
     for _ in range(_WHOLE_TURNS):
         view = load_view(store, setup.study)
-        likely = view.front_probabilities()
+        likely = view.search_probabilities()
         near = near_front(view.sampled, count)
         chosen = [
             r.shape.shape_id
             for r in view.sampled
             if r.kind == "estimated"
-            and (likely.get(r.shape.shape_id, 0.0) > _UNSURE[0] or r.shape.shape_id in near)
+            and (likely[r.shape.shape_id] > _UNSURE[0] or r.shape.shape_id in near)
         ]
+        # A shape with rounds whose trial still tells an estimate was cut off.
+        chosen += driver.estimated() & {r.shape.shape_id for r in view.measured}
         if not chosen:
             return
         report.stage(f"measuring {len(chosen)} shapes of the front whole", len(chosen))
@@ -152,12 +168,8 @@ def _measure_whole(
 def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> StudyView:
     """Measure again what may or may not belong to the front, before it is declared."""
     view = load_view(store, setup.study)
-    likely = view.front_probabilities()
-    unsure = [
-        r.shape
-        for r in view.measured
-        if _UNSURE[0] < likely.get(r.shape.shape_id, 0.0) < _UNSURE[1]
-    ]
+    likely = view.search_probabilities()
+    unsure = [r.shape for r in view.measured if _UNSURE[0] < likely[r.shape.shape_id] < _UNSURE[1]]
     if not unsure:
         return view
     report.stage(f"measuring {len(unsure)} shapes again that may belong to the front", len(unsure))
@@ -187,7 +199,8 @@ def _measure_references(store: Store, setup: Setup, profiler: Profiler, report: 
     requests = [Request(shape=s, workloads=setup.goals.workloads) for s in shapes]
     outcomes = profiler.measure(requests)
     for reference, shape, outcome in zip(setup.space.references, shapes, outcomes, strict=True):
-        reason = str(outcome.error) if outcome.error else None
+        error = outcome.error or rejection(outcome.latencies.values())
+        reason = str(error) if error else None
         if reason:
             report.note(f"reference {reference.name} left out: {reason}")
         part = StudyShape(

@@ -1,7 +1,7 @@
 """Joins of the database for reading: one row a shape, one row a measurement."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,12 @@ from phonelm_search.measure import LatencySummary, summarise
 from phonelm_search.pareto import membership_probability, non_dominated
 from phonelm_search.records import (
     Kind,
-    LatencyEstimate,
     ProxyScore,
     StudyRecord,
     StudyShape,
     Verdict,
     measurement_key,
+    rejection,
 )
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
@@ -132,7 +132,7 @@ class StudyView:
         rows = self.scored or self.sampled
         if not rows:
             return ()
-        kept = non_dominated(self._points(rows))
+        kept = non_dominated(_scored_points(rows) if self.scored else _sized_points(rows))
         return tuple(r for r, on_front in zip(rows, kept, strict=True) if on_front)
 
     def front_probabilities(self) -> dict[str, float]:
@@ -141,17 +141,29 @@ class StudyView:
         From the intervals of the latencies; a score counts as it is, its ties are the pick's
         matter.
         """
-        rows = self.scored or self.sampled
-        if not rows:
-            return {}
-        errors = [[r.end_to_end_deviation_ms, 0.0] for r in rows]
-        found = membership_probability(self._points(rows), errors)
-        return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
+        return _probabilities(self.scored, _scored_points) or self.search_probabilities()
 
-    def _points(self, rows: Sequence[StudyRow]) -> list[list[float]]:
-        if self.scored:
-            return [[r.end_to_end_ms, r.bits_per_byte or math.nan] for r in rows]
-        return [[r.end_to_end_ms, -float(r.shape.decoder_parameters)] for r in rows]
+    def search_probabilities(self) -> dict[str, float]:
+        """The same of the front by latency and size, scored or not: what a search goes by."""
+        return _probabilities(self.sampled, _sized_points)
+
+
+def _scored_points(rows: Sequence[StudyRow]) -> list[list[float]]:
+    return [[r.end_to_end_ms, r.bits_per_byte or math.nan] for r in rows]
+
+
+def _sized_points(rows: Sequence[StudyRow]) -> list[list[float]]:
+    return [[r.end_to_end_ms, -float(r.shape.decoder_parameters)] for r in rows]
+
+
+def _probabilities(
+    rows: Sequence[StudyRow], points: Callable[[Sequence[StudyRow]], list[list[float]]]
+) -> dict[str, float]:
+    if not rows:
+        return {}
+    errors = [[r.end_to_end_deviation_ms, 0.0] for r in rows]
+    found = membership_probability(points(rows), errors)
+    return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
 
 
 def load_view(store: Store, study: str) -> StudyView:
@@ -178,37 +190,42 @@ def load_view(store: Store, study: str) -> StudyView:
     versions = record.config.get("versions", _FIRST_VERSIONS)
     old = versions["protocol"] == 1
 
-    def rounds(shape_id: str, workload: Workload, source: str = "memory") -> list[Any]:
-        return found.get(
-            measurement_key(
-                shape_id=shape_id,
-                workload=workload,
-                precision=device.precision,
-                environment_id=record.environment_id,
-                cache_mode=device.cache if old else device.cache_mode(workload),
-                weights_source=source,
-                graph_version=versions["graph"],
-                protocol_version=versions["protocol"],
-            ),
-            [],
+    def key(shape_id: str, workload: Workload, source: str = "memory") -> str:
+        return measurement_key(
+            shape_id=shape_id,
+            workload=workload,
+            precision=device.precision,
+            environment_id=record.environment_id,
+            cache_mode=device.cache if old else device.cache_mode(workload),
+            weights_source=source,
+            graph_version=versions["graph"],
+            protocol_version=versions["protocol"],
         )
 
-    estimates: dict[str, dict[Workload, LatencyEstimate]] = {}
-    for e in store.estimates(shape_ids=ids, environment_id=record.environment_id):
-        if e.precision == device.precision and e.protocol_version == versions["protocol"]:
-            estimates.setdefault(e.shape_id, {})[e.workload] = e
+    estimates = {
+        e.key: e for e in store.estimates(shape_ids=ids, environment_id=record.environment_id)
+    }
     rows: list[StudyRow] = []
+    failed = [
+        FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
+        for p in parts
+        if p.reason is not None
+    ]
     for part in _one_part_each(parts):
         if part.reason is not None:
             continue
         shape_id = part.shape_id
-        found_rounds = {w: rounds(shape_id, w) for w in scenario.workloads}
-        measured = {w: summarise(r) for w, r in found_rounds.items() if r}
-        estimated = ScenarioTime.of(scenario, estimates.get(shape_id, {}))
+        keys = {w: key(shape_id, w) for w in scenario.workloads}
+        measured = {w: summarise(found[k]) for w, k in keys.items() if k in found}
+        told = {w: estimates[k] for w, k in keys.items() if k in estimates}
+        estimated = ScenarioTime.of(scenario, told)
         time = ScenarioTime.of(scenario, measured) or estimated
         if time is None:
             continue
-        peak = rounds(shape_id, scenario.workloads[0], "file")
+        if error := rejection(time.parts):
+            failed.append(FailedShape(shape=shapes[shape_id], name=part.name, reason=str(error)))
+            continue
+        peak = found.get(key(shape_id, scenario.workloads[0], "file"), [])
         rows.append(
             StudyRow(
                 shape=shapes[shape_id],
@@ -223,11 +240,7 @@ def load_view(store: Store, study: str) -> StudyView:
         record=record,
         scenario=scenario,
         rows=tuple(sorted(rows, key=lambda r: (r.end_to_end_ms, r.shape.shape_id))),
-        failed=tuple(
-            FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
-            for p in parts
-            if p.reason is not None
-        ),
+        failed=tuple(failed),
     )
 
 

@@ -141,10 +141,25 @@ def dequantised(model: Decoder, shape: ModelShape, precision: Precision) -> Deco
             state[name] = dequantise_blocks(packed, scales, precision, matrix.shape[1])
         elif precision.storage == "dynamic":
             scale = np.abs(matrix).max(1, keepdims=True) / 127
-            state[name] = (np.rint(matrix / scale) * scale).astype(np.float32)
+            state[name] = (np.rint(matrix / scale) // 2 * 2 * scale).astype(np.float32)
     copy = Decoder(shape).eval()
     copy.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
     return copy
+
+
+def seven_bits(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Signed bytes without their lowest bit.
+
+    Processors without dot products of bytes (AVX2 alone) add products in 16 bits, which eight bits
+    overflow; there the numerics gate refuses the scheme, and the graph can be checked all the same.
+    """
+    halved = dict(tensors)
+    for name, array in tensors.items():
+        if array.dtype == np.int8:
+            halved[name] = array // 2
+            scale = name.replace("weight_i8", "weight_scale")
+            halved[scale] = 2 * tensors[scale]
+    return halved
 
 
 QUANTISED = [
@@ -167,9 +182,9 @@ def test_quantised_graph_agrees_with_its_dequantised_weights(
     precision, ids = get_precision(name), token_ids(shape)
     model = trained_looking(shape)
     graph = build_graph(shape, precision, logits="all", max_positions=64, accuracy_level=level)
-    session = session_of(graph, graph_tensors(graph, shape, precision, state_of(model)))
+    tensors = seven_bits(graph_tensors(graph, shape, precision, state_of(model)))
     got, expected = (
-        run_onnx(session, shape, ids),
+        run_onnx(session_of(graph, tensors), shape, ids),
         run_torch(dequantised(model, shape, precision), ids),
     )
     if level == 0:

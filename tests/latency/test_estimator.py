@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import fake_device, small_shape
+from helpers import fake_device, latencies, small_shape
 from phonelm_search.errors import MeasurementError
 from phonelm_search.latency import (
     BlockEstimator,
@@ -60,7 +60,7 @@ def test_estimates_are_what_whole_models_measure(tmp_path: Path) -> None:
     profiler = Profiler(store, fake_device(), runtime=Counting())
     checked = 0
     for shape, outcome in zip(SHAPES, found, strict=True):
-        whole = profiler.latencies(shape, WORK)
+        whole = latencies(profiler, shape, WORK)
         for workload in WORK:
             latency = outcome.latencies[workload]
             assert latency.latency_ms == pytest.approx(whole[workload].latency_ms, rel=0.01)
@@ -143,7 +143,7 @@ def test_sampled_shapes_learn_from_blocks_of_their_width_that_were_measured_befo
     assert len(runtime.jobs) == jobs
     assert rounds == []  # of truncated models only
     whole = Profiler(Store(tmp_path / "w"), fake_device(), runtime=Counting())
-    for workload, latency in whole.latencies(later, WORK).items():
+    for workload, latency in latencies(whole, later, WORK).items():
         assert found.latencies[workload].kind == "estimated"
         assert found.latencies[workload].latency_ms == pytest.approx(latency.latency_ms, rel=0.01)
 

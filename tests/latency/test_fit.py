@@ -1,5 +1,7 @@
 """Blocks tell whole models: the fit, the roofline and the choice of depths against closed forms."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from phonelm_search.latency.plan import Costs, choose_depths
 from phonelm_search.latency.roofline import Roofline, features, fit_roofline
 from phonelm_search.measure import MeasureSettings
 from phonelm_search.precision import get_precision
-from phonelm_search.workload import decode, prefill
+from phonelm_search.workload import Workload, decode, prefill
 
 INT4 = get_precision("int4-b32")
 
@@ -146,8 +148,26 @@ def test_a_deep_model_is_cut_and_a_shallow_one_measured_whole() -> None:
     chosen = choose_depths(deep, WORK, costs(), intercept_known=False)
     assert len(chosen) == 2
     assert chosen[0] < chosen[1] < 40
-    # The chosen pair is better than every other by what it is chosen for.
-    assert costs().seconds(deep.at(chosen[1]), WORK) < costs().seconds(deep.at(40), WORK)
+
+
+def test_the_chosen_depths_have_the_narrowest_estimate_for_their_seconds() -> None:
+    """Against the variance of a line through two points, written out."""
+    deep, price = Block(layer=layer_of(BIG), depths=(40,)), costs()
+
+    def ms(depth: int, work: Workload) -> float:
+        return price.roofline.milliseconds(deep.at(depth), INT4, work)
+
+    def worth(low: int, high: int) -> float:
+        seconds = sum(price.seconds(deep.at(k), WORK, truncated=True) for k in (low, high))
+        variances = []
+        for w in WORK:
+            estimate = [ms(low, w) * (40 - high), ms(high, w) * (40 - low)]
+            variances.append((np.hypot(*estimate) / (high - low) / ms(40, w)) ** 2)
+        return float(max(variances)) * seconds
+
+    chosen = choose_depths(deep, WORK, price, intercept_known=False)
+    best = min(combinations(range(1, 40), 2), key=lambda pair: worth(*pair))
+    assert worth(*chosen) == pytest.approx(worth(*best), rel=1e-6)
 
 
 def test_a_known_intercept_saves_a_depth() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import small_shape
+from helpers import latencies, small_shape
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import MeasureSettings, Profiler
 from phonelm_search.store import Store
@@ -38,7 +38,7 @@ def test_a_burner_is_noticed(tmp_path: Path) -> None:
     settings = MeasureSettings(rounds=1, most_rounds=2, max_seconds=0.5)
     store = Store(tmp_path)
     profiler = Profiler(store, DeviceProfile(name="here"), settings=settings)
-    found = profiler.latencies(SHAPE, [prefill(64), decode(64)])
+    found = latencies(profiler, SHAPE, [prefill(64), decode(64)])
     assert {s.verdict for s in found.values()} <= {"suspect", "rejected"}
     reasons = " ".join(r for s in found.values() for r in s.reasons)
     assert "other processes took" in reasons or "of its cores' time" in reasons

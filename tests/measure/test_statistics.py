@@ -1,17 +1,16 @@
 """Statistics are pure functions of samples: recorded ones and synthetic ones."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonelm_search.measure.reference import drift, usual
-from phonelm_search.measure.statistics import (
-    interval,
-    relative_difference,
-    repetitions_for,
-    round_spread,
-)
+from helpers import measurement
+from phonelm_search.measure.anchor import Anchor, drift
+from phonelm_search.measure.statistics import interval, repetitions_for
+from phonelm_search.workload import decode, prefill
 
 ROUND = st.lists(st.integers(1, 10**9), min_size=1, max_size=40)
 
@@ -68,7 +67,6 @@ def test_one_bad_round_of_three_does_not_move_the_median() -> None:
 def test_recorded_rounds() -> None:
     found = interval(RECORDED)
     assert found.median == pytest.approx(16828.5)
-    assert round_spread(RECORDED) == pytest.approx(0.198, abs=0.01)
     assert found.relative_width > 0.10
     assert interval(RECORDED[:1]).relative_width < 0.01
 
@@ -117,15 +115,29 @@ def test_repetitions_follow_the_spread() -> None:
 
 
 def test_drift_of_the_reference() -> None:
-    assert drift(10.0, 10.0, 10.0) == 0
-    assert drift(10.0, 12.0, 11.0) == pytest.approx(2 / 11)  # it moved
-    assert drift(12.0, 12.0, 10.0) == pytest.approx(0.2)  # it stayed slow
-    assert usual([10.0, 30.0, 11.0, 20.0, 12.0]) == 12.0
-    assert usual([10.0]) == 10.0
+    assert drift(10.0, [10.0]) == 0  # nothing to hold the first one against
+    assert drift(12.0, [10.0, 10.0, 12.0]) == pytest.approx(0.2)
+    assert drift(8.0, [10.0, 10.0, 8.0]) == pytest.approx(-0.2)  # faster than usual
+    assert drift(10.0, [10.0, 30.0, 11.0, 20.0, 10.0]) == pytest.approx(10 / 11 - 1)
+    assert drift(0.0, [0.0, 0.0]) == 0
 
 
-@given(st.floats(0.1, 1e6), st.floats(0.1, 1e6))
-def test_relative_difference_is_symmetric_and_bounded(a: float, b: float) -> None:
-    assert relative_difference(a, b) == relative_difference(b, a)
-    assert 0 <= relative_difference(a, b) < 2
-    assert relative_difference(0.0, 0.0) == 0.0
+def test_the_anchor_holds_each_workload_against_its_own_latest_readings() -> None:
+    def reading(step: int, gigabytes: float) -> list[Any]:
+        return [
+            measurement([ns] * 5, workload=w, bandwidth_bytes_per_s=gigabytes * 1e9)
+            for w, ns in ((prefill(16), 10 * step), (decode(8), step))
+        ]
+
+    anchor = Anchor([m for step in (100, 100, 100) for m in reading(step, 20 + step / 1e6)])
+    found = anchor.read(reading(130, 10))
+    assert found.drifts == {prefill(16): pytest.approx(0.3), decode(8): pytest.approx(0.3)}
+    assert found.bandwidth_drift == pytest.approx(0.33, abs=0.01)
+    for _ in range(6):
+        found = anchor.read(reading(130, 10))
+    assert set(found.drifts.values()) == {0.0}
+    complete = found.complete(measurement([1], workload=decode(8)))
+    assert (complete.drift, complete.bandwidth_bytes_per_s) == (0.0, 10e9)
+    assert found.complete(measurement([1], workload=decode(99))).drift is None
+    silent = Anchor().read([measurement([5], workload=prefill(16))])
+    assert (silent.bandwidth_bytes_per_s, silent.bandwidth_drift) == (None, None)

@@ -240,8 +240,8 @@ def result_document(**changes: Any) -> str:
     [
         ("", "printed no result"),
         ("[]", "malformed"),
-        (result_document(tag="other"), "carry tag t1, got 3 and other"),
-        (result_document(schema=9), "schema 3 .* got 9"),
+        (result_document(tag="other"), "carry tag t1, got 4 and other"),
+        (result_document(schema=9), "schema 4 .* got 9"),
         (result_document(phases=[]), r"must hold the phases .* got \[\]"),
         (result_document(ok=False, error={"stage": "load", "message": "too big"}), "too big"),
         (result_document(surprise=1), "surprise"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from phonelm_search.runtimes.base import WarmupJob
-from phonelm_search.runtimes.loop import LoopSettings, Timed, time_loop
+from phonelm_search.runtimes.loop import LoopSettings, Timed, settled, time_loop
 from phonelm_search.runtimes.watch import Watch, parse_stat
 
 
@@ -104,14 +104,34 @@ def test_models_get_equally_many_samples_and_their_own() -> None:
     clock = Clock()
     runs = [clock.run_of(n) for n in (100, 200, 300, 101, 201, 301)]  # two copies of three models
     found = loop(clock, *runs, models=3, repetitions=4)
-    assert [found.of(m, 3).samples_ns for m in range(3)] == [
+    assert [timed.samples_ns for timed in found.by_model(3)] == [
         [100, 101, 100, 101],
         [200, 201, 200, 201],
         [300, 301, 300, 301],
     ]
-    assert found.of(1, 3).warmup_ns == [200, 201] * 2
+    assert found.by_model(3)[1].warmup_ns == [200, 201] * 2
     slow = loop(clock, clock.run_of(10**9), clock.run_of(10**8), models=2, repetitions=50)
-    assert [len(slow.of(m, 2).samples_ns) for m in range(2)] == [5, 5]
+    assert [len(timed.samples_ns) for timed in slow.by_model(2)] == [5, 5]
+
+
+def test_a_warm_up_is_over_when_every_model_has_settled() -> None:
+    clock = Clock()
+    runs = [clock.run_of(1000), clock.run_of(90, 50, 20, 20)]  # the pooled median says nothing
+    found = loop(clock, *runs, models=2)
+    assert found.settled
+    assert found.by_model(2)[1].warmup_ns == [90, 50, 20, 20]
+    restless = [clock.run_of(1000), clock.run_of(*range(10, 900, 40))]
+    assert not loop(clock, *restless, models=2).settled
+
+
+@pytest.mark.parametrize(
+    ("before", "window", "expected"),
+    [([], [100], False), ([100], [104], True), ([100], [106], False), ([0], [0], False)],
+)
+def test_windows_agree_within_the_tolerance(
+    before: list[int], window: list[int], expected: bool
+) -> None:
+    assert settled(before, window, models=1, tolerance=0.05) is expected
 
 
 def test_what_happens_before_a_run_is_not_timed() -> None:

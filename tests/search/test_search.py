@@ -181,7 +181,7 @@ def test_failed_shapes_are_failed_trials_with_a_reason_and_not_tried_again(tmp_p
     driver(tmp_path, source, sampler="random").run(30, reports.append)
     reasons = {r.reason for r in reports if r.reason}
     assert "the child process was ended by SIGKILL (stage: memory)" in reasons
-    assert "rejected: why" in reasons
+    assert "why (stage: rejected)" in reasons
     failed = [t for t in trials_of(Store(tmp_path), "st") if t.state == TrialState.FAIL]
     assert len(failed) == sum(r.reason is not None for r in reports) > 5
     asked = len(source.asked)
@@ -309,10 +309,64 @@ def test_what_may_not_fail_again_is_tried_by_the_next_run(tmp_path: Path) -> Non
     assert [p.transient for p in parts] == [True] * 4
     source.full = False
     again = driver(tmp_path, source, sampler="grid")
-    assert again.finished() == 0
+    assert again.left_out() == 4
+    again.retry(ignore)
+    assert (again.left_out(), again.finished()) == (0, 4)
     again.run(4, ignore)
     assert {s.shape_id for s in source.asked} == {p.shape_id for p in parts}
     assert all(p.reason is None for p in Store(tmp_path).study_shapes("st"))
+
+
+def test_what_was_cut_off_is_measured_by_the_next_run(tmp_path: Path) -> None:
+    class Stopped(Formula):
+        def latencies(
+            self, shape: ModelShape, workloads: Sequence[Workload]
+        ) -> dict[Workload, LatencySummary]:
+            if len(self.asked) == 5:
+                raise KeyboardInterrupt
+            return super().latencies(shape, workloads)
+
+    with pytest.raises(KeyboardInterrupt):
+        driver(tmp_path, Stopped()).run(8, ignore)
+    parts = {p.shape_id for p in Store(tmp_path).study_shapes("st")}
+    source = Formula()
+    again = driver(tmp_path, source)
+    assert (len(parts), again.finished(), again.left_out()) == (8, 8, 4)
+    again.retry(ignore)
+    again.run(8, ignore)
+    assert len(source.asked) == 4
+    assert {s.shape_id for s in source.asked} < parts
+
+
+def test_a_shape_that_was_estimated_and_then_rejected_is_tried_again(tmp_path: Path) -> None:
+    class Noisy(Formula):
+        def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+            return {w: summary(1.0, "rejected") for w in workloads}
+
+    first = driver(tmp_path, Estimating(), whole=Noisy())
+    reports: list[TrialReport] = []
+    first.run(4, reports.append)
+    chosen = reports[0].shape
+    first.measure_whole([chosen.shape_id], ignore)
+    whole = Formula()
+    again = driver(tmp_path, Estimating(), whole=whole)
+    assert again.left_out() == 1
+    again.retry(ignore)
+    assert (again.left_out(), whole.asked) == (0, [chosen])
+
+
+def test_a_point_left_in_the_queue_is_told_its_own_values(tmp_path: Path) -> None:
+    whole = Formula()
+    search = driver(tmp_path, Estimating(), whole=whole)
+    search.run(4, ignore)
+    left, wanted = (FEASIBLE.shape(row) for row in (100, 2000))
+    search._study.enqueue_trial(search._coordinates.point(100))  # and then the process was killed
+    again = driver(tmp_path, Estimating(), whole=whole)
+    again.measure_whole([wanted.shape_id], ignore)
+    assert whole.asked == [left, wanted]
+    for trial in trials_of(Store(tmp_path), "st")[4:]:
+        shape = next(s for s in (left, wanted) if s.shape_id == trial.user_attrs["shape_id"])
+        assert trial.values == goals().values(shape, Formula().latencies(shape, SCENARIO.workloads))
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "grid"])

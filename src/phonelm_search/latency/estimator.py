@@ -1,5 +1,6 @@
 """Latencies of many shapes from truncated models of their blocks."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,8 @@ from phonelm_search.latency.plan import Costs, choose_depths, good_enough
 from phonelm_search.latency.roofline import features, fit_roofline
 from phonelm_search.measure import LatencySummary, Profiler, Request
 from phonelm_search.measure.statistics import median_of_rounds
-from phonelm_search.records import LatencyEstimate, judged_together
+from phonelm_search.measure.verdict import WIDEST_INTERVAL
+from phonelm_search.records import LatencyEstimate, judged_together, rejection
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
@@ -32,11 +34,6 @@ class BlockPlan:
     """Depths to measure."""
     known: tuple[int, ...] = ()
     """Depths that were measured before."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether every wanted depth is measured itself."""
-        return set(self.block.depths) <= set(self.depths)
 
     @property
     def shapes(self) -> tuple[ModelShape, ...]:
@@ -87,7 +84,7 @@ def plan_blocks(
     """
     tellers: dict[ModelShape, list[BlockPlan]] = {}
     for layer, depths in known.items():
-        if len(depths) > 1:
+        if _tells(depths):
             plan = BlockPlan(block=Block(layer=layer, depths=()), depths=depths, known=depths)
             tellers.setdefault(head_of(layer), []).append(plan)
     groups: dict[ModelShape, list[Block]] = {}
@@ -95,24 +92,34 @@ def plan_blocks(
         groups.setdefault(block.group, []).append(block)
     found: list[BlockPlan] = []
     for group, blocks in groups.items():
-        blocks.sort(key=lambda b: costs.seconds(b.at(1), workloads))
+        # What is known first: it may tell the intercept for the others.
+        blocks.sort(
+            key=lambda b: (
+                not _tells(known.get(b.layer, ())),
+                costs.seconds(b.at(1), workloads),
+            )
+        )
         layers = {b.layer for b in blocks}
         entire = [BlockPlan(block=b, depths=b.depths, known=known.get(b.layer, ())) for b in blocks]
         cut = [p for p in tellers.get(group, ()) if p.block.layer not in layers][:_TWO_DEPTHS]
-        twice = len(cut) + sum(len(known.get(b.layer, ())) > 1 for b in blocks)
+        twice = len(cut)
         for block in blocks:
             told = twice >= _TWO_DEPTHS
             depths = choose_depths(block, workloads, costs, intercept_known=told)
             before = known.get(block.layer, ())
-            usable = len(before) > 1 or (before and told)
+            usable = _tells(before) or (before and told)
             if usable and good_enough(block, before, depths, workloads, costs):
                 depths = before
-            elif len(depths) > 1 and len(before) < 2:
-                twice += 1
+            twice += _tells(depths)
             cut.append(BlockPlan(block=block, depths=depths, known=before))
         times = [planned_seconds(plans, workloads, costs) for plans in (entire, cut)]
         found += entire if whole and times[0] <= times[1] else cut
     return found
+
+
+def _tells(depths: tuple[int, ...]) -> bool:
+    """Whether measurements at these depths tell the intercept: neighbours only tell the slope."""
+    return len(depths) > 1 and depths[-1] >= 2 * depths[0]
 
 
 def planned_seconds(
@@ -156,14 +163,34 @@ def measured_depths(
 ) -> dict[ModelShape, tuple[int, ...]]:
     """Depths of each block at which all workloads were measured on a device, and not rejected."""
     found: dict[str, set[Workload]] = {}
-    for m in store.measurements(environment_id=profiler.environment_id):
-        if m.verdict != "rejected" and m.key == profiler.key_of(m):
-            found.setdefault(m.shape_id, set()).add(m.workload)
+    for shape_id, workload, key in store.measured(environment_id=profiler.environment_id):
+        if key == profiler.key_of(shape_id, workload):
+            found.setdefault(shape_id, set()).add(workload)
     complete = [i for i, seen in found.items() if seen >= set(workloads)]
     depths: dict[ModelShape, list[int]] = {}
     for shape in store.shapes(complete).values():
         depths.setdefault(layer_of(shape), []).append(shape.num_hidden_layers)
     return {layer: tuple(sorted(d)) for layer, d in depths.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GroupFit:
+    """The fit of a width in one workload, and what it was made from."""
+
+    fit: Fit
+    """Intercept and slopes."""
+    below: Mapping[ModelShape, LatencySummary]
+    """The measurements."""
+
+    def of(self, layer: ModelShape) -> dict[ModelShape, LatencySummary]:
+        """Those of one block."""
+        return {s: found for s, found in self.below.items() if layer_of(s) == layer}
+
+    @property
+    def tellers(self) -> dict[ModelShape, LatencySummary]:
+        """Those of blocks at several depths, which tell the intercept."""
+        depths = Counter(layer_of(s) for s in self.below)
+        return {s: found for s, found in self.below.items() if depths[layer_of(s)] > 1}
 
 
 class BlockEstimator:
@@ -228,7 +255,7 @@ class BlockEstimator:
         workloads: Sequence[Workload],
         plans: Sequence[BlockPlan],
         *,
-        extra_rounds: int = 0,
+        remeasure: bool = False,
         on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> list[Estimated]:
         """Latencies of shapes, measuring what their blocks need.
@@ -237,7 +264,7 @@ class BlockEstimator:
             shapes: The whole models.
             workloads: Of each of them.
             plans: What `plan` said of them.
-            extra_rounds: Good rounds wanted beyond the protocol's, for a narrower interval.
+            remeasure: Measure even what is known.
             on_round: Called after each round of a truncated model.
 
         Returns:
@@ -252,9 +279,14 @@ class BlockEstimator:
         requests = [
             Request(shape=s, workloads=tuple(workloads), truncated=s in truncated) for s in wanted
         ]
-        outcomes = self._profiler.measure(requests, extra_rounds=extra_rounds, on_round=on_round)
-        measured = {s: o.latencies for s, o in zip(wanted, outcomes, strict=True) if not o.error}
-        errors = {layer_of(s): o.error for s, o in zip(wanted, outcomes, strict=True) if o.error}
+        outcomes = self._profiler.measure(requests, remeasure=remeasure, on_round=on_round)
+        errors: dict[ModelShape, MeasurementError | UnsupportedShapeError] = {}
+        measured: dict[ModelShape, Mapping[Workload, LatencySummary]] = {}
+        for shape, outcome in zip(wanted, outcomes, strict=True):
+            if error := outcome.error or rejection(outcome.latencies.values()):
+                errors[layer_of(shape)] = error
+            else:
+                measured[shape] = outcome.latencies
         by_layer = {p.block.layer: p for p in plans}
         fits = {w: self._fits(plans, measured, w) for w in workloads}
         found: list[Estimated] = []
@@ -264,7 +296,7 @@ class BlockEstimator:
                 found.append(Estimated(latencies=measured[shape]))
                 continue
             plan = by_layer[layer_of(shape)]
-            estimates = [self._one(shape, plan, w, fits[w], measured) for w in workloads]
+            estimates = [self._one(shape, plan, w, fits[w]) for w in workloads]
             told = [e for e in estimates if e is not None]
             if len(told) < len(workloads):
                 error = errors.get(layer_of(shape)) or MeasurementError(
@@ -284,29 +316,27 @@ class BlockEstimator:
         plans: Sequence[BlockPlan],
         measured: Mapping[ModelShape, Mapping[Workload, LatencySummary]],
         workload: Workload,
-    ) -> dict[ModelShape, Fit]:
+    ) -> dict[ModelShape, _GroupFit]:
         """A fit for each width whose intercept can be told."""
-        groups: dict[ModelShape, list[Observation]] = {}
+        groups: dict[ModelShape, dict[ModelShape, LatencySummary]] = {}
         for plan in plans:
             for shape in plan.shapes:
                 if shape in measured:
-                    groups.setdefault(plan.block.group, []).append(
-                        self._observe(shape, plan, workload, measured[shape][workload])
-                    )
+                    found = groups.setdefault(plan.block.group, {})
+                    found[shape] = measured[shape][workload]
         fits = {}
-        for group, observations in groups.items():
+        for group, found in groups.items():
+            observations = [self._observe(s, workload, latency) for s, latency in found.items()]
             try:
-                fits[group] = fit_group(observations)
+                fits[group] = _GroupFit(fit=fit_group(observations), below=found)
             except MeasurementError:  # one depth only: nothing to estimate from
                 continue
         return fits
 
-    def _observe(
-        self, shape: ModelShape, plan: BlockPlan, workload: Workload, found: LatencySummary
-    ) -> Observation:
+    def _observe(self, shape: ModelShape, workload: Workload, found: LatencySummary) -> Observation:
         draws = self._profiler.resampled_ms(shape, workload)
         return Observation(
-            block=plan.block.layer,
+            block=layer_of(shape),
             depth=shape.num_hidden_layers,
             median_ms=found.latency_ms,
             draws_ms=tuple(draws.tolist()),
@@ -317,16 +347,22 @@ class BlockEstimator:
         shape: ModelShape,
         plan: BlockPlan,
         workload: Workload,
-        fits: Mapping[ModelShape, Fit],
-        measured: Mapping[ModelShape, Mapping[Workload, LatencySummary]],
+        fits: Mapping[ModelShape, _GroupFit],
     ) -> LatencyEstimate | None:
-        fit = fits.get(plan.block.group)
-        below = [measured[s][workload] for s in plan.shapes if s in measured]
-        if fit is None or not below:
+        group = fits.get(plan.block.group)
+        if group is None or not (own := group.of(plan.block.layer)):
             return None
+        fit = group.fit
         middle, low, high = fit.predict(plan.block.layer, shape.num_hidden_layers)
         device = self._profiler.device
-        verdict, reasons = judged_together(below)
+        verdict, reasons = judged_together((*own.values(), *group.tellers.values()))
+        if (high - low) > WIDEST_INTERVAL * middle:
+            verdict = "suspect"
+            reasons = (
+                f"the estimate's interval is {(high - low) / middle:.0%} of it, wider than "
+                f"{WIDEST_INTERVAL:.0%}; measure the shape whole",
+                *reasons,
+            )
         return LatencyEstimate(
             shape_id=shape.shape_id,
             device=device.name,
@@ -341,7 +377,7 @@ class BlockEstimator:
             ci_high_ms=high,
             intercept_ms=fit.intercept_ms,
             slope_ms=fit.slope_ms(plan.block.layer),
-            depths=plan.depths,
+            depths=tuple(sorted(s.num_hidden_layers for s in own)),
             verdict=verdict,
             reasons=reasons,
             created_at=self._clock().isoformat(timespec="seconds"),

@@ -7,14 +7,14 @@ from itertools import combinations
 from phonelm_search.latency.block import Block
 from phonelm_search.latency.roofline import Roofline
 from phonelm_search.measure.jobs import rotation_copies
+from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings, Sampling
 from phonelm_search.precision import Precision
 from phonelm_search.shape import ModelShape
 from phonelm_search.workload import Workload
 
-RELATIVE_DEVIATION = 0.012  # of a median over three rounds on a shared machine, results/LOG.md
-_START_SECONDS = 0.9
-_READING_SECONDS = 2.5  # of the reference
+RELATIVE_DEVIATION = 0.012  # of a median over three rounds: half the change from test to retest
+_START_SECONDS = 1.0  # a process, and the read bandwidth in it
 _WEIGHT_BYTES_PER_SECOND = 250e6  # making and packing
 _NEARLY = 3.0
 
@@ -43,20 +43,22 @@ class Costs:
             truncated: Whether only an estimate is made from it; see `measure.Request`.
         """
         s = self.settings
-        weights = shape.weight_bytes(self.scheme)
         sampling = s.sampling(truncated=truncated)
-        turn_bytes = s.turn_bytes(self.cache_bytes)
-        copies = rotation_copies(sampling.models * weights.streamed, turn_bytes)
-        loading = weights.total * copies / _WEIGHT_BYTES_PER_SECOND
-        running = sum(self._running(shape, w, sampling) for w in workloads)
-        shared = (_START_SECONDS + _READING_SECONDS) / sampling.models
-        return s.rounds * (shared + loading + running)
+        streamed, reference = (m.weight_bytes(self.scheme).streamed for m in (shape, REFERENCE))
+        copies = rotation_copies(
+            sampling.models * streamed + reference, s.turn_bytes(self.cache_bytes)
+        )
+        own, shared = (
+            copies * m.weight_bytes(self.scheme).total / _WEIGHT_BYTES_PER_SECOND
+            + sum(self._running(m, w, sampling) for w in workloads)
+            for m in (shape, REFERENCE)
+        )
+        return s.rounds * (own + (_START_SECONDS + shared) / sampling.models)
 
     def _running(self, shape: ModelShape, workload: Workload, sampling: Sampling) -> float:
         one = self.roofline.milliseconds(shape, self.scheme, workload) / 1000
         window = self.settings.warmup_window_seconds
-        if workload.phase == "decode":  # models that share a process warm up in one loop
-            window /= sampling.models
+        window /= sampling.models  # models that share a process warm up in one loop
         samples = max(5 * one, min(sampling.repetitions * one, sampling.max_seconds))
         return samples + 2 * max(one, window)
 

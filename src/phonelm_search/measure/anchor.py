@@ -1,81 +1,80 @@
-"""The reference shape, measured between rounds: did the machine change meanwhile?"""
+"""The reference shape, stepped in turn with what is measured: was the machine as usual?"""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from phonelm_search.measure.reference import REFERENCE_WORKLOADS, drift, usual
 from phonelm_search.records import Measurement
-from phonelm_search.workload import Phase
+from phonelm_search.workload import Workload
 
-_REMEMBERED = 40
+_REMEMBERED = 10  # readings; a machine that settled at another speed is the usual one soon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One round of the reference."""
+    """What a round's reference says of it."""
 
-    medians_ms: dict[Phase, float]
-    """Median of each phase."""
+    drifts: dict[Workload, float]
+    """How much slower the reference was than usual in each workload, as a share."""
     bandwidth_bytes_per_s: float | None
     """Median of the read bandwidth, where the runtime measures it."""
+    bandwidth_drift: float | None
+    """Its distance from the usual, as a share of it."""
+
+    def complete(self, m: Measurement) -> Measurement:
+        """A measurement of the same round with what the reference says of it."""
+        return replace(
+            m,
+            drift=self.drifts.get(m.workload),
+            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
+            bandwidth_drift=self.bandwidth_drift,
+        )
 
 
 class Anchor:
-    """Measures the reference and says how far it moved.
+    """Remembers the reference's rounds of one environment.
 
     Args:
-        measure: Runs the reference once; returns its rounds, one a phase.
-        known: Earlier rounds of the reference in this environment, oldest first.
+        known: Earlier rounds, oldest first.
     """
 
-    def __init__(self, measure: Callable[[], list[Measurement]], known: list[Measurement]) -> None:
-        self._measure = measure
-        self._earlier: dict[Phase, list[float]] = {w.phase: [] for w in REFERENCE_WORKLOADS}
+    def __init__(self, known: Sequence[Measurement] = ()) -> None:
+        self._medians: dict[Workload, list[float]] = {}
+        self._bandwidths: list[float] = []
         for m in known:
             self._remember(m)
-        self._bandwidths: list[float] = [
-            m.bandwidth_bytes_per_s for m in known if m.bandwidth_bytes_per_s is not None
-        ]
-        self.latest: Reading | None = None
 
-    def read(self) -> Reading:
-        """Measure the reference now."""
-        found = self._measure()
-        for m in found:
+    def read(self, rounds: Sequence[Measurement]) -> Reading:
+        """Take a round of the reference, a measurement of each workload, as the latest reading."""
+        for m in rounds:
             self._remember(m)
-        self.latest = Reading(
-            medians_ms={m.workload.phase: _median_ms(m) for m in found},
-            bandwidth_bytes_per_s=found[0].bandwidth_bytes_per_s,
+        bandwidth = rounds[0].bandwidth_bytes_per_s if rounds else None
+        return Reading(
+            drifts={m.workload: drift(_median_ns(m), self._medians[m.workload]) for m in rounds},
+            bandwidth_bytes_per_s=bandwidth,
+            bandwidth_drift=None if bandwidth is None else abs(drift(bandwidth, self._bandwidths)),
         )
-        if self.latest.bandwidth_bytes_per_s is not None:
-            self._bandwidths.append(self.latest.bandwidth_bytes_per_s)
-        return self.latest
 
     def _remember(self, m: Measurement) -> None:
-        earlier = self._earlier[m.workload.phase]
-        earlier.append(_median_ms(m))
-        del earlier[:-_REMEMBERED]
-
-    def drift(self, phase: Phase, before: Reading, after: Reading) -> float:
-        """How far a phase of the reference moved around a round; see `reference.drift`."""
-        return drift(before.medians_ms[phase], after.medians_ms[phase], usual(self._earlier[phase]))
-
-    def bandwidth_drift(self, before: Reading, after: Reading) -> float | None:
-        """Larger distance of the two readings' bandwidth from the usual, as a share of it."""
-        read = [r.bandwidth_bytes_per_s for r in (before, after)]
-        if not self._bandwidths or None in read:
-            return None
-        usually = float(np.median(self._bandwidths[-2 * _REMEMBERED :]))
-        return max(abs(b / usually - 1) for b in read if b is not None)
+        medians = self._medians.setdefault(m.workload, [])
+        medians.append(_median_ns(m))
+        del medians[:-_REMEMBERED]
+        read = m.bandwidth_bytes_per_s
+        if read is not None and read not in self._bandwidths[-1:]:  # the phases of a round share it
+            self._bandwidths.append(read)
+            del self._bandwidths[:-_REMEMBERED]
 
 
-def bandwidth_around(before: Reading, after: Reading) -> float | None:
-    """Mean of two readings' bandwidth; None where one has none."""
-    first, last = before.bandwidth_bytes_per_s, after.bandwidth_bytes_per_s
-    return None if first is None or last is None else (first + last) / 2
+def drift(value: float, readings: Sequence[float]) -> float:
+    """How far a value is above the median of readings, itself among them, as a share of it.
+
+    The median is the commoner speed of a machine that has two. A latency of positive drift is
+    slower than usual, one of negative drift faster; 0 where the median is 0.
+    """
+    usual = float(np.median(readings))
+    return value / usual - 1 if usual else 0.0
 
 
-def _median_ms(m: Measurement) -> float:
-    return float(np.median(m.samples_ns)) / 1e6
+def _median_ns(m: Measurement) -> float:
+    return float(np.median(m.samples_ns))

@@ -11,8 +11,6 @@ class Disturbance:
 
     cpu_share: float | None
     """Processor time of the runner over wall time × threads; near 1 with spinning workers."""
-    switched_share: float | None
-    """Samples during which a thread was taken off its core."""
     foreign_share: float | None
     """Processor time of other processes."""
     steal_share: float | None
@@ -26,10 +24,10 @@ def disturbance(
 
     Args:
         samples_ns: Timed runs.
-        counters: ``cpu_ns`` and ``switches`` for each sample, and ``windows``; any may be missing.
+        counters: ``cpu_ns`` for each sample, and ``windows``; any may be missing.
         threads: Threads that compute.
     """
-    cpu_ns, switches = counters.get("cpu_ns") or [], counters.get("switches") or []
+    cpu_ns = counters.get("cpu_ns") or []
     windows = counters.get("windows") or []
     wall_ns = sum(samples_ns)
     observed_ns = sum(w["wall_ns"] for w in windows)
@@ -41,7 +39,6 @@ def disturbance(
 
     return Disturbance(
         cpu_share=sum(cpu_ns) / (wall_ns * threads) if cpu_ns and wall_ns else None,
-        switched_share=sum(s > 0 for s in switches) / len(switches) if switches else None,
         foreign_share=mean("foreign_share"),
         steal_share=mean("steal_share"),
     )

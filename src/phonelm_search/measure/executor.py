@@ -1,9 +1,8 @@
 """One device's jobs: run them and turn their results into records."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from itertools import accumulate
 
 import numpy as np
 
@@ -12,17 +11,21 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import jobs, numerics
-from phonelm_search.measure.reference import REFERENCE, REFERENCE_WORKLOADS
+from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.verdict import judge_round
-from phonelm_search.records import Measurement, NumericsCheck, identity, measurement_key
+from phonelm_search.records import (
+    CONTROL_MODES,
+    Measurement,
+    NumericsCheck,
+    identity,
+    measurement_key,
+)
 from phonelm_search.runtimes import Runtime
 from phonelm_search.runtimes.base import (
     PROTOCOL_VERSION,
-    CacheJob,
     PhaseResult,
     Result,
-    needed_bytes,
 )
 from phonelm_search.shape import ModelShape
 from phonelm_search.workload import Workload
@@ -32,7 +35,16 @@ TOGETHER = "stepped in turn with {} other models"
 BY_FLUSH = "cold by flushing the cache: copies would be too many or too large"
 _FLUSH_BIAS = "a flush's pause alone makes a step {:+.2f} ms slower than the warm loop"
 _LEAST_BANDWIDTH_BYTES = 128 * 2**20
-_REFERENCE_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one process measured; nothing is judged yet."""
+
+    shapes: tuple[list[Measurement], ...]
+    """Of each shape, a record by workload, then by control."""
+    reference: list[Measurement]
+    """Of the reference that stepped in turn with them, by workload."""
 
 
 class Executor:
@@ -86,47 +98,45 @@ class Executor:
         repetitions: int,
         max_seconds: float,
         with_controls: bool,
-    ) -> list[list[Measurement]]:
-        """One round of shapes in one process: for each, a record by workload, then by control.
+    ) -> Round:
+        """One round of shapes in one process, the reference in turn with them.
 
         Raises:
             UnsupportedShapeError: If the kernels refuse the shape.
             MeasurementError: If no complete result came back.
         """
-        cache = self._cache(shapes, workloads)
+        company = [*shapes, REFERENCE]
+        cache = jobs.plan_cache(
+            company,
+            self.device,
+            workloads,
+            turn_bytes=self._turn_bytes,
+            available_bytes=self._runtime.available_bytes(),
+        )
         controls = jobs.controls(workloads, cache) if with_controls else ()
         prepared = jobs.prepare(
-            shapes,
+            company,
             self.device,
             [*map(jobs.phase_of, workloads), *controls],
             cache,
             replace(self.settings, max_seconds=max_seconds),
             repetitions=repetitions,
             logits=workloads[0].logits,
-        )
-        return self._run(shapes, prepared, numbers=numbers)
-
-    def fitting(self, shapes: Sequence[ModelShape]) -> int:
-        """How many of ``shapes``, from the first on, half of the device's memory holds."""
-        available = self._runtime.available_bytes()
-        stored = accumulate(s.weight_bytes(self.device.scheme).total for s in shapes)
-        if available is None:
-            return len(shapes)
-        return max(1, sum(needed_bytes(total, 1) <= available / 2 for total in stored))
-
-    def reference(self) -> list[Measurement]:
-        """A round of the reference shape, with the read bandwidth."""
-        prepared = jobs.prepare(
-            [REFERENCE],
-            self.device,
-            [*map(jobs.phase_of, REFERENCE_WORKLOADS)],
-            self._cache([REFERENCE], REFERENCE_WORKLOADS),
-            replace(self.settings, max_seconds=_REFERENCE_SECONDS),
-            repetitions=10 * self.settings.repetitions,
             bandwidth_bytes=max(_LEAST_BANDWIDTH_BYTES, self._turn_bytes),
         )
-        (found,) = self._run([REFERENCE], prepared, numbers=[0])
-        return found
+        *found, reference = self._run(company, prepared, numbers=[*numbers, 0])
+        return Round(shapes=tuple(found), reference=[m for m in reference if not m.is_control])
+
+    def fitting(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> int:
+        """How many of ``shapes``, from the first on, half of the device's memory holds."""
+        available = self._runtime.available_bytes()
+        if available is None:
+            return len(shapes)
+        needed = (
+            jobs.memory_bytes([*shapes[:n], REFERENCE], self.device, workloads, copies=1)
+            for n in range(1, len(shapes) + 1)
+        )
+        return max(1, sum(n <= available / 2 for n in needed))
 
     def peak(self, shape: ModelShape, workload: Workload, *, number: int) -> Measurement:
         """One run of a session that loads its weights from a file."""
@@ -177,15 +187,6 @@ class Executor:
         verdict, reasons = judge_round(m, self.settings, cache_bytes=self.cache_bytes)
         return replace(m, verdict=verdict, reasons=reasons)
 
-    def _cache(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> CacheJob:
-        return jobs.plan_cache(
-            shapes,
-            self.device,
-            workloads,
-            turn_bytes=self._turn_bytes,
-            available_bytes=self._runtime.available_bytes(),
-        )
-
     def _run(
         self, shapes: Sequence[ModelShape], prepared: jobs.Prepared, *, numbers: Sequence[int]
     ) -> list[list[Measurement]]:
@@ -216,12 +217,14 @@ class Executor:
         protocol = asdict(self.settings)
         protocol |= {"repetitions": job.repetitions, "max_seconds": job.max_seconds}
         protocol["rotation_bytes"] = prepared.rotation_bytes if cold else 0
-        m = Measurement(
+        return Measurement(
             shape_id=shape.shape_id,
             device=self.device.name,
             precision=self.device.precision,
             workload=workload,
-            cache_mode=phase.control or self.device.cache_mode(workload),
+            cache_mode=CONTROL_MODES[phase.control]
+            if phase.control
+            else self.device.cache_mode(workload),
             copies=job.cache.copies if cold else 1,
             weights_source=job.weights.source,
             environment=result.environment,
@@ -246,7 +249,6 @@ class Executor:
             package_version=__version__,
             created_at=self._clock().isoformat(timespec="seconds"),
         )
-        return self.judged(m)
 
     def _check_environment(self, result: Result) -> None:
         if result.environment == self.environment:
@@ -273,8 +275,8 @@ def _notes(
         return ()
     if prepared.graphs[phase.model].separate_rotary:
         notes.append(SEPARATE_ROTARY.format(shape.head_dim))
-    if phase.kind == "decode" and job.cache.mode == "rotate" and job.beside:
-        notes.append(TOGETHER.format(len(job.beside)))
+    if len(job.beside) > 1:  # more than the reference
+        notes.append(TOGETHER.format(len(job.beside) - 1))
     if phase.kind == "decode" and job.cache.mode == "flush":
         notes += [BY_FLUSH, *_flush_bias(result, phase.model)]
     return tuple(notes)

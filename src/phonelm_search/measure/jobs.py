@@ -58,18 +58,34 @@ def plan_cache(
     """How decode meets the cache, of shapes that share a process.
 
     Cold is a rotation over copies that together stream a multiple of the cache. Where that
-    takes more memory than there is, or more sessions than are worth making (models that stream
-    less than a tenth of the cache), the cache is flushed before every step instead.
+    takes more memory than there is, or more sessions than are worth making, the cache is flushed
+    before every step instead.
     """
     if all(device.cache_mode(w) == "warm" for w in workloads):
         return ONE_COPY
-    weights = [s.weight_bytes(device.scheme) for s in shapes]
-    copies = rotation_copies(sum(w.streamed for w in weights), turn_bytes)
-    needed = needed_bytes(sum(w.total for w in weights), copies)
+    streamed = sum(s.weight_bytes(device.scheme).streamed for s in shapes)
+    copies = rotation_copies(streamed, turn_bytes)
+    needed = memory_bytes(shapes, device, workloads, copies=copies)
     fits = available_bytes is None or needed <= available_bytes
     if copies == 1 or (fits and copies <= _MOST_COPIES):
         return CacheJob(mode="rotate", copies=copies)
     return CacheJob(mode="flush", copies=1, flush_bytes=turn_bytes)
+
+
+def memory_bytes(
+    shapes: Sequence[ModelShape],
+    device: DeviceProfile,
+    workloads: Sequence[Workload],
+    *,
+    copies: int,
+) -> int:
+    """Memory that copies of shapes take in one process, with the KV caches of the longest work."""
+    scheme = device.scheme
+    longest = max(w.tokens + w.past_tokens for w in workloads)
+    kv_bytes = sum(longest * s.kv_bytes_per_token(scheme.kv_bytes_per_element) for s in shapes)
+    return needed_bytes(
+        sum(s.weight_bytes(scheme).total for s in shapes), copies, kv_bytes=kv_bytes
+    )
 
 
 def prepare(

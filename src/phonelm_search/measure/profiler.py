@@ -1,6 +1,6 @@
 """Measuring shapes in rounds; what is in the database is never measured again."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -8,15 +8,17 @@ import numpy as np
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, UnsupportedShapeError
-from phonelm_search.measure.anchor import Anchor, Reading, bandwidth_around
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.measure.anchor import Anchor
 from phonelm_search.measure.executor import Executor
 from phonelm_search.measure.gate import Gate
-from phonelm_search.measure.reference import REFERENCE, REFERENCE_WORKLOADS
+from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.statistics import Floats, bootstrap_rounds, repetitions_for
 from phonelm_search.measure.summary import LatencySummary, good_rounds, summarise
 from phonelm_search.records import Measurement
 from phonelm_search.runtimes import Runtime, get_runtime
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import Workload
@@ -69,6 +71,11 @@ class _Task:
             most_rounds=settings.most_rounds + self.extra,
         )
         return tuple(w for w, found in self.rounds.items() if _wants_more(found, s))
+
+    @property
+    def lacks_controls(self) -> bool:
+        """Whether no round that counts has made them: they belong to the first one."""
+        return not any(m.verdict != "rejected" for found in self.rounds.values() for m in found)
 
     def repetitions(
         self, workloads: Sequence[Workload], settings: MeasureSettings, most: int
@@ -135,22 +142,6 @@ class Profiler:
         self._anchor: Anchor | None = None
         self._gate = Gate(store, self._executor)
 
-    def latencies(
-        self, shape: ModelShape, workloads: Sequence[Workload], *, remeasure: bool = False
-    ) -> Mapping[Workload, LatencySummary]:
-        """Latency of each workload of one shape; see `measure`.
-
-        Raises:
-            UnsupportedShapeError: If the kernels refuse the shape.
-            MeasurementError: If the runtime failed, or its logits are wrong.
-            StoreError: If the database cannot be read or written.
-        """
-        request = Request(shape=shape, workloads=tuple(workloads))
-        (outcome,) = self.measure([request], remeasure=remeasure)
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.latencies
-
     def measure(
         self,
         requests: Sequence[Request],
@@ -159,13 +150,13 @@ class Profiler:
         remeasure: bool = False,
         on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> list[Outcome]:
-        """Measure several shapes in rounds, the reference shape before and after every few.
+        """Measure several shapes in rounds, the reference shape in turn with them.
 
-        A round is a process of its own. A few shapes share it as far as memory allows: their cold
-        steps take turns, so that each finds the others' weights in the cache and what disturbs
-        one disturbs all. A round that was disturbed, or around which the reference moved, is made
-        again, up to a limit. Every round is kept as soon as it is finished, so a stop loses at
-        most the one under way.
+        A round is a process of its own. A few shapes and the reference share it as far as memory
+        allows: their steps take turns, so that each finds the others' weights in the cache and
+        what disturbs one disturbs all. A round that was disturbed, or in which the reference was
+        slower than usual, is made again, up to a limit. Every round is kept as soon as it is
+        finished, so a stop loses at most the one under way.
 
         Args:
             requests: Shapes, each once.
@@ -183,12 +174,23 @@ class Profiler:
         first = [t.made for t in tasks]
         for group in self._groups(tasks):
             while todo := [t for t in group if t.wanting(self.settings)]:
-                self._pass(self._fitting(todo), on_round)
-        for task, made in zip(tasks, first, strict=True):
-            if remeasure and task.error is None:  # the old rounds stay until new ones are there
-                keys = [self._executor.key(task.request.shape, w) for w in task.rounds]
-                self._store.forget_measurements(keys, below_round=made)
+                for part in self._fitting(todo):
+                    self._part(part, on_round)
+        if remeasure:
+            for task, made in zip(tasks, first, strict=True):
+                self._forget(task, below_round=made)
         return [t.outcome() for t in tasks]
+
+    def _forget(self, task: _Task, *, below_round: int) -> None:
+        """Drop what was known where new rounds are complete, and not all of them rejected."""
+        if task.error is not None:
+            return
+        replaced = [
+            self._executor.key(task.request.shape, w)
+            for w, found in task.rounds.items()
+            if any(m.verdict != "rejected" for m in found)
+        ]
+        self._store.forget_measurements(replaced, below_round=below_round)
 
     def _task(self, request: Request, extra: int, *, afresh: bool) -> _Task:
         keys = {w: self._executor.key(request.shape, w) for w in request.workloads}
@@ -205,7 +207,7 @@ class Profiler:
         )
 
     def _groups(self, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
-        """Tasks that are measured between two readings of the reference."""
+        """Tasks that are measured together."""
         alike: dict[tuple[bool, tuple[Workload, ...]], list[_Task]] = {}
         for task in tasks:
             alike.setdefault((task.request.truncated, task.request.workloads), []).append(task)
@@ -218,99 +220,72 @@ class Profiler:
         """The same in as few processes as memory allows."""
         left = list(tasks)
         while left:
-            size = self._executor.fitting([t.request.shape for t in left])
+            shapes = [t.request.shape for t in left]
+            size = self._executor.fitting(shapes, left[0].request.workloads)
             yield left[:size]
             left = left[size:]
 
-    def _pass(
-        self, parts: Iterable[Sequence[_Task]], on_round: Callable[[ModelShape], None]
-    ) -> None:
-        """One round of each task, a process for each part, between two readings."""
-        before: Reading | None = None
-        made: list[tuple[_Task, list[int], list[Measurement]]] = []
-        for part in parts:
-            refusals = self._gate.refusals([t.request.shape for t in part])
-            for task, refusal in zip(part, refusals, strict=True):
-                task.error = refusal
-            ready = [t for t in part if t.error is None]
-            if not ready:
-                continue
-            try:
-                anchor = self._reference()
-                before = before or anchor.latest or anchor.read()
-            except MeasurementError as error:
-                for task in ready:
-                    task.error = error
-                continue
-            for task, found in self._round(ready):
-                shape = task.request.shape
-                made.append((task, self._store.add_measurements(shape, found), found))
-                task.made += 1
-                on_round(shape)
-        if before is None or not made:
-            return
-        try:
-            after = self._reference().read()
-        except MeasurementError as error:
-            for task, _, _ in made:
-                task.error = error
-            return
-        for task, rows, found in made:
-            judged = [self._completed(m, before, after) for m in found]
-            self._store.judge_measurements(dict(zip(rows, judged, strict=True)))
-            for m in judged:
-                if m.cache_mode == self.device.cache_mode(m.workload):
-                    task.rounds[m.workload].append(m)
+    def _part(self, tasks: Sequence[_Task], on_round: Callable[[ModelShape], None]) -> None:
+        """One round of tasks that fit in a process, where their numbers are right."""
+        refusals = self._gate.refusals([t.request.shape for t in tasks])
+        for task, refusal in zip(tasks, refusals, strict=True):
+            task.error = refusal
+        if ready := [t for t in tasks if t.error is None]:
+            self._round(ready, on_round)
 
-    def _round(self, tasks: Sequence[_Task]) -> list[tuple[_Task, list[Measurement]]]:
+    def _round(self, tasks: Sequence[_Task], on_round: Callable[[ModelShape], None]) -> None:
         """One round of tasks in one process; where it fails, in a process for each."""
         s = self.settings
         wanted = {w for t in tasks for w in t.wanting(s)}
         workloads = [w for w in tasks[0].request.workloads if w in wanted]
         _, most, seconds = s.sampling(truncated=tasks[0].request.truncated)
         try:
-            found = self._executor.round(
+            made = self._executor.round(
                 [t.request.shape for t in tasks],
                 workloads,
                 numbers=[t.made for t in tasks],
                 repetitions=max(t.repetitions(workloads, s, most) for t in tasks),
                 max_seconds=seconds,
-                with_controls=not any(r for t in tasks for r in t.rounds.values()),
+                with_controls=any(t.lacks_controls for t in tasks),
             )
         except (MeasurementError, UnsupportedShapeError) as error:
             lost = isinstance(error, MeasurementError) and error.stage == "transport"
             if len(tasks) > 1 and not lost:
-                return [one for t in tasks for one in self._round([t])]
+                for task in tasks:
+                    self._round([task], on_round)
+                return
             for task in tasks:
                 task.error = error
-            return []
-        return list(zip(tasks, found, strict=True))
+            return
+        reading = self._reference().read(made.reference)
 
-    def _completed(self, m: Measurement, before: Reading, after: Reading) -> Measurement:
-        anchor = self._reference()
-        complete = replace(
-            m,
-            drift=anchor.drift(m.workload.phase, before, after),
-            bandwidth_bytes_per_s=bandwidth_around(before, after),
-            bandwidth_drift=anchor.bandwidth_drift(before, after),
-        )
-        return self._executor.judged(complete)
+        def judged(found: Sequence[Measurement]) -> list[Measurement]:
+            return [self._executor.judged(reading.complete(m)) for m in found]
+
+        self._store.add_measurements(REFERENCE, judged(made.reference))
+        for task, unjudged in zip(tasks, made.shapes, strict=True):
+            found = judged(unjudged)
+            self._store.add_measurements(task.request.shape, found)
+            task.made += 1
+            for m in found:
+                if not m.is_control:
+                    task.rounds[m.workload].append(m)
+            on_round(task.request.shape)
 
     def _reference(self) -> Anchor:
         if self._anchor is None:
-            keys = [self._executor.key(REFERENCE, w) for w in REFERENCE_WORKLOADS]
-            known = self._store.measurements(keys=keys)
-            self._anchor = Anchor(self._measure_reference, known)
+            known = self._store.measurements(
+                shape_ids=[REFERENCE.shape_id], environment_id=self.environment_id
+            )
+            alike = (self.device.precision, GRAPH_VERSION, PROTOCOL_VERSION)
+            self._anchor = Anchor(
+                [m for m in known if (m.precision, m.graph_version, m.protocol_version) == alike]
+            )
         return self._anchor
 
-    def _measure_reference(self) -> list[Measurement]:
-        found = self._executor.reference()
-        self._store.add_measurements(REFERENCE, found)
-        return found
-
-    def key_of(self, m: Measurement) -> str:
-        """The key that a measurement of the same shape and workload would have here and now."""
-        return self._executor.key_of(m.shape_id, m.workload)
+    def key_of(self, shape_id: str, workload: Workload) -> str:
+        """The key that a measurement would have here and now."""
+        return self._executor.key_of(shape_id, workload)
 
     def resampled_ms(self, shape: ModelShape, workload: Workload) -> Floats:
         """Resampled medians of a measurement, in ms; see `statistics.bootstrap_rounds`.

@@ -87,13 +87,6 @@ def percentile_interval(draws: npt.ArrayLike) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def round_spread(rounds: Sequence[npt.ArrayLike]) -> float:
-    """(largest − smallest) / median of the rounds' medians; 0 for one round."""
-    medians = [float(np.median(np.asarray(r, float))) for r in rounds]
-    middle = float(np.median(medians))
-    return (max(medians) - min(medians)) / middle if middle else 0.0
-
-
 def repetitions_for(samples: npt.ArrayLike, *, rounds: int, half_width: float) -> int:
     """Samples that each of several rounds needs for a wished interval.
 
@@ -113,18 +106,3 @@ def repetitions_for(samples: npt.ArrayLike, *, rounds: int, half_width: float) -
     deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(values - middle)))
     needed = (_Z * _MEDIAN_EFFICIENCY * deviation / (half_width * middle)) ** 2
     return max(1, math.ceil(needed / rounds))
-
-
-def settled(warmup: Sequence[int], *, window: int, tolerance: float) -> bool:
-    """Whether the last two windows of a warm-up have medians that agree."""
-    if window < 1 or len(warmup) < 2 * window:
-        return False
-    last = float(np.median(warmup[-window:]))
-    before = float(np.median(warmup[-2 * window : -window]))
-    return before > 0 and abs(last / before - 1) <= tolerance
-
-
-def relative_difference(first: float, second: float) -> float:
-    """|first − second| as a share of their mean; 0 where both are 0."""
-    total = first + second
-    return 2 * abs(first - second) / total if total else 0.0

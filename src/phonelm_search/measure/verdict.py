@@ -1,6 +1,7 @@
 """How far to trust a round, and the rounds together, with reasons that say what to do."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from phonelm_search.measure.disturbance import disturbance
 from phonelm_search.measure.settings import MeasureSettings
@@ -10,11 +11,13 @@ from phonelm_search.units import format_bytes
 
 SINGLE_ROUND = "single round"
 _LEAST_SAMPLES = 5
-_WIDEST_INTERVAL = 0.10
+WIDEST_INTERVAL = 0.10
 _LEAST_CPU_SHARE = 0.9
 _LEAST_FREQUENCY = 0.95
 _MOST_WARMER_C = 10.0
-_CLOSE = "close other programs and measure again"
+_AGAIN = "measure again with --remeasure"
+_CLOSE = f"close other programs and {_AGAIN}"
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _WORSE = 2.0  # times the limit: the round is rejected and made again
 
 
@@ -34,11 +37,17 @@ def judge_round(
     if any(s <= 0 for s in m.samples_ns):
         return "rejected", ("a sample is not positive: the device's clock cannot be trusted",)
     rejected, suspect = _disturbed(m, settings)
-    if m.drift is not None and m.drift > settings.drift_limit:
-        rejected.append(
-            f"the reference shape drifted by {m.drift:.1%} around a round, more than "
-            f"{settings.drift_limit:.0%}; wait until the machine is quiet"
+    if m.drift is not None and abs(m.drift) > settings.drift_limit:
+        slower = m.drift > 0
+        text = (
+            f"the reference shape was {abs(m.drift):.1%} {'slower' if slower else 'faster'} than "
+            f"usual, more than {settings.drift_limit:.0%}; "
         )
+        # A faster machine disturbs nothing, but it is not the one of the other rounds.
+        if slower:
+            rejected.append(f"{text}wait until the machine is quiet")
+        else:
+            suspect.append(f"{text}the machine's speed changes; fix its frequency")
     if m.bandwidth_drift is not None and m.bandwidth_drift > settings.bandwidth_limit:
         suspect.append(
             f"the read bandwidth was {m.bandwidth_drift:.0%} off the usual, more than "
@@ -48,7 +57,7 @@ def judge_round(
     if len(m.samples_ns) < _LEAST_SAMPLES:
         suspect.append(f"only {len(m.samples_ns)} samples, fewer than {_LEAST_SAMPLES}")
     if not m.settled:
-        suspect.append("the warm-up did not settle; measure again with longer warm-up")
+        suspect.append("the warm-up did not settle: the machine's speed changes")
     streamed_bytes = m.protocol.get("rotation_bytes", 0)  # 0 where the cache was flushed instead
     if m.cache_mode == "cold" and 0 < streamed_bytes < settings.turn_bytes(cache_bytes):
         suspect.append(
@@ -125,17 +134,33 @@ def judge_rounds(
         made: Rounds that were made, those that do not count among them.
     """
     if all(m.verdict == "rejected" for m in rounds):
-        return "rejected", tuple(dict.fromkeys(r for m in rounds for r in m.reasons))
+        return "rejected", _merged(r for m in rounds for r in m.reasons)
     reasons: list[str] = []
     if made == 1:
         reasons.append(SINGLE_ROUND)
     elif len(rounds) < wanted:
         count = f"{len(rounds)} of {made} rounds {'is' if len(rounds) == 1 else 'are'} good"
-        reasons.append(f"only {count}, {wanted} are wanted; measure again")
-    width = interval([m.samples_ns for m in rounds]).relative_width
-    if width > _WIDEST_INTERVAL:
+        reasons.append(f"only {count}, {wanted} are wanted; {_AGAIN}")
+    if len({m.protocol.get("rotation_bytes", 0) > 0 for m in rounds}) > 1:
         reasons.append(
-            f"interval {width:.0%} of the median, wider than {_WIDEST_INTERVAL:.0%}; {_CLOSE}"
+            "some rounds were made cold by rotation and some by a flush, as memory allowed, which "
+            f"may differ by 3 %; {_AGAIN}"
         )
-    reasons += [r for m in rounds for r in m.reasons]
+    width = interval([m.samples_ns for m in rounds]).relative_width
+    if width > WIDEST_INTERVAL:
+        reasons.append(
+            f"interval {width:.0%} of the median, wider than {WIDEST_INTERVAL:.0%}; {_CLOSE}"
+        )
+    reasons += _merged(r for m in rounds for r in m.reasons)
     return ("suspect" if reasons else "valid"), tuple(dict.fromkeys(reasons))
+
+
+def _merged(reasons: Iterable[str]) -> tuple[str, ...]:
+    """Reasons of several rounds; of those that differ in numbers alone the first, and how many."""
+    alike: dict[str, list[str]] = {}
+    for reason in reasons:
+        alike.setdefault(_NUMBER.sub("#", reason), []).append(reason)
+    return tuple(
+        found[0] if len(found) == 1 else f"{found[0]} (in {len(found)} rounds)"
+        for found in alike.values()
+    )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from phonelm_search.errors import MeasurementError
 from phonelm_search.graph.weights import TensorSpec
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 
 class _Document(BaseModel):
@@ -90,8 +90,9 @@ class ModelJob(_Document):
 class Job(_Document):
     """What a runner shall do.
 
-    Every phase is timed for every model: prefill and warm loops one model after another, cold
-    decode in one loop that steps all copies of all models in turn.
+    Every phase is timed for every model, in one loop that steps all models in turn (in cold decode
+    all copies of all models), so that what disturbs one disturbs all. Controls are loops of one
+    model after another.
     """
 
     schema_version: int = Field(default=PROTOCOL_VERSION, alias="schema")
@@ -237,12 +238,12 @@ class Runtime(Protocol):
         ...
 
 
-def needed_bytes(stored: int, copies: int) -> int:
-    """Memory for copies of weights of ``stored`` bytes, with the runtime's own.
+def needed_bytes(stored: int, copies: int, *, kv_bytes: int = 0) -> int:
+    """Memory for copies of weights of ``stored`` bytes and their KV caches, with the runtime's own.
 
     Weights given from memory are kept beside the form that the kernels pack them into.
     """
-    return round(2.2 * stored * copies + 300e6)
+    return round((2.2 * stored + kv_bytes) * copies + 300e6)
 
 
 def parse_result(text: str, job: Job) -> Result:

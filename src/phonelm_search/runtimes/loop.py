@@ -61,17 +61,34 @@ class Timed:
     windows: Sequence[SystemWindow]
     """What the system did."""
 
-    def of(self, model: int, models: int) -> "Timed":
-        """The runs of one of several models; what the system did is told of all together."""
-        part = slice(model, None, models)
-        return Timed(
-            warmup_ns=self.warmup_ns[part],
-            settled=self.settled,
-            samples_ns=self.samples_ns[part],
-            cpu_ns=self.cpu_ns[part],
-            switches=self.switches[part],
-            windows=self.windows,
-        )
+    def by_model(self, models: int) -> list["Timed"]:
+        """The runs of each of several models; what the system did is told of all together."""
+        return [
+            Timed(
+                warmup_ns=self.warmup_ns[model::models],
+                settled=self.settled,
+                samples_ns=self.samples_ns[model::models],
+                cpu_ns=self.cpu_ns[model::models],
+                switches=self.switches[model::models],
+                windows=self.windows,
+            )
+            for model in range(models)
+        ]
+
+
+def settled(before: Sequence[int], window: Sequence[int], *, models: int, tolerance: float) -> bool:
+    """Whether two windows of a warm-up have medians that agree, for each model by itself.
+
+    Args:
+        before: Nanoseconds of the earlier window; empty where there was none.
+        window: Of the later one.
+        models: Models that the runs belong to in turn; both windows hold whole turns.
+        tolerance: Largest relative difference.
+    """
+    if not before:
+        return False
+    medians = [(median(before[m::models]), median(window[m::models])) for m in range(models)]
+    return all(first > 0 and abs(last / first - 1) <= tolerance for first, last in medians)
 
 
 def time_loop(
@@ -109,8 +126,8 @@ def time_loop(
     models = settings.models
     allowed = int(models * settings.max_seconds * 1e9)
     warmups: list[int] = []
-    settled = settings.warmup.most == 0
-    previous = 0.0
+    agreed = settings.warmup.most == 0
+    previous: list[int] = []
     limit = clock() + allowed
     for _ in range(settings.warmup.most):
         window: list[int] = []
@@ -118,11 +135,10 @@ def time_loop(
         while not window or clock() - opened < settings.warmup.window_seconds * 1e9:
             window += [step() for _ in runs]
         warmups += window
-        middle = median(window)
-        settled = bool(previous) and abs(middle / previous - 1) <= settings.warmup.tolerance
-        if settled or clock() > limit:
+        agreed = settled(previous, window, models=models, tolerance=settings.warmup.tolerance)
+        if agreed or clock() > limit:
             break
-        previous = middle
+        previous = window
     watch = observe()
     samples: list[int] = []
     limit = clock() + allowed
@@ -136,7 +152,7 @@ def time_loop(
     watch.close()
     return Timed(
         warmup_ns=warmups,
-        settled=settled,
+        settled=agreed,
         samples_ns=samples,
         cpu_ns=watch.cpu_ns,
         switches=watch.switches,

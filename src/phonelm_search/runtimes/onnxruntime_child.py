@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -31,36 +32,47 @@ class _Runner:
         self._tiny: Copy | None = None
         self._flush = np.ones(0, np.int64)
         self._cores = frozenset(os.sched_getaffinity(0))
+        self.conditions: dict[str, Any] | None = None
 
     def phase(self, phase: PhaseJob) -> list[PhaseResult]:
         """Time one phase of every model."""
-        job, models = self._job, len(self._job.models)
-        cold = phase.kind == "decode" and phase.control is None
-        if cold and job.cache.mode == "rotate":
-            return self._rotate(phase)
+        count = len(self._job.models)
+        if phase.control is not None:
+            timed = self._control(phase)
+        else:
+            timed = self._in_turn(phase).by_model(count)
+        return [self._result(phase, i, t) for i, t in enumerate(timed)]
+
+    def _control(self, phase: PhaseJob) -> list[Timed]:
+        """Loops on one copy, one model after another; the tiny model's is the same for all."""
+        count = len(self._job.models)
+        if phase.control == "tiny":
+            tiny = self._wake_model()
+            tiny.bind(_TINY_STEP)
+            return [self._time([tiny])] * count
         before: Callable[[], object] | None = None
         if phase.control == "pause":
             seconds = self._flush_seconds()
             before = self._after_waking(lambda: time.sleep(seconds))
-        elif cold and job.cache.mode == "flush":
-            before = self._after_waking(self._read_flush_buffer)
-        tiny = phase.control == "tiny"
-        copies = [self._wake_model()] * models if tiny else self._copies[:models]
         found = []
-        for i, copy in enumerate(copies):
-            copy.bind(_TINY_STEP if tiny else phase)
-            found.append(self._result(phase, i, self._time([copy], before=before)))
+        for copy in self._copies[:count]:
+            copy.bind(phase)
+            found.append(self._time([copy], before=before))
         return found
 
-    def _rotate(self, phase: PhaseJob) -> list[PhaseResult]:
-        """Cold decode: every copy of every model in turn, in one loop."""
-        models = self._job.models
-        for i in range(len(self._copies) // len(models), self._job.cache.copies):
-            self._copies += [Copy(m, i, self._provider, self._job.logits) for m in models]
-        for copy in self._copies:
+    def _in_turn(self, phase: PhaseJob) -> Timed:
+        """One loop over all models, and in cold decode over all their copies."""
+        models, cache = self._job.models, self._job.cache
+        copies, before = self._copies[: len(models)], None
+        if phase.kind == "decode" and cache.mode == "rotate":
+            for i in range(len(self._copies) // len(models), cache.copies):
+                self._copies += [Copy(m, i, self._provider, self._job.logits) for m in models]
+            copies = self._copies
+        elif phase.kind == "decode" and cache.mode == "flush":
+            before = self._after_waking(self._read_flush_buffer)
+        for copy in copies:
             copy.bind(phase)
-        timed = self._time(self._copies, models=len(models))
-        return [self._result(phase, i, timed.of(i, len(models))) for i in range(len(models))]
+        return self._time(copies, models=len(models), before=before)
 
     def _time(
         self,
@@ -79,9 +91,15 @@ class _Runner:
             [c.run for c in copies],
             settings,
             time.perf_counter_ns,
-            lambda: Watch(self._cores),
+            self._observe,
             before=before,
         )
+
+    def _observe(self) -> Watch:
+        """Called when a warm-up is over; the first one is where conditions count from."""
+        if self.conditions is None:  # an idle processor's frequency and temperature tell nothing
+            self.conditions = host.conditions()
+        return Watch(self._cores)
 
     def _result(self, phase: PhaseJob, model: int, timed: Timed) -> PhaseResult:
         return PhaseResult(
@@ -133,7 +151,7 @@ class _Runner:
         return time.perf_counter() - begin
 
 
-def _measure(job: Job) -> tuple[list[PhaseResult], list[float]]:
+def _measure(job: Job) -> tuple[list[PhaseResult], list[float], dict[str, Any]]:
     ort.set_global_thread_pool_sizes(job.threads, 1)
     runner = _Runner(job)
     found: dict[int, list[PhaseResult]] = {}
@@ -145,13 +163,13 @@ def _measure(job: Job) -> tuple[list[PhaseResult], list[float]]:
     for i in order:
         try:
             found[i] = runner.phase(job.phases[i])
-        except StageError:
+        except (StageError, MemoryError):
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             raise StageError("run", first_line(error)) from error
     bandwidth = read_bandwidth(job.bandwidth_bytes, job.threads) if job.bandwidth_bytes else []
     by_model = [found[i][m] for m in range(len(job.models)) for i in range(len(job.phases))]
-    return by_model, bandwidth
+    return by_model, bandwidth, runner.conditions or host.conditions()
 
 
 def main() -> int:
@@ -161,12 +179,12 @@ def main() -> int:
     job = Job.model_validate_json(sys.stdin.read())
     if job.cpus:
         os.sched_setaffinity(0, job.cpus)
-    before = host.conditions()
     phases: list[PhaseResult] = []
     bandwidth: list[float] = []
+    before: dict[str, Any] = {}
     error: RunnerError | None = None
     try:
-        phases, bandwidth = _measure(job)
+        phases, bandwidth, before = _measure(job)
     except StageError as failure:
         error = RunnerError(stage=failure.stage, message=str(failure))
     except MemoryError:

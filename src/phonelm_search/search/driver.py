@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from phonelm_search.errors import MeasurementError, StoreError, UnsupportedShapeError
 from phonelm_search.measure import Request
-from phonelm_search.records import StudyShape
+from phonelm_search.records import StudyShape, rejection
 from phonelm_search.search.objectives import Goals
 from phonelm_search.search.samplers import distributions, grid_rows, make_sampler
 from phonelm_search.shape import ModelShape
@@ -22,7 +22,7 @@ from phonelm_search.timing import Latency
 from phonelm_search.workload import Workload
 
 _REASON, _KIND = "reason", "kind"
-_TRANSIENT = ("memory", "timeout", "start", "protocol", "transport")
+_CUT_OFF = "the search was stopped before it was measured"
 _MOST_REPEATS = 8
 _BATCH = 4  # trials whose rounds are made in turn, so that each is spread over time
 
@@ -133,7 +133,7 @@ class SearchDriver:
             self._known = self._finished_before()
 
     def _finished_before(self) -> dict[str, _Finished]:
-        """Shapes of earlier runs; failures that may not happen again are tried again."""
+        """Shapes of earlier runs; what was cut off or may not fail again counts as left out."""
         known: dict[str, _Finished] = {}
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             shape_id = str(trial.user_attrs["shape_id"])
@@ -142,8 +142,12 @@ class SearchDriver:
                 values=tuple(trial.values), reason=None, estimated=estimated
             )
         for part in self._store.study_shapes(self._name):
-            if part.role == "trial" and part.reason is not None and not part.transient:
-                known[part.shape_id] = _Finished(values=None, reason=part.reason)
+            if part.role != "trial" or (part.reason is None and part.shape_id in known):
+                continue
+            cut_off = part.reason is None
+            known[part.shape_id] = _Finished(
+                values=None, reason=part.reason or _CUT_OFF, transient=cut_off or part.transient
+            )
         return known
 
     def _fail_abandoned(self) -> None:
@@ -152,7 +156,7 @@ class SearchDriver:
             self._study.tell(trial.number, state=TrialState.FAIL)
 
     def finished(self) -> int:
-        """Distinct shapes that were measured or failed for a reason of their own."""
+        """Distinct shapes of the study, measured or not."""
         return len(self._known)
 
     def run(self, trials: int, on_trial: Callable[[TrialReport], None]) -> None:
@@ -184,11 +188,23 @@ class SearchDriver:
         rows = self._feasible.rows_of(set(shape_ids) - self._known.keys())
         asked: list[tuple[optuna.Trial, ModelShape]] = []
         for row in rows:
+            wanted = self._feasible.shape(row)
             with _foreign("write"):
                 self._study.enqueue_trial(self._coordinates.point(row))
-                trial = self._study.ask(self._distributions)
-            asked.append((trial, self._feasible.shape(row)))
+            # A point that a killed process left in the queue comes first.
+            while not asked or asked[-1][1] != wanted:
+                asked.append(self._ask())
         self._finish(asked, len(self._known) + len(rows), self._whole, on_trial)
+
+    def _ask(self) -> tuple[optuna.Trial, ModelShape]:
+        """The next point and the shape nearest to it."""
+        with _foreign("write"):
+            trial = self._study.ask(self._distributions)
+        return trial, self._feasible.shape(self._coordinates.nearest(trial.params))
+
+    def estimated(self) -> set[str]:
+        """Ids of shapes whose latest trial tells an estimate."""
+        return {i for i, f in self._known.items() if f.estimated}
 
     def left_out(self) -> int:
         """How many shapes have no latency for reasons that may pass, as a noisy moment."""
@@ -234,12 +250,11 @@ class SearchDriver:
         fresh: set[str] = set()
         repeats = 0
         while len(fresh) < size:
-            with _foreign("write"):
-                if self._sampler == "grid" or repeats >= _MOST_REPEATS:
-                    row = self._unseen_row(wanted, fresh)
+            if self._sampler == "grid" or repeats >= _MOST_REPEATS:
+                row = self._unseen_row(wanted, fresh)
+                with _foreign("write"):
                     self._study.enqueue_trial(self._coordinates.point(row))
-                trial = self._study.ask(self._distributions)
-            shape = self._feasible.shape(self._coordinates.nearest(trial.params))
+            trial, shape = self._ask()
             new = shape.shape_id not in fresh and shape.shape_id not in self._known
             repeats = 0 if new else repeats + 1
             if new:
@@ -273,14 +288,10 @@ class SearchDriver:
         return found
 
     def _judge(self, shape: ModelShape, answer: Answer) -> _Finished:
-        error = answer.error
+        error = answer.error or rejection(answer.latencies.values())
         if error is not None:
-            transient = isinstance(error, MeasurementError) and error.stage in _TRANSIENT
+            transient = isinstance(error, MeasurementError) and error.transient
             return _Finished(values=None, reason=str(error), transient=transient)
-        rejected = [s for s in answer.latencies.values() if s.verdict == "rejected"]
-        if rejected:
-            reason = f"rejected: {'; '.join(rejected[0].reasons)}"
-            return _Finished(values=None, reason=reason, transient=True)
         values = tuple(self._goals.values(shape, answer.latencies))
         estimated = any(found.kind == "estimated" for found in answer.latencies.values())
         return _Finished(values=values, reason=None, estimated=estimated)

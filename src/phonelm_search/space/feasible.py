@@ -58,6 +58,11 @@ class FeasibleSet:
         """Rows of the shapes with these ids, ascending; looks at every row."""
         return [r for r in range(len(self)) if self.shape(r).shape_id in shape_ids]
 
+    def block_count(self) -> int:
+        """Distinct shapes when the depth is left out."""
+        names = [n for n in _COLUMNS if n not in ("num_hidden_layers", "decoder_parameters")]
+        return len(np.unique(np.stack([self.columns[n] for n in names]), axis=1).T)
+
     def histogram(self, column: str) -> dict[int, int]:
         """Value of a column → how many shapes have it, ascending."""
         values, counts = np.unique(self.columns[column], return_counts=True)

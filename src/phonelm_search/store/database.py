@@ -1,6 +1,6 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +37,7 @@ from phonelm_search.shape import ModelShape
 from phonelm_search.store import rows
 from phonelm_search.store import schema as t
 from phonelm_search.store.migrate import prepare_schema
+from phonelm_search.workload import Workload
 
 _LOCK_SECONDS = 30
 
@@ -134,35 +135,12 @@ class Store:
             found = connection.execute(query).mappings().all()
         return {r["shape_id"]: ModelShape(**r["config"]) for r in found}
 
-    def add_measurements(self, shape: ModelShape, found: Sequence[Measurement]) -> list[int]:
-        """Keep the measurements of one job, all or none.
-
-        Returns:
-            Their row numbers, for `judge_measurements`.
-        """
+    def add_measurements(self, shape: ModelShape, found: Sequence[Measurement]) -> None:
+        """Keep the measurements of one job, all or none."""
         with self._transaction("write") as connection:
             _ensure_shape(connection, shape)
-            made = [
+            for m in found:
                 connection.execute(insert(t.measurements).values(**rows.measurement_row(m)))
-                for m in found
-            ]
-            return [int(m.inserted_primary_key[0]) for m in made if m.inserted_primary_key]
-
-    def judge_measurements(self, judged: Mapping[int, Measurement]) -> None:
-        """Complete rounds by what is known only after them: drift, bandwidth and verdict."""
-        with self._transaction("write") as connection:
-            for row, m in judged.items():
-                connection.execute(
-                    t.measurements.update()
-                    .where(t.measurements.c.id == row)
-                    .values(
-                        drift=m.drift,
-                        bandwidth_bytes_per_s=m.bandwidth_bytes_per_s,
-                        bandwidth_drift=m.bandwidth_drift,
-                        verdict=m.verdict,
-                        reasons=m.reasons,
-                    )
-                )
 
     def measurements(
         self,
@@ -182,6 +160,19 @@ class Store:
         with self._transaction("read") as connection:
             found = connection.execute(query).mappings().all()
         return [rows.to_measurement(r) for r in found]
+
+    def measured(self, *, environment_id: str) -> list[tuple[str, Workload, str]]:
+        """Shape, workload and key of what was measured and not rejected, without the samples."""
+        m = t.measurements.c
+        columns = (m.shape_id, m.key, m.phase, m.tokens, m.past_tokens, m.logits)
+        query = (
+            select(*columns)
+            .distinct()
+            .where(m.environment_id == environment_id, m.verdict != "rejected")
+        )
+        with self._transaction("read") as connection:
+            found = connection.execute(query).mappings().all()
+        return [(r["shape_id"], rows.to_workload(r), r["key"]) for r in found]
 
     def forget_measurements(self, keys: Sequence[str], *, below_round: int) -> None:
         """Drop earlier rounds of measurements that were made again."""

@@ -33,7 +33,7 @@ def to_measurement(row: Mapping[Any, Any]) -> Measurement:
             values[name] = default
     for name in ("warmup_ns", "samples_ns", "reasons", "notes"):
         values[name] = tuple(values[name])
-    return Measurement(workload=_workload(row), **values)
+    return Measurement(workload=to_workload(row), **values)
 
 
 def estimate_row(e: LatencyEstimate) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def to_estimate(row: Mapping[Any, Any]) -> LatencyEstimate:
     values = _fields(LatencyEstimate, row)
     for name in ("depths", "reasons"):
         values[name] = tuple(values[name])
-    return LatencyEstimate(workload=_workload(row), **values)
+    return LatencyEstimate(workload=to_workload(row), **values)
 
 
 def numerics_row(check: NumericsCheck) -> dict[str, Any]:
@@ -86,5 +86,6 @@ def _fields(record: type, row: Mapping[Any, Any]) -> dict[str, Any]:
     return {f.name: row[f.name] for f in fields(record) if f.name != "workload"}
 
 
-def _workload(row: Mapping[Any, Any]) -> Workload:
+def to_workload(row: Mapping[Any, Any]) -> Workload:
+    """The workload of a row."""
     return Workload(**{name: row[name] for name in _WORK})
