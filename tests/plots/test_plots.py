@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import SCENARIO, measurement, small_shape, study
+from helpers import SCENARIO, fake_device, measurement, small_shape, study
 from phonelm_search.errors import ExportError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.plots.draw import draw_front, draw_spread, draw_training, save
@@ -95,7 +95,7 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     estimates = [
         LatencyEstimate(
             shape_id=shape.shape_id, device="fake-phone", precision="int4-b32", workload=w,
-            cache_mode="cold", environment_id=view.record.environment_id,
+            cache_mode=fake_device().cache_mode(w), environment_id=view.record.environment_id,
             graph_version=GRAPH_VERSION, protocol_version=PROTOCOL_VERSION, latency_ms=5.0,
             ci_low_ms=4.5, ci_high_ms=6.0, intercept_ms=1.0, slope_ms=0.5, depths=(2, 4),
             verdict="valid", reasons=(), created_at="t",

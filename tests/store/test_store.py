@@ -46,12 +46,12 @@ def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> 
     assert store.measurements(environment_id=there.environment_id) == [there]
     assert store.measurements(shape_ids=["other"]) == []
     again = replace(here, round=1, settled=False, drift=0.1, disturbance={"cpu_ns": [1]})
-    (row,) = store.add_measurements(SHAPE, [again])
+    rejected = replace(again, workload=decode(9), verdict="rejected", reasons=("x",))
+    store.add_measurements(SHAPE, [again, again, rejected])
     store.forget_measurements([here.key, there.key], below_round=1)
-    assert store.measurements() == [again]
-    judged = replace(again, drift=0.5, bandwidth_drift=0.1, verdict="rejected", reasons=("x",))
-    store.judge_measurements({row: judged})
-    assert store.measurements() == [judged]
+    assert store.measurements() == [again, again, rejected]
+    known = (SHAPE.shape_id, again.workload, again.key)
+    assert store.measured(environment_id=again.environment_id) == [known]
 
 
 def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path) -> None:
