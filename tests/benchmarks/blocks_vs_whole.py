@@ -1,7 +1,8 @@
 """Blocks against whole models: does a block estimate tell what the whole model measures?
 
-Nine shapes of 100M to 1.5B parameters and 4 to 40 layers. A round of the truncated models and one
-of the whole ones take turns within one run.
+Nine shapes of 100M to 1.5B parameters and 4 to 40 layers. A shape's whole model and its truncated
+ones step in turn in the same processes, so that what disturbs one disturbs all and the difference
+is the method's.
 
     python tests/benchmarks/blocks_vs_whole.py -o results/blocks-vs-whole.csv
 """
@@ -16,7 +17,7 @@ from common import say, shape, write_table
 from phonelm_search.devices import load_device
 from phonelm_search.latency import BlockEstimator, device_costs
 from phonelm_search.latency.block import layer_of
-from phonelm_search.measure import MeasureSettings, Profiler, Request
+from phonelm_search.measure import Profiler, Request
 from phonelm_search.store import Store
 from phonelm_search.workload import decode, prefill
 
@@ -32,7 +33,6 @@ SHAPES = {
     "1.5B": shape(2560, 6816, 19, 16, 16),
 }
 WORK = (prefill(128), decode(64), decode(512))
-ROUNDS = 4
 
 
 def main() -> None:
@@ -43,19 +43,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(SHAPES))
     options = parser.parse_args()
     store = Store(options.results or Path(tempfile.mkdtemp()))
-    profiler = Profiler(store, load_device("host-cpu"), settings=MeasureSettings(rounds=1))
+    profiler = Profiler(store, load_device("host-cpu"))
     estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
     wanted = [SHAPES[name] for name in options.only]
-    plans = estimator.plan(wanted, WORK)
-    for i in range(ROUNDS):  # in turn, so that a change of the machine hits both
-        say(f"round {i + 1}: blocks")
-        estimator.estimate(wanted, WORK, plans, extra_rounds=i)
-        say(f"round {i + 1}: whole models")
-        requests = [Request(shape=s, workloads=WORK) for s in wanted]
-        outcomes = profiler.measure(requests, extra_rounds=i)
-    found = estimator.estimate(wanted, WORK, plans)
+    plans = {p.block.layer: p for p in estimator.plan(wanted, WORK)}
+    outcomes = []
+    for name, model in zip(options.only, wanted, strict=True):
+        company = (model, *plans[layer_of(model)].shapes)
+        outcomes.append(profiler.measure([Request(shape=s, workloads=WORK) for s in company])[0])
+        say(f"{name}: {outcomes[-1].error or 'measured'}")
+    found = estimator.estimate(wanted, WORK, list(plans.values()))
     rows = []
-    depths = {p.block.layer: p.depths for p in plans}
     for name, model, outcome, estimated in zip(options.only, wanted, outcomes, found, strict=True):
         for work in WORK:
             whole, estimate = outcome.latencies[work], estimated.latencies[work]
@@ -65,7 +63,7 @@ def main() -> None:
                     "shape": name,
                     "shape_id": model.shape_id,
                     "layers": model.num_hidden_layers,
-                    "depths": " ".join(map(str, depths[layer_of(model)])),
+                    "depths": " ".join(map(str, plans[layer_of(model)].depths)),
                     "test": work.name,
                     "whole_ms": round(whole.latency_ms, 3),
                     "whole_low_ms": round(whole.ci_low_ms, 3),

@@ -109,7 +109,7 @@ def optimised_operators(model: Path) -> Counter[str]:
     return found
 
 
-def time_model(model: str, threads: int) -> dict[str, float]:
+def time_model(model: str, threads: int, context: int = CONTEXT) -> dict[str, float]:
     """Median milliseconds of prefill and decode of one model file, in this process."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -117,7 +117,7 @@ def time_model(model: str, threads: int) -> dict[str, float]:
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     found = {}
-    for name, new, past, runs in (("prefill", PREFILL, 0, 25), ("decode", 1, CONTEXT, 150)):
+    for name, new, past, runs in (("prefill", PREFILL, 0, 25), ("decode", 1, context, 150)):
         binding = session.io_binding()
         kept: list[Any] = [rng.integers(0, 49152, (1, new)), np.ones((1, new + past), np.int64)]
         kept = [ort.OrtValue.ortvalue_from_numpy(a) for a in kept]

@@ -8,7 +8,9 @@ import pytest
 from helpers import fake_device, latencies, small_shape
 from phonelm_search.errors import MeasurementError
 from phonelm_search.latency import (
+    Block,
     BlockEstimator,
+    BlockPlan,
     Estimated,
     device_costs,
     plan_blocks,
@@ -21,6 +23,7 @@ from phonelm_search.runtimes.fake import FakeRuntime
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.workload import decode, prefill
+from recorder import depth
 
 WORK = (prefill(16), decode(64))
 SHAPES = [
@@ -139,7 +142,10 @@ def test_sampled_shapes_learn_from_blocks_of_their_width_that_were_measured_befo
     (found,), depths = ask(later)
     assert [len(d) for d in depths] == [1]
     jobs = len(runtime.jobs)
-    assert ask(*first, later)[0][2] == found  # known blocks are not measured again
+    again = ask(*first, later)[0][2]  # known blocks are not measured again
+    assert [e.latency_ms for e in again.latencies.values()] == pytest.approx(
+        [e.latency_ms for e in found.latencies.values()]
+    )
     assert len(runtime.jobs) == jobs
     assert rounds == []  # of truncated models only
     whole = Profiler(Store(tmp_path / "w"), fake_device(), runtime=Counting())
@@ -156,3 +162,76 @@ def test_what_is_known_costs_nothing_in_a_plan(tmp_path: Path) -> None:
     assert planned_seconds(plans, WORK, estimator.costs) > 0
     estimator.estimate(SHAPES, WORK, plans)
     assert planned_seconds(estimator.plan(SHAPES, WORK), WORK, estimator.costs) == 0
+
+
+class Disturbed(Counting):
+    """Takes the processor away from given depths, or lets their rounds differ."""
+
+    def __init__(self, *, busy: Sequence[int] = (), uneven: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.busy, self.uneven = busy, uneven
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "spinning": "on"}
+
+    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+        result = super().run(job, files)
+        phases = []
+        for p in result.phases:
+            layers = depth(job.models[p.model].weights)
+            factor = 1 + 0.2 * (len(self.jobs) % 3) if layers in self.uneven else 1.0
+            samples = tuple(round(factor * s) for s in p.samples_ns)
+            cpu = tuple((1 if layers in self.busy else 2) * s for s in samples)
+            phases.append(p.model_copy(update={"samples_ns": samples, "cpu_ns": cpu}))
+        return result.model_copy(update={"phases": tuple(phases)})
+
+
+def plan_of(*depths: int, wanted: int = 24, ffn: int = 128) -> BlockPlan:
+    layer = small_shape(num_hidden_layers=1, intermediate_size=ffn)
+    return BlockPlan(block=Block(layer=layer, depths=(wanted,)), depths=depths)
+
+
+def estimate_by(store: Store, runtime: FakeRuntime, plans: Sequence[BlockPlan]) -> list[Estimated]:
+    profiler = Profiler(store, fake_device(), runtime=runtime)
+    estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
+    shapes = [p.block.at(p.block.greatest_depth) for p in plans]
+    return estimator.estimate(shapes, WORK, plans)
+
+
+def test_rejected_rounds_tell_no_intercept(tmp_path: Path) -> None:
+    plans = [plan_of(2, 12), plan_of(14, ffn=192)]
+    alone, told = estimate_by(Store(tmp_path), Disturbed(busy=[2]), plans)
+    assert "of its cores' time" in str(alone.error)
+    assert told.error is not None  # nothing tells the intercept of its width
+    assert told.error.transient
+
+
+def test_an_estimate_is_as_doubtful_as_what_told_its_intercept(tmp_path: Path) -> None:
+    plans = [plan_of(2, 12), plan_of(14, ffn=192)]
+    _, told = estimate_by(Store(tmp_path), Disturbed(uneven=[2]), plans)
+    assert {e.verdict for e in told.latencies.values()} == {"suspect"}
+    assert all("interval" in e.reasons[0] for e in told.latencies.values())
+    clean = estimate_by(Store(tmp_path / "clean"), Disturbed(), plans)
+    assert {e.verdict for o in clean for e in o.latencies.values()} == {"valid"}
+
+
+def test_a_wide_estimate_is_suspect_and_names_only_what_was_measured(tmp_path: Path) -> None:
+    plans = [plan_of(2, 12), plan_of(1, 13, ffn=192)]
+    runtime = Disturbed(busy=[13], uneven=[1])
+    _, cut = estimate_by(Store(tmp_path), runtime, plans)
+    for latency in cut.latencies.values():
+        assert isinstance(latency, LatencyEstimate)
+        assert latency.depths == (1,)
+        assert latency.verdict == "suspect"
+        assert "the estimate's interval is" in latency.reasons[0]
+
+
+def test_neighbouring_depths_do_not_tell_the_intercept_of_a_width(tmp_path: Path) -> None:
+    profiler = Profiler(Store(tmp_path), fake_device(), runtime=Counting())
+    costs = device_costs(Store(tmp_path), profiler)
+    layers = [small_shape(num_hidden_layers=1, intermediate_size=f) for f in (128, 192)]
+    wanted = [small_shape(num_hidden_layers=24, intermediate_size=256)]
+    for known, count in (((18, 19), 2), ((2, 19), 1)):
+        plans = plan_blocks(wanted, WORK, costs, whole=False, known=dict.fromkeys(layers, known))
+        (plan,) = [p for p in plans if p.block.depths]
+        assert len(plan.depths) == count

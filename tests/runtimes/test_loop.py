@@ -114,14 +114,19 @@ def test_models_get_equally_many_samples_and_their_own() -> None:
     assert [len(timed.samples_ns) for timed in slow.by_model(2)] == [5, 5]
 
 
-def test_a_warm_up_is_over_when_every_model_has_settled() -> None:
+def test_models_of_different_speed_settle_by_themselves() -> None:
     clock = Clock()
-    runs = [clock.run_of(1000), clock.run_of(90, 50, 20, 20)]  # the pooled median says nothing
-    found = loop(clock, *runs, models=2)
+    settling = (90, 50, 20, 20)  # the median of both models together says nothing of it
+    found = loop(clock, *(clock.run_of(*(f * n for n in settling)) for f in (1, 100)), models=2)
     assert found.settled
-    assert found.by_model(2)[1].warmup_ns == [90, 50, 20, 20]
-    restless = [clock.run_of(1000), clock.run_of(*range(10, 900, 40))]
-    assert not loop(clock, *restless, models=2).settled
+    assert found.by_model(2)[0].warmup_ns == [90, 50, 20, 20]
+
+
+def test_one_models_burst_does_not_keep_the_others_waiting() -> None:
+    clock = Clock()
+    runs = [clock.run_of(100), clock.run_of(200), clock.run_of(300, 900, 300)]
+    found = loop(clock, *runs, models=3)
+    assert (found.settled, len(found.by_model(3)[0].warmup_ns)) == (True, 2)
 
 
 @pytest.mark.parametrize(

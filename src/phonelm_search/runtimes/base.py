@@ -91,8 +91,8 @@ class Job(_Document):
     """What a runner shall do.
 
     Every phase is timed for every model, in one loop that steps all models in turn (in cold decode
-    all copies of all models), so that what disturbs one disturbs all. Controls are loops of one
-    model after another.
+    all copies of all models), so that what disturbs one disturbs all. Controls and warm decode are
+    loops of one model after another.
     """
 
     schema_version: int = Field(default=PROTOCOL_VERSION, alias="schema")

@@ -77,7 +77,10 @@ class Timed:
 
 
 def settled(before: Sequence[int], window: Sequence[int], *, models: int, tolerance: float) -> bool:
-    """Whether two windows of a warm-up have medians that agree, for each model by itself.
+    """Whether two windows of a warm-up agree.
+
+    Each model's medians are held against each other, and the median of those ratios counts: one
+    model's burst does not keep all others waiting, and models of different speed do not mix.
 
     Args:
         before: Nanoseconds of the earlier window; empty where there was none.
@@ -88,7 +91,8 @@ def settled(before: Sequence[int], window: Sequence[int], *, models: int, tolera
     if not before:
         return False
     medians = [(median(before[m::models]), median(window[m::models])) for m in range(models)]
-    return all(first > 0 and abs(last / first - 1) <= tolerance for first, last in medians)
+    ratios = [last / first for first, last in medians if first > 0]
+    return bool(ratios) and abs(median(ratios) - 1) <= tolerance
 
 
 def time_loop(

@@ -36,14 +36,14 @@ class _Runner:
 
     def phase(self, phase: PhaseJob) -> list[PhaseResult]:
         """Time one phase of every model."""
-        count = len(self._job.models)
-        if phase.control is not None:
-            timed = self._control(phase)
+        warm_step = phase.kind == "decode" and self._job.cache.mode == "warm"
+        if phase.control is not None or warm_step:
+            timed = self._apart(phase)
         else:
-            timed = self._in_turn(phase).by_model(count)
+            timed = self._in_turn(phase).by_model(len(self._job.models))
         return [self._result(phase, i, t) for i, t in enumerate(timed)]
 
-    def _control(self, phase: PhaseJob) -> list[Timed]:
+    def _apart(self, phase: PhaseJob) -> list[Timed]:
         """Loops on one copy, one model after another; the tiny model's is the same for all."""
         count = len(self._job.models)
         if phase.control == "tiny":
