@@ -1,0 +1,122 @@
+"""A space, latencies from a formula, and the driver that searches one by the other."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from helpers import SCENARIO
+from phonelm_search.errors import MeasurementError
+from phonelm_search.measure import LatencySummary, Outcome, Request
+from phonelm_search.precision import get_precision
+from phonelm_search.records import LatencyEstimate, StudyRecord
+from phonelm_search.search.driver import SearchDriver, TrialReport
+from phonelm_search.search.objectives import Goals, choose_objectives
+from phonelm_search.shape import ModelShape
+from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space
+from phonelm_search.store import Store
+from phonelm_search.workload import Workload
+
+SPACE = SearchSpace.model_validate(
+    {
+        "name": "s",
+        "vocab_size": 512,
+        "hidden_size": {"min": 64, "max": 640, "step": 32},
+        "num_hidden_layers": {"min": 1, "max": 24},
+        "head_dim": [32],
+        "kv_groups": [1, 2, 4],
+        "ffn_ratio": {"min": 1.0, "max": 5.0, "step": 0.25},
+        "multiple_of": 16,
+        "hidden_act": ["relu", "silu"],
+    }
+)
+INT4 = get_precision("int4-b32")
+FEASIBLE = enumerate_space(SPACE, INT4)
+
+
+def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
+    return LatencySummary(
+        latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms, p99_ms=ms, samples=9, rounds=3,
+        bandwidth_bytes_per_s=None, verdict=verdict, reasons=("why",),
+    )  # fmt: skip
+
+
+def estimate(shape: ModelShape, workload: Workload, ms: float) -> LatencyEstimate:
+    return LatencyEstimate(
+        shape_id=shape.shape_id, device="d", precision="int4-b32", workload=workload,
+        cache_mode="cold", environment_id="e", graph_version=1, protocol_version=3,
+        latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, intercept_ms=0.0, slope_ms=1.0, depths=(1, 2),
+        verdict="valid", reasons=(), created_at="2026-11-24",
+    )  # fmt: skip
+
+
+class PerShape(ABC):
+    """A latency source that answers shape by shape."""
+
+    @abstractmethod
+    def latencies(
+        self, shape: ModelShape, workloads: Sequence[Workload]
+    ) -> dict[Workload, LatencySummary]:
+        """Latency of each workload of one shape."""
+
+    def measure(
+        self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
+    ) -> list[Outcome]:
+        outcomes = []
+        for request in requests:
+            try:
+                found = self.latencies(request.shape, request.workloads)
+                outcomes.append(Outcome(latencies=found, error=None))
+            except MeasurementError as error:
+                outcomes.append(Outcome(latencies={}, error=error))
+            on_round(request.shape)
+        return outcomes
+
+
+class Formula(PerShape):
+    """Latency as a function of the shape; counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[ModelShape] = []
+
+    def latencies(
+        self, shape: ModelShape, workloads: Sequence[Workload]
+    ) -> dict[Workload, LatencySummary]:
+        self.asked.append(shape)
+        prefill = shape.prefill_flops(64) / 1e8 + 0.4 * shape.num_hidden_layers
+        decode = shape.weight_bytes(INT4).streamed / 1e7 + 0.05 * shape.num_hidden_layers
+        return dict(zip(workloads, (summary(prefill), summary(decode)), strict=True))
+
+
+def goals(*objectives: str, feasible: FeasibleSet = FEASIBLE) -> Goals:
+    return Goals(
+        objectives=choose_objectives(list(objectives), feasible), scenario=SCENARIO, precision=INT4
+    )
+
+
+def driver(
+    folder: Path,
+    source: Any,
+    *,
+    whole: Any = None,
+    sampler: str = "tpe",
+    seed: int = 0,
+    wanted: Goals | None = None,
+) -> SearchDriver:
+    store = Store(folder)
+    store.save_study(StudyRecord(name="st", config={}, environment_id="e"))
+    return SearchDriver(
+        store, "st", FEASIBLE, source, wanted or goals(), whole=whole, sampler=sampler, seed=seed
+    )
+
+
+def ignore(_: TrialReport) -> None:
+    return None
+
+
+class Estimating(Formula):
+    """Answers with estimates that are a fifth too low."""
+
+    def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+        found = super().latencies(shape, workloads)
+        return {w: estimate(shape, w, 0.8 * f.latency_ms) for w, f in found.items()}

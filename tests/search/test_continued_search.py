@@ -1,0 +1,191 @@
+"""A search goes on where it was: failures, noise, cut-offs, leftovers of killed processes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from formula import FEASIBLE, Estimating, Formula, driver, goals, ignore, summary
+from helpers import SCENARIO
+from phonelm_search.errors import MeasurementError
+from phonelm_search.measure import LatencySummary
+from phonelm_search.search.driver import TrialReport, trials_of
+from phonelm_search.shape import ModelShape
+from phonelm_search.store import Store
+from phonelm_search.workload import Workload
+
+
+def test_trials_are_a_total_and_a_rerun_continues(tmp_path: Path) -> None:
+    source = Formula()
+    driver(tmp_path, source).run(6, ignore)
+    driver(tmp_path, source).run(6, ignore)
+    assert len(source.asked) == 6
+    driver(tmp_path, source).run(9, ignore)
+    trials = trials_of(Store(tmp_path), "st")
+    assert len(trials) == 9
+    # The continued sampler does not draw its first points once more.
+    assert trials[6].params != trials[0].params
+
+
+def test_a_trial_left_running_by_a_killed_process_is_failed(tmp_path: Path) -> None:
+    first = driver(tmp_path, Formula())
+    first.run(2, ignore)
+    first._study.ask(first._distributions)
+    second = driver(tmp_path, Formula())
+    assert [t.state for t in trials_of(Store(tmp_path), "st")][-1] == TrialState.FAIL
+    assert second.finished() == 2
+    second.run(3, ignore)
+    assert second.finished() == 3
+
+
+class Refusing(Formula):
+    """Fails for deep shapes and rejects wide ones."""
+
+    def latencies(
+        self, shape: ModelShape, workloads: Sequence[Workload]
+    ) -> dict[Workload, LatencySummary]:
+        found = super().latencies(shape, workloads)
+        if shape.num_hidden_layers > 20:
+            raise MeasurementError("the kernels refuse it", stage="load")
+        if shape.num_hidden_layers > 12:
+            raise MeasurementError("the child process was ended by SIGKILL", stage="memory")
+        if shape.hidden_size > 400:
+            return {w: summary(1.0, "rejected") for w in found}
+        return found
+
+
+def test_failed_shapes_are_failed_trials_with_a_reason_and_not_tried_again(tmp_path: Path) -> None:
+    source = Refusing()
+    reports: list[TrialReport] = []
+    driver(tmp_path, source, sampler="random").run(30, reports.append)
+    reasons = {r.reason for r in reports if r.reason}
+    assert "the child process was ended by SIGKILL (stage: memory)" in reasons
+    assert "why (stage: rejected)" in reasons
+    failed = [t for t in trials_of(Store(tmp_path), "st") if t.state == TrialState.FAIL]
+    assert len(failed) == sum(r.reason is not None for r in reports) > 5
+    asked = len(source.asked)
+    bad = next(r.shape for r in reports if "kernels refuse" in (r.reason or ""))
+    again = driver(tmp_path, source)
+    refused = again._measure({bad.shape_id: bad}, source)[bad.shape_id]
+    assert refused.values is None
+    assert refused.reason == "the kernels refuse it (stage: load)"
+    assert len(source.asked) == asked
+
+
+def test_what_was_left_out_in_a_noisy_moment_is_measured_once_more(tmp_path: Path) -> None:
+    class Noisy(Formula):
+        noisy = True
+
+        def latencies(
+            self, shape: ModelShape, workloads: Sequence[Workload]
+        ) -> dict[Workload, LatencySummary]:
+            found = super().latencies(shape, workloads)
+            return {w: summary(1.0, "rejected") for w in found} if self.noisy else found
+
+    source = Noisy()
+    search = driver(tmp_path, source, sampler="grid")
+    search.run(4, ignore)
+    assert search.left_out() == 4
+    source.noisy = False
+    reports: list[TrialReport] = []
+    search.retry(reports.append)
+    assert [r.reason for r in reports] == [None] * 4
+    assert (search.left_out(), search.finished()) == (0, 4)
+    assert [p.reason for p in Store(tmp_path).study_shapes("st")] == [None] * 4
+
+
+def test_estimated_shapes_are_measured_whole_where_that_is_wanted(tmp_path: Path) -> None:
+    estimates, whole = Estimating(), Formula()
+    search = driver(tmp_path, estimates, whole=whole)
+    reports: list[TrialReport] = []
+    search.run(4, reports.append)
+    chosen = reports[0].shape
+    again = driver(tmp_path, estimates, whole=whole)  # as another process would go on
+    again.measure_whole([chosen.shape_id], reports.append)
+    again.measure_whole([chosen.shape_id], reports.append)
+    assert (len(estimates.asked), whole.asked) == (4, [chosen])
+    assert again.finished() == 4
+    trials = trials_of(Store(tmp_path), "st")
+    assert [t.user_attrs["kind"] for t in trials] == ["estimated"] * 4 + ["measured"]
+    assert trials[4].user_attrs["shape_id"] == chosen.shape_id
+    assert trials[4].values == goals().values(chosen, whole.latencies(chosen, SCENARIO.workloads))
+    assert trials[0].values[0] == pytest.approx(0.8 * trials[4].values[0])
+
+
+def test_what_may_not_fail_again_is_tried_by_the_next_run(tmp_path: Path) -> None:
+    class OutOfMemory(Formula):
+        full = True
+
+        def latencies(
+            self, shape: ModelShape, workloads: Sequence[Workload]
+        ) -> dict[Workload, LatencySummary]:
+            if self.full:
+                raise MeasurementError("ended by SIGKILL", stage="memory")
+            return super().latencies(shape, workloads)
+
+    source = OutOfMemory()
+    driver(tmp_path, source, sampler="grid").run(4, ignore)
+    parts = Store(tmp_path).study_shapes("st")
+    assert [p.transient for p in parts] == [True] * 4
+    source.full = False
+    again = driver(tmp_path, source, sampler="grid")
+    assert again.left_out() == 4
+    again.retry(ignore)
+    assert (again.left_out(), again.finished()) == (0, 4)
+    again.run(4, ignore)
+    assert {s.shape_id for s in source.asked} == {p.shape_id for p in parts}
+    assert all(p.reason is None for p in Store(tmp_path).study_shapes("st"))
+
+
+def test_what_was_cut_off_is_measured_by_the_next_run(tmp_path: Path) -> None:
+    class Stopped(Formula):
+        def latencies(
+            self, shape: ModelShape, workloads: Sequence[Workload]
+        ) -> dict[Workload, LatencySummary]:
+            if len(self.asked) == 5:
+                raise KeyboardInterrupt
+            return super().latencies(shape, workloads)
+
+    with pytest.raises(KeyboardInterrupt):
+        driver(tmp_path, Stopped()).run(8, ignore)
+    parts = {p.shape_id for p in Store(tmp_path).study_shapes("st")}
+    source = Formula()
+    again = driver(tmp_path, source)
+    assert (len(parts), again.finished(), again.left_out()) == (8, 8, 4)
+    again.retry(ignore)
+    again.run(8, ignore)
+    assert len(source.asked) == 4
+    assert {s.shape_id for s in source.asked} < parts
+
+
+def test_a_shape_that_was_estimated_and_then_rejected_is_tried_again(tmp_path: Path) -> None:
+    class Noisy(Formula):
+        def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+            return {w: summary(1.0, "rejected") for w in workloads}
+
+    first = driver(tmp_path, Estimating(), whole=Noisy())
+    reports: list[TrialReport] = []
+    first.run(4, reports.append)
+    chosen = reports[0].shape
+    first.measure_whole([chosen.shape_id], ignore)
+    whole = Formula()
+    again = driver(tmp_path, Estimating(), whole=whole)
+    assert again.left_out() == 1
+    again.retry(ignore)
+    assert (again.left_out(), whole.asked) == (0, [chosen])
+
+
+def test_a_point_left_in_the_queue_is_told_its_own_values(tmp_path: Path) -> None:
+    whole = Formula()
+    search = driver(tmp_path, Estimating(), whole=whole)
+    search.run(4, ignore)
+    left, wanted = (FEASIBLE.shape(row) for row in (100, 2000))
+    search._study.enqueue_trial(search._coordinates.point(100))  # and then the process was killed
+    again = driver(tmp_path, Estimating(), whole=whole)
+    again.measure_whole([wanted.shape_id], ignore)
+    assert whole.asked == [left, wanted]
+    for trial in trials_of(Store(tmp_path), "st")[4:]:
+        shape = next(s for s in (left, wanted) if s.shape_id == trial.user_attrs["shape_id"])
+        assert trial.values == goals().values(shape, Formula().latencies(shape, SCENARIO.workloads))
