@@ -137,7 +137,13 @@ def test_one_models_burst_does_not_keep_the_others_waiting() -> None:
 
 @pytest.mark.parametrize(
     ("before", "window", "expected"),
-    [([], [100], False), ([100], [96], True), ([100], [94], False), ([9], [99], True), ([0], [0], False)],
+    [
+        ([], [100], False),
+        ([100], [96], True),
+        ([100], [94], False),
+        ([9], [99], True),
+        ([0], [0], False),
+    ],
 )
 def test_a_window_may_be_faster_by_the_tolerance(
     before: list[int], window: list[int], expected: bool
