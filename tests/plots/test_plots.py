@@ -1,5 +1,6 @@
 """Pictures are tested as what they show; drawing is tested to draw."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_svg_pictures_are_the_same_every_time(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_small_print_stays_inside_the_picture(tmp_path: Path) -> None:
+    _, view = study(tmp_path, POINTS)
+    info = replace(front_info(view), footnote="scored as miniatures, of a quick look · " * 9)
+    figure = draw_front(info)
+    figure.canvas.draw()
+    (note,) = [t for t in figure.texts if "quick look" in t.get_text()]
+    box = note.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+
+
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
     _, view = study(tmp_path, [])
     figure = draw_front(front_info(view))
@@ -111,7 +123,7 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     ]  # fmt: skip
     info = front_info(view)
     assert [p.estimated for p in info.points] == [False, False, True]
-    assert "triangles: 1 shapes estimated from blocks" in info.footnote
+    assert "estimated from blocks: 1 (triangles or ticks)" in info.footnote
     assert "triangles" in spread_info(view).footnote
     # Only what was measured whole can be trained and picked.
     assert [s.num_hidden_layers for s in candidates(view, 3, ScoreSettings(budget=None))[0]] == [

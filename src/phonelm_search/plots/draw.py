@@ -1,5 +1,6 @@
 """Drawing with matplotlib, colour-blind-safe (Okabe–Ito), PNG, SVG or PDF by the file's name."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ _BLUE, _ORANGE, _GREEN, _GREY, _BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8
 _CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
 _SUFFIXES = (".png", ".svg", ".pdf")
 _MANY_LABELS = 12
+_LETTERS = 14  # of small print to an inch
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -109,7 +111,7 @@ def draw_front(info: FrontInfo) -> Figure:
                 color=_GREY,
                 markersize=9,
                 transform=axes.get_xaxis_transform(),
-                label="measured, not trained",
+                label="not trained",
             )
         for p in only_x:
             if p.reference:
@@ -136,12 +138,18 @@ def draw_front(info: FrontInfo) -> Figure:
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
     axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
-    if info.footnote:
-        figure.supxlabel(info.footnote, fontsize=8, color=_GREY)
+    _add_footnote(figure, info.footnote)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     _tidy(axes)
     return figure
+
+
+def _add_footnote(figure: Figure, text: str) -> None:
+    """Small print below the axes, in lines that the picture's width holds."""
+    if text:
+        inches = figure.get_size_inches()[0]
+        figure.supxlabel(textwrap.fill(text, round(_LETTERS * inches)), fontsize=8, color=_GREY)
 
 
 def draw_training(info: TrainingInfo) -> Figure:
@@ -206,6 +214,5 @@ def draw_spread(info: SpreadInfo) -> Figure:
         axes.set_ylim(bottom=0)
         _tidy(axes)
     figure.suptitle(info.title, fontsize=11)
-    if info.footnote:
-        figure.supxlabel(info.footnote, fontsize=8, color=_GREY)
+    _add_footnote(figure, info.footnote)
     return figure

@@ -221,7 +221,7 @@ def spread_info(view: StudyView) -> SpreadInfo:
 
 def _estimated_note(view: StudyView) -> str:
     estimated = sum(r.kind == "estimated" for r in view.rows)
-    return f"triangles: {estimated} shapes estimated from blocks" if estimated else ""
+    return f"estimated from blocks: {estimated} (triangles or ticks)" if estimated else ""
 
 
 def _place(view: StudyView) -> str:
