@@ -47,7 +47,7 @@ class MeasureSettings:
     half_width: float = 0.05
     """Wished half-width of the 95 % interval, as a share of the median."""
     drift_limit: float = 0.10
-    """Largest move of the reference shape around a round, as a share."""
+    """Largest distance of the reference shape in a round from its usual median, as a share."""
     bandwidth_limit: float = 0.25
     """Largest distance of the read bandwidth from the usual, as a share, before a round is suspect
     and made again: a virtual machine whose cores are moved to other places shows it here first."""

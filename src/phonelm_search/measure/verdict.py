@@ -24,7 +24,7 @@ _WORSE = 2.0  # times the limit: the round is rejected and made again
 def judge_round(
     m: Measurement, settings: MeasureSettings, *, cache_bytes: int
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Judge one round by itself and by the reference around it.
+    """Judge one round by itself and by the reference in it.
 
     Args:
         m: The round; its own verdict is not looked at.
