@@ -87,7 +87,7 @@ class Measurement:
     warmup_ns: tuple[int, ...]
     """Untimed runs before the samples, in nanoseconds."""
     settled: bool = True
-    """Whether runs had stopped getting faster when timing began."""
+    """Whether the last two windows of the warm-up agreed."""
     samples_ns: tuple[int, ...]
     """Timed runs in nanoseconds, in order."""
     peak_bytes: int | None

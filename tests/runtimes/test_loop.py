@@ -59,7 +59,7 @@ def loop(clock: Clock, *runs: Callable[[], None], before: Any = None, **changes:
     return time_loop(runs, settings, clock, Blind, before=before)
 
 
-def test_warm_up_ends_when_runs_get_no_faster() -> None:
+def test_warm_up_ends_when_two_windows_agree() -> None:
     clock = Clock()
     found = loop(clock, clock.run_of(900, 500, 210, 205, 200))
     assert (found.warmup_ns, found.settled) == ([900, 500, 210, 205], True)
@@ -75,15 +75,15 @@ def test_a_window_is_as_long_as_wished() -> None:
 
 def test_a_warm_up_that_never_settles_says_so_and_ends() -> None:
     clock = Clock()
-    found = loop(clock, clock.run_of(*range(9000, 1000, -1000)))
+    found = loop(clock, clock.run_of(*range(1000, 9000, 1000)))
     assert (len(found.warmup_ns), found.settled) == (6, False)
-    assert found.samples_ns[0] == 3000
+    assert found.samples_ns[0] == 7000
 
 
-def test_a_slower_window_is_no_warming_up_and_two_are_made_however_long_they_take() -> None:
+def test_two_windows_are_made_however_long_they_take() -> None:
     clock = Clock()
-    found = loop(clock, clock.run_of(3 * 10**9, 4 * 10**9, 3 * 10**9))
-    assert (found.warmup_ns, found.settled) == ([3 * 10**9, 4 * 10**9], True)
+    found = loop(clock, clock.run_of(3 * 10**9))
+    assert (found.warmup_ns, found.settled) == ([3 * 10**9] * 2, True)
 
 
 def test_no_warm_up_is_settled() -> None:
@@ -141,11 +141,11 @@ def test_one_models_burst_does_not_keep_the_others_waiting() -> None:
         ([], [100], False),
         ([100], [96], True),
         ([100], [94], False),
-        ([9], [99], True),
+        ([100], [106], False),
         ([0], [0], False),
     ],
 )
-def test_a_window_may_be_faster_by_the_tolerance(
+def test_windows_agree_within_the_tolerance(
     before: list[int], window: list[int], expected: bool
 ) -> None:
     assert settled(before, window, models=1, tolerance=0.05) is expected

@@ -125,7 +125,7 @@ def _tells(depths: tuple[int, ...]) -> bool:
 def planned_seconds(
     plans: Sequence[BlockPlan], workloads: Sequence[Workload], costs: Costs
 ) -> float:
-    """About how long a plan takes, the reference in every process included; what is known is free."""
+    """About how long a plan takes, with the reference beside it; what is known is free."""
     return sum(
         costs.seconds(s, workloads, truncated=s in p.truncated)
         for p in plans

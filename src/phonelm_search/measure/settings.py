@@ -38,7 +38,7 @@ class MeasureSettings:
     warmup_window_seconds: float = 0.05
     """Least length of a warm-up window."""
     warmup_tolerance: float = 0.05
-    """Share by which the median of a window may be below the one before when warm-up is over."""
+    """Relative difference at which the medians of two windows agree."""
     warmup_windows: int = 6
     """Windows after which timing begins all the same."""
     cache_factor: int = 6

@@ -57,7 +57,7 @@ def judge_round(
     if len(m.samples_ns) < _LEAST_SAMPLES:
         suspect.append(f"only {len(m.samples_ns)} samples, fewer than {_LEAST_SAMPLES}")
     if not m.settled:
-        suspect.append("the warm-up did not settle: runs were still getting faster")
+        suspect.append("the warm-up did not settle: the machine's speed changes")
     streamed_bytes = m.protocol.get("rotation_bytes", 0)  # 0 where the cache was flushed instead
     if m.cache_mode == "cold" and 0 < streamed_bytes < settings.turn_bytes(cache_bytes):
         suspect.append(

@@ -68,12 +68,12 @@ class CacheJob(_Document):
 
 
 class WarmupJob(_Document):
-    """Untimed runs: windows until one is no longer faster than the one before; two at least."""
+    """Untimed runs: windows until two in a row have medians that agree; two at least."""
 
     window_seconds: float = Field(ge=0)
     """Least length of a window; it holds whole turns over all copies, at least one."""
     tolerance: float = Field(gt=0)
-    """Share by which the later median may be faster."""
+    """Relative difference at which two medians agree."""
     most: int = Field(ge=0)
     """Windows after which timing begins all the same; 0 for no warm-up."""
 
@@ -175,7 +175,7 @@ class PhaseResult(_Document):
     control: Control | None = None
     warmup_ns: tuple[int, ...]
     settled: bool
-    """Whether the last window of the warm-up was no faster; True where none was asked for."""
+    """Whether the last two windows of the warm-up agreed; True where none was asked for."""
     samples_ns: tuple[int, ...] = Field(min_length=1)
     cpu_ns: tuple[int, ...] = ()
     """Processor time of the runner during each sample, all threads together."""

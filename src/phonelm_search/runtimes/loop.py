@@ -51,7 +51,7 @@ class Timed:
     warmup_ns: Sequence[int]
     """Untimed runs."""
     settled: bool
-    """Whether the last window of the warm-up was no faster than the one before."""
+    """Whether the last two warm-up windows agreed."""
     samples_ns: Sequence[int]
     """Timed runs."""
     cpu_ns: Sequence[int]
@@ -77,23 +77,22 @@ class Timed:
 
 
 def settled(before: Sequence[int], window: Sequence[int], *, models: int, tolerance: float) -> bool:
-    """Whether the later of two windows of a warm-up is no longer faster than the earlier.
+    """Whether two windows of a warm-up agree.
 
     Each model's medians are held against each other, and the median of those ratios counts: one
-    model's burst does not keep all others waiting, and models of different speed do not mix. A
-    window that is slower is a disturbance and no warming-up.
+    model's burst does not keep all others waiting, and models of different speed do not mix.
 
     Args:
         before: Nanoseconds of the earlier window; empty where there was none.
         window: Of the later one.
         models: Models that the runs belong to in turn; both windows hold whole turns.
-        tolerance: Share by which it may be faster.
+        tolerance: Largest relative difference.
     """
     if not before:
         return False
     medians = [(median(before[m::models]), median(window[m::models])) for m in range(models)]
     ratios = [last / first for first, last in medians if first > 0]
-    return bool(ratios) and median(ratios) >= 1 - tolerance
+    return bool(ratios) and abs(median(ratios) - 1) <= tolerance
 
 
 def time_loop(
