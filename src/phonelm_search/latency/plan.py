@@ -57,8 +57,8 @@ class Costs:
 
     def _running(self, shape: ModelShape, workload: Workload, sampling: Sampling) -> float:
         one = self.roofline.milliseconds(shape, self.scheme, workload) / 1000
-        window = self.settings.warmup_window_seconds
-        window /= sampling.models  # models that share a process warm up in one loop
+        # Models that share a process warm up in one loop.
+        window = self.settings.warmup_window_seconds / sampling.models
         samples = max(5 * one, min(sampling.repetitions * one, sampling.max_seconds))
         return samples + 2 * max(one, window)
 

@@ -186,14 +186,12 @@ class SearchDriver:
             if shape_id in self._known and self._known[shape_id].estimated:
                 del self._known[shape_id]
         rows = self._feasible.rows_of(set(shape_ids) - self._known.keys())
-        asked: list[tuple[optuna.Trial, ModelShape]] = []
-        for row in rows:
-            wanted = self._feasible.shape(row)
-            with _foreign("write"):
+        with _foreign("write"):
+            for row in rows:
                 self._study.enqueue_trial(self._coordinates.point(row))
-            # A point that a killed process left in the queue comes first.
-            while not asked or asked[-1][1] != wanted:
-                asked.append(self._ask())
+            # Points that a killed process left in the queue come first.
+            queued = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        asked = [self._ask() for _ in queued]
         self._finish(asked, len(self._known) + len(rows), self._whole, on_trial)
 
     def _ask(self) -> tuple[optuna.Trial, ModelShape]:
