@@ -5,7 +5,7 @@ from typing import Any
 
 from helpers import fake_device
 from phonelm_search.measure import Profiler
-from phonelm_search.runtimes.base import Job, Result, WeightsJob
+from phonelm_search.runtimes.base import Job, Placement, Result, WeightsJob
 from phonelm_search.runtimes.fake import FakeRuntime
 from phonelm_search.store import Store
 
@@ -14,7 +14,7 @@ class Recorder(FakeRuntime):
     """Keeps jobs apart from those of the gate and of peak memory."""
 
     def __init__(self) -> None:
-        super().__init__(threads=2, execution_provider="CPUExecutionProvider")
+        super().__init__(placement=Placement(threads=2), execution_provider="CPUExecutionProvider")
         self.jobs: list[Job] = []
         self.order: list[str] = []
 

@@ -60,12 +60,7 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
-    runtime = get_runtime(
-        setup.device.runtime,
-        threads=setup.device.thread_count,
-        execution_provider=setup.device.execution_provider,
-        provider_options=setup.device.provider_options,
-    )
+    runtime = get_runtime(setup.device)
     costs = Costs(
         roofline=Roofline(),
         scheme=setup.device.scheme,

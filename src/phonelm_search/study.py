@@ -108,9 +108,12 @@ def open_study(store: Store, setup: Setup, environment: dict[str, str]) -> Study
     if known is None:
         store.save_study(fresh)
         return fresh
+    before = dict(known.config)
+    # Fields that a newer release has added stand at their defaults.
+    before["device"] = DeviceProfile.model_validate(before["device"]).model_dump(mode="json")
     differs = []
     for key in _COMPARED:
-        differs += _differences(known.config.get(key), fresh.config[key], key)
+        differs += _differences(before.get(key), fresh.config[key], key)
     differs += _differences(dict(known.environment), environment, "environment")
     if differs:
         raise StudyMismatchError(

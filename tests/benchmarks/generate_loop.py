@@ -89,9 +89,7 @@ def main() -> None:
     from phonelm_search.workload import decode, prefill
 
     device = load_device("host-cpu").model_copy(update={"threads": options.threads})
-    runtime = get_runtime(
-        device.runtime, threads=options.threads, execution_provider=device.execution_provider
-    )
+    runtime = get_runtime(device)
     executor = Executor(device, runtime, MeasureSettings())
     work = (prefill(PROMPT), decode(CONTEXT))
     rows = []

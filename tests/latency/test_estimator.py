@@ -18,7 +18,7 @@ from phonelm_search.latency import (
 )
 from phonelm_search.measure import LatencySummary, Profiler, Request
 from phonelm_search.records import LatencyEstimate
-from phonelm_search.runtimes.base import Job, Result
+from phonelm_search.runtimes.base import Job, Placement, Result
 from phonelm_search.runtimes.fake import FakeRuntime
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
@@ -38,7 +38,7 @@ class Counting(FakeRuntime):
     """Counts jobs, and fails for some."""
 
     def __init__(self, *, fail_above: int = 10**12) -> None:
-        super().__init__(threads=2, execution_provider="CPUExecutionProvider")
+        super().__init__(placement=Placement(threads=2), execution_provider="CPUExecutionProvider")
         self.jobs: list[Job] = []
         self.fail_above = fail_above
 

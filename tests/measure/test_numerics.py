@@ -23,7 +23,7 @@ from phonelm_search.measure.numerics import (
 )
 from phonelm_search.precision import PRECISIONS, get_precision
 from phonelm_search.runtimes import host
-from phonelm_search.runtimes.base import Job, LogitsResult, Result
+from phonelm_search.runtimes.base import Job, LogitsResult, Placement, Result
 from phonelm_search.runtimes.fake import FakeRuntime
 from phonelm_search.store import Store
 
@@ -91,7 +91,7 @@ class WrongNumbers(FakeRuntime):
     """Computes a decode step wrongly, as an emulated instruction set once did."""
 
     def __init__(self) -> None:
-        super().__init__(threads=2, execution_provider="CPUExecutionProvider")
+        super().__init__(placement=Placement(threads=2), execution_provider="CPUExecutionProvider")
         self.jobs: list[Job] = []
 
     def run(self, job: Job, files: Any) -> Result:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from helpers import small_shape
+from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, UnknownNameError
 from phonelm_search.graph import Graph, build_graph
 from phonelm_search.measure.reference import TINY
@@ -23,6 +24,7 @@ from phonelm_search.runtimes.base import (
     Job,
     ModelJob,
     PhaseJob,
+    Placement,
     TensorJob,
     WarmupJob,
     WeightsJob,
@@ -59,16 +61,19 @@ def job(**changes: Any) -> Job:
     return Job(**{**base, **changes})
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "fake"])
+def runtime_of(name: str, provider: str = "CPUExecutionProvider") -> Runtime:
+    return get_runtime(
+        DeviceProfile(name="here", runtime=name, threads=1, execution_provider=provider)
+    )
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-native", "fake"])
 class TestContract:
     """What every runtime must do."""
 
-    def runtime(self, name: str, provider: str = "CPUExecutionProvider") -> Runtime:
-        return get_runtime(name, threads=1, execution_provider=provider)
-
     def test_every_phase_has_its_samples_in_the_order_asked(self, name: str) -> None:
         asked = job()
-        result = self.runtime(name).run(asked, FILES)
+        result = runtime_of(name).run(asked, FILES)
         assert [(p.kind, p.tokens, p.past_tokens) for p in result.phases] == [
             ("decode", 1, 8),
             ("prefill", 8, 0),
@@ -84,7 +89,7 @@ class TestContract:
         assert len(result.logits.first) == 16
 
     def test_the_environment_is_told_beforehand(self, name: str) -> None:
-        runtime = self.runtime(name)
+        runtime = runtime_of(name)
         assert runtime.run(job(), FILES).environment == runtime.environment()
         assert runtime.environment()["threads"] == "1"
         assert runtime.cache_bytes() > 0
@@ -92,7 +97,7 @@ class TestContract:
     def test_peak_memory_only_of_weights_from_a_file(self, name: str) -> None:
         weights = job().weights.model_copy(update={"source": "file"})
         asked = job(weights=weights, cache=CacheJob(mode="warm", copies=1))
-        result = self.runtime(name).run(asked, FILES)
+        result = runtime_of(name).run(asked, FILES)
         assert all((p.peak_bytes or 0) > 10_000 for p in result.phases)
 
     def test_controls_flush_and_bandwidth(self, name: str) -> None:
@@ -108,21 +113,21 @@ class TestContract:
             ),
             bandwidth_bytes=2**22,
         )
-        result = self.runtime(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
+        result = runtime_of(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
         assert [p.control for p in result.phases] == [None, "warm", "tiny", "pause"]
         assert all(len(p.samples_ns) == 7 for p in result.phases)
         assert result.phases[0].logits == result.logits
         assert all(p.logits is None for p in result.phases[1:])
         assert all(b > 1e8 for b in result.bandwidth_bytes_per_s)
         assert len(result.bandwidth_bytes_per_s) >= 3
-        assert self.runtime(name).run(job(), FILES).bandwidth_bytes_per_s == ()
+        assert runtime_of(name).run(job(), FILES).bandwidth_bytes_per_s == ()
 
     def test_models_beside_the_first_have_samples_of_their_own(self, name: str) -> None:
         beside = ModelJob(
             graph="tiny.onnx", vocab_size=TINY.vocab_size, weights=tensors(TINY_GRAPH)
         )
         asked = job(beside=(beside,))
-        result = self.runtime(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
+        result = runtime_of(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
         assert [(p.model, p.kind) for p in result.phases] == [
             (0, "decode"),
             (0, "prefill"),
@@ -132,11 +137,20 @@ class TestContract:
         assert all(len(p.samples_ns) == asked.repetitions for p in result.phases)
         assert result.phases[0].logits != result.phases[2].logits or name == "fake"
         # A model's logits do not depend on its company.
-        alone = self.runtime(name).run(job(), FILES)
+        alone = runtime_of(name).run(job(), FILES)
         assert [p.logits for p in result.phases[:2]] == [p.logits for p in alone.phases]
 
+    def test_threads_and_cores_are_the_profiles(self, name: str) -> None:
+        core = min(os.sched_getaffinity(0))
+        runtime = get_runtime(DeviceProfile(name="here", runtime=name, cores=(core,)))
+        placement = runtime.placement()
+        assert placement == Placement(threads=1, cpus=(core,))
+        result = runtime.run(job(threads=placement.threads, cpus=placement.cpus), FILES)
+        assert result.environment == runtime.environment()
+        assert result.environment.get("affinity", str(core)) == str(core)
+
     def test_a_failure_names_its_stage(self, name: str) -> None:
-        runtime = self.runtime(name, "FailingExecutionProvider")
+        runtime = runtime_of(name, "FailingExecutionProvider")
         asked = job(execution_provider="FailingExecutionProvider")
         with pytest.raises(MeasurementError, match=r"stage: load") as caught:
             runtime.run(asked, FILES)
@@ -149,7 +163,7 @@ class TestContract:
 
 
 def test_weights_decide_the_logits_and_nothing_else_does() -> None:
-    runtime = get_runtime("onnxruntime", threads=1, execution_provider="CPUExecutionProvider")
+    runtime = runtime_of("onnxruntime")
     first = runtime.run(job(), FILES).logits
     again = runtime.run(job(cache=CacheJob(mode="warm", copies=1)), FILES).logits
     file = runtime.run(
@@ -161,7 +175,7 @@ def test_weights_decide_the_logits_and_nothing_else_does() -> None:
 
 
 def test_a_broken_graph_is_a_failed_load() -> None:
-    runtime = OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
+    runtime = OnnxRuntime(placement=Placement(threads=1), execution_provider="CPUExecutionProvider")
     with pytest.raises(MeasurementError, match="stage: load"):
         runtime.run(job(), {"model.onnx": b"no model"})
 
@@ -172,7 +186,7 @@ def child_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> On
     script.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}'\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    return OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
+    return OnnxRuntime(placement=Placement(threads=1), execution_provider="CPUExecutionProvider")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +209,7 @@ def test_a_child_that_ends_badly_is_one_failed_job(
 
 
 def test_a_hanging_child_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phonelm_search.runtimes.onnxruntime._START_SECONDS", 0.5)
+    monkeypatch.setattr("phonelm_search.runtimes.limits._START_SECONDS", 0.5)
     runtime = child_that(tmp_path, monkeypatch, "import time; time.sleep(600)")
     with pytest.raises(MeasurementError, match="must finish within") as caught:
         runtime.run(job(max_seconds=0.01), FILES)
@@ -224,13 +238,13 @@ def test_a_child_does_not_outlive_its_parent() -> None:
 
 def test_too_little_memory_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "available_bytes", lambda: 1_000_000)
-    runtime = OnnxRuntime(threads=1, execution_provider="CPUExecutionProvider")
+    runtime = OnnxRuntime(placement=Placement(threads=1), execution_provider="CPUExecutionProvider")
     with pytest.raises(MeasurementError, match=r"3 copies of the weights need about .* 1 MB are"):
         runtime.run(job(), FILES)
 
 
 def result_document(**changes: Any) -> str:
-    runtime = get_runtime("fake", threads=1, execution_provider="CPUExecutionProvider")
+    runtime = runtime_of("fake")
     document = json.loads(runtime.run(job(), FILES).model_dump_json(by_alias=True))
     return json.dumps({**document, **changes})
 
@@ -254,5 +268,5 @@ def test_answers_that_are_no_result_of_the_job_are_refused(text: str, message: s
 
 
 def test_an_unknown_runtime_is_named() -> None:
-    with pytest.raises(UnknownNameError, match="unknown runtime 'tvm'; known: onnxruntime, fake"):
-        get_runtime("tvm", threads=1, execution_provider="x")
+    with pytest.raises(UnknownNameError, match="unknown runtime 'tvm'; known: onnxruntime, onnx"):
+        runtime_of("tvm")

@@ -39,11 +39,7 @@ def check_device(device: DeviceArgument, as_json: o.JsonOption = False) -> None:
     from phonelm_search.runtimes import get_runtime
 
     profile = load_device(device)
-    runtime = get_runtime(
-        profile.runtime,
-        threads=profile.thread_count,
-        execution_provider=profile.execution_provider,
-    )
+    runtime = get_runtime(profile)
     rows = [{"key": k, "value": v} for k, v in runtime.environment().items()]
     rows.append({"key": "last_level_cache_bytes", "value": str(runtime.cache_bytes())})
     if as_json:

@@ -1,9 +1,8 @@
 """The device-profile YAML as pydantic reads it."""
 
-import os
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from phonelm_search.errors import ConfigurationError
 from phonelm_search.precision import Precision, get_precision
@@ -13,6 +12,7 @@ from phonelm_search.yamlfile import NamedFiles, load_yaml
 DEVICES = NamedFiles("device_profiles", "device profile")
 
 _Tokens = Annotated[int, Field(ge=1)]
+_Core = Annotated[int, Field(ge=0)]
 
 
 class ProfileWorkload(BaseModel):
@@ -31,13 +31,30 @@ class ProfileWorkload(BaseModel):
         )
 
 
+class Thermal(BaseModel):
+    """When a phone is cool enough for a round."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    highest_start_c: float = Field(default=45.0, gt=0, le=100)
+    """A round begins at no higher temperature."""
+    longest_cooldown_s: float = Field(default=300.0, ge=0)
+    """After so long it begins all the same; its records then tell how hot it was."""
+
+
 class DeviceProfile(BaseModel):
     """One file of ``device_profiles/``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    connection: Literal["local"] = "local"
+    connection: Literal["local", "adb"] = "local"
+    match: dict[str, str] = {}
+    """Properties (``getprop``) that a phone must have, for example ``ro.product.model``."""
+    cores: Literal["big", "all"] | Annotated[tuple[_Core, ...], Field(min_length=1)] = "all"
+    """Cores to run on: all, those of at least half the largest capacity, or numbers."""
+    thermal: Thermal | None = None
+    """Of a phone; by default `Thermal`'s own."""
     runtime: str = "onnxruntime"
     execution_provider: str = "CPUExecutionProvider"
     provider_options: dict[str, str] = {}
@@ -60,10 +77,15 @@ class DeviceProfile(BaseModel):
         """How weights meet the cache: prefill is bound by computing and always measured warm."""
         return "warm" if workload.phase == "prefill" else self.cache
 
-    @property
-    def thread_count(self) -> int:
-        """Threads that compute; ``all`` is every core that this process may use."""
-        return len(os.sched_getaffinity(0)) if self.threads == "all" else self.threads
+    @model_validator(mode="after")
+    def _phones_alone(self) -> Self:
+        if self.connection == "local" and (self.match or self.thermal):
+            raise ValueError("match and thermal are for connection: adb")
+        return self
+
+    def thread_count(self, cores: int) -> int:
+        """Threads that compute on so many cores; ``all`` is one for each."""
+        return cores if self.threads == "all" else self.threads
 
 
 def load_device(name: str) -> DeviceProfile:

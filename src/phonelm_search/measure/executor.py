@@ -65,6 +65,7 @@ class Executor:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.device, self.settings = device, settings
+        self._placement = runtime.placement()
         self.environment = runtime.environment()
         self.environment_id = identity(self.environment)
         self.capabilities = runtime.capabilities
@@ -119,6 +120,7 @@ class Executor:
             self.device,
             [*map(jobs.phase_of, workloads), *controls],
             cache,
+            self._placement,
             replace(self.settings, max_seconds=max_seconds),
             repetitions=repetitions,
             logits=workloads[0].logits,
@@ -145,6 +147,7 @@ class Executor:
             self.device,
             [jobs.phase_of(workload)],
             jobs.ONE_COPY,
+            self._placement,
             self.settings,
             repetitions=0,
             from_file=True,
@@ -159,6 +162,7 @@ class Executor:
             self.device,
             numerics.PHASES,
             jobs.ONE_COPY,
+            self._placement,
             self.settings,
             repetitions=0,
         )

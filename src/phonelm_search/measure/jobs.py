@@ -13,6 +13,7 @@ from phonelm_search.runtimes.base import (
     Job,
     ModelJob,
     PhaseJob,
+    Placement,
     TensorJob,
     WarmupJob,
     WeightsJob,
@@ -93,6 +94,7 @@ def prepare(
     device: DeviceProfile,
     phases: Sequence[PhaseJob],
     cache: CacheJob,
+    placement: Placement,
     settings: MeasureSettings,
     *,
     repetitions: int,
@@ -107,6 +109,7 @@ def prepare(
         device: Where; its precision counts.
         phases: What to time.
         cache: As `plan_cache` says.
+        placement: Threads and cores.
         settings: Warm-up and time.
         repetitions: Samples at most; 0 for one run without warm-up.
         logits: Positions whose logits the graph computes.
@@ -152,7 +155,8 @@ def prepare(
         cache=cache,
         tiny=tiny,
         bandwidth_bytes=bandwidth_bytes,
-        threads=device.thread_count,
+        threads=placement.threads,
+        cpus=placement.cpus,
         execution_provider=device.execution_provider,
         provider_options=device.provider_options,
     )

@@ -129,12 +129,7 @@ class Profiler:
         self._store = store
         self.device = device
         self.settings = settings or MeasureSettings()
-        runtime = runtime or get_runtime(
-            device.runtime,
-            threads=device.thread_count,
-            execution_provider=device.execution_provider,
-            provider_options=device.provider_options,
-        )
+        runtime = runtime or get_runtime(device)
         self._executor = Executor(device, runtime, self.settings, clock)
         self.environment = self._executor.environment
         self.environment_id = self._executor.environment_id

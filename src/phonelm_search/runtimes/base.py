@@ -5,6 +5,7 @@ C++ runner on a phone.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -210,8 +211,22 @@ class Result(_Document):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where on a device a job computes."""
+
+    threads: int
+    """Threads that compute."""
+    cpus: tuple[int, ...] = ()
+    """Cores to run on; empty: as the process is."""
+
+
 class Runtime(Protocol):
     """Runs jobs on one device."""
+
+    def placement(self) -> Placement:
+        """The threads and cores that jobs for this runtime name."""
+        ...
 
     def environment(self) -> dict[str, str]:
         """The identity that results of this runtime will carry, without running anything."""

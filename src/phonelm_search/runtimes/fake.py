@@ -19,6 +19,7 @@ from phonelm_search.runtimes.base import (
     ModelJob,
     PhaseJob,
     PhaseResult,
+    Placement,
     Result,
 )
 
@@ -27,7 +28,7 @@ class FakeRuntime:
     """The runtime ``fake``: 10 GB/s and 100 GFLOP/s, 20 µs a matrix, ± 1 % by repetition.
 
     Args:
-        threads: Recorded in the environment.
+        placement: Its threads are recorded in the environment.
         provider_options: Recorded in the environment.
         execution_provider: Recorded in the environment; ``FailingExecutionProvider`` fails.
     """
@@ -35,12 +36,16 @@ class FakeRuntime:
     def __init__(
         self,
         *,
-        threads: int,
+        placement: Placement,
         execution_provider: str,
         provider_options: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._threads = threads
+        self._placement = placement
         self._provider, self._options = execution_provider, provider_options
+
+    def placement(self) -> Placement:
+        """See `Runtime.placement`."""
+        return self._placement
 
     def environment(self) -> dict[str, str]:
         """See `Runtime.environment`."""
@@ -50,7 +55,7 @@ class FakeRuntime:
             "runtime_version": "1",
             "execution_provider": self._provider,
             "provider_options": json.dumps(dict(self._options), sort_keys=True),
-            "threads": str(self._threads),
+            "threads": str(self._placement.threads),
         }
 
     def cache_bytes(self) -> int:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from phonelm_search.runtimes.base import Placement
+
 _CPU = Path("/sys/devices/system/cpu")
 
 
@@ -24,10 +26,8 @@ def _first(pattern: str, text: str | None) -> str | None:
     return match[1].strip() if match else None
 
 
-def environment(
-    *, threads: int, execution_provider: str, provider_options: Mapping[str, str]
-) -> dict[str, str]:
-    """The identity of measurements through ONNX Runtime on this machine."""
+def machine() -> dict[str, str]:
+    """What identifies this machine."""
     dmi = Path("/sys/devices/virtual/dmi/id/product_name")
     return {
         "device_model": _read(dmi) or "unknown",
@@ -36,14 +36,23 @@ def environment(
         or platform.machine(),
         "architecture": platform.machine(),
         "build": platform.platform(terse=True),
+    }
+
+
+def environment(
+    placement: Placement, *, execution_provider: str, provider_options: Mapping[str, str]
+) -> dict[str, str]:
+    """The identity of measurements through ONNX Runtime on this machine."""
+    return {
+        **machine(),
         "kernel": platform.release(),
         "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor") or "unknown",
         "runtime": "onnxruntime",
         "runtime_version": version("onnxruntime"),
         "execution_provider": execution_provider,
         "provider_options": json.dumps(dict(provider_options), sort_keys=True),
-        "threads": str(threads),
-        "affinity": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
+        "threads": str(placement.threads),
+        "affinity": ",".join(map(str, placement.cpus or sorted(os.sched_getaffinity(0)))),
         # ONNX Runtime's shared pool always spins from Python; its switch is C's alone.
         "spinning": "on",
     }

@@ -13,7 +13,14 @@ import onnxruntime as ort
 from phonelm_search.childprocess import die_with_parent
 from phonelm_search.runtimes import host
 from phonelm_search.runtimes.bandwidth import read_bandwidth
-from phonelm_search.runtimes.base import Job, PhaseJob, PhaseResult, Result, RunnerError
+from phonelm_search.runtimes.base import (
+    Job,
+    PhaseJob,
+    PhaseResult,
+    Placement,
+    Result,
+    RunnerError,
+)
 from phonelm_search.runtimes.loop import LoopSettings, Timed, time_loop
 from phonelm_search.runtimes.session import SEVERITY_ERROR, Copy, StageError, first_line
 from phonelm_search.runtimes.watch import Watch
@@ -197,7 +204,7 @@ def main() -> int:
         logits=next((p.logits for p in reversed(phases) if p.logits), None),
         bandwidth_bytes_per_s=tuple(bandwidth),
         environment=host.environment(
-            threads=job.threads,
+            Placement(threads=job.threads, cpus=job.cpus),
             execution_provider=job.execution_provider,
             provider_options=job.provider_options,
         ),

@@ -1,45 +1,84 @@
 """Runtimes by name; nothing is imported before it is asked for."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
-from phonelm_search.errors import UnknownNameError
-from phonelm_search.runtimes.base import Runtime
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.devices.topology import choose_cores, local_cores
+from phonelm_search.errors import ConfigurationError, UnknownNameError
+from phonelm_search.runtimes.base import Placement, Runtime
 
-Factory = Callable[..., Runtime]
+Factory = Callable[[DeviceProfile, str | None], Runtime]
 
 
-def _onnxruntime() -> Factory:
+def local_placement(profile: DeviceProfile) -> Placement:
+    """Threads and cores on this machine.
+
+    Raises:
+        ConfigurationError: If the profile names cores that are not there.
+    """
+    cores = choose_cores(local_cores(), profile.cores, device=profile.name)
+    return Placement(
+        threads=profile.thread_count(len(cores)), cpus=() if profile.cores == "all" else cores
+    )
+
+
+def _onnxruntime(profile: DeviceProfile, serial: str | None) -> Runtime:
     from phonelm_search.runtimes.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime
+    return OnnxRuntime(
+        placement=_here(profile),
+        execution_provider=profile.execution_provider,
+        provider_options=profile.provider_options,
+    )
 
 
-def _fake() -> Factory:
+def _native(profile: DeviceProfile, serial: str | None) -> Runtime:
+    from phonelm_search.runtimes.native import LocalPlace, NativeRuntime
+
+    if profile.connection == "adb":
+        from phonelm_search.runtimes.phone import Phone
+
+        return NativeRuntime(Phone.connect(profile, serial), profile)
+    return NativeRuntime(LocalPlace(local_placement(profile)), profile)
+
+
+def _fake(profile: DeviceProfile, serial: str | None) -> Runtime:
     from phonelm_search.runtimes.fake import FakeRuntime
 
-    return FakeRuntime
+    return FakeRuntime(
+        placement=_here(profile),
+        execution_provider=profile.execution_provider,
+        provider_options=profile.provider_options,
+    )
 
 
-RUNTIMES: dict[str, Callable[[], Factory]] = {"onnxruntime": _onnxruntime, "fake": _fake}
+def _here(profile: DeviceProfile) -> Placement:
+    if profile.connection != "local":
+        raise ConfigurationError(
+            f"runtime {profile.runtime} runs on this machine alone, got connection: "
+            f"{profile.connection} in {profile.name}; phones take runtime: onnxruntime-native"
+        )
+    return local_placement(profile)
 
 
-def get_runtime(
-    name: str,
-    *,
-    threads: int,
-    execution_provider: str,
-    provider_options: Mapping[str, str] = MappingProxyType({}),
-) -> Runtime:
-    """Make a runtime.
+RUNTIMES: dict[str, Factory] = {
+    "onnxruntime": _onnxruntime,
+    "onnxruntime-native": _native,
+    "fake": _fake,
+}
+
+
+def get_runtime(profile: DeviceProfile, *, serial: str | None = None) -> Runtime:
+    """Make the runtime that a profile names.
+
+    Args:
+        profile: The device.
+        serial: Which phone, where several may be meant.
 
     Raises:
         UnknownNameError: If there is none of that name.
+        ConfigurationError: If the profile's connection or cores cannot be used with it.
     """
-    if name not in RUNTIMES:
-        raise UnknownNameError("runtime", name, list(RUNTIMES))
-    return RUNTIMES[name]()(
-        threads=threads,
-        execution_provider=execution_provider,
-        provider_options=provider_options,
-    )
+    if profile.runtime not in RUNTIMES:
+        raise UnknownNameError("runtime", profile.runtime, list(RUNTIMES))
+    return RUNTIMES[profile.runtime](profile, serial)

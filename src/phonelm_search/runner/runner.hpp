@@ -1,0 +1,271 @@
+// The sessions of one job, and the phases that it asks for.
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "json.hpp"
+#include "loop.hpp"
+#include "ort.hpp"
+#include "session.hpp"
+#include "system.hpp"
+
+constexpr int kWakingRuns = 3;
+constexpr int kBandwidthPasses = 7;
+
+struct PhaseTimes {
+    size_t model;
+    loop::Timed timed;
+    std::string logits;
+    int64_t peak_bytes;
+};
+
+class Runner {
+ public:
+    Runner(const json::Value& job, const std::string& library)
+        : job_(job),
+          environment_(library, static_cast<int>(job["threads"].integer())),
+          cores_(sys::affinity()),
+          mode_(job["cache"]["mode"].string()),
+          copies_wanted_(static_cast<uint64_t>(job["cache"]["copies"].integer())),
+          all_logits_(job["logits"].string() == "all"),
+          tiny_phase_("decode", 1, 16) {
+        std::map<std::string, std::string> options;
+        for (const auto& [name, value] : job["provider_options"].fields)
+            options[name] = value.string();
+        environment_.set_provider(job["execution_provider"].string(), options);
+        models_.emplace_back(job);
+        for (const auto& model : job["beside"].array()) models_.emplace_back(model);
+        for (const Model& model : models_) copies_.push_back(copy(model, 0));
+        if (job.has("tiny")) tiny_model_ = std::make_unique<Model>(job["tiny"]);
+    }
+
+    // All phases of the first model, then all of the next, as the protocol asks.
+    std::string phases() {
+        std::vector<Phase> phases;
+        for (const auto& phase : job_["phases"].array()) phases.emplace_back(phase);
+        // Prefill before the other copies take memory; warm loops before a rotation.
+        std::vector<size_t> order(phases.size());
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(),
+                         [&](size_t a, size_t b) { return rank(phases[a]) < rank(phases[b]); });
+        std::vector<std::vector<PhaseTimes>> found(phases.size());
+        for (size_t i : order) {
+            try {
+                found[i] = phase(phases[i]);
+            } catch (const ort::Error& error) {
+                throw StageError("run", error.what());
+            }
+        }
+        std::vector<std::string> documents;
+        for (size_t m = 0; m < models_.size(); ++m)
+            for (size_t i = 0; i < phases.size(); ++i)
+                documents.push_back(document(phases[i], found[i][m]));
+        for (size_t i = phases.size(); i-- > 0 && last_logits_ == "null";)
+            last_logits_ = found[i].back().logits;
+        return json::array(documents, [](const std::string& d) { return d; });
+    }
+
+    const std::string& last_logits() const { return last_logits_; }
+
+    // What varied: from the end of the first warm-up to now.
+    std::string conditions() const {
+        const std::string after = sys::conditions(cores_);
+        return json::Object()
+            .add("before", before_.empty() ? after : before_)
+            .add("after", after)
+            .str();
+    }
+
+    // Bytes per second that all threads read of a buffer, a sample each pass.
+    std::string bandwidth() const {
+        const auto bytes = static_cast<size_t>(job_["bandwidth_bytes"].integer());
+        const auto threads = static_cast<size_t>(job_["threads"].integer());
+        if (!bytes) return "[]";
+        const size_t words = bytes / 8 / threads;
+        // Written, not zeroed: untouched zeros are one page of the kernel's and stay in the cache.
+        std::vector<int64_t> buffer(words * threads, 1);
+        std::vector<std::string> samples;
+        std::vector<int64_t> sums(threads);
+        for (int pass = 0; pass <= kBandwidthPasses; ++pass) {
+            std::vector<std::thread> readers;
+            const int64_t begin = sys::wall_ns();
+            for (size_t t = 0; t < threads; ++t)
+                readers.emplace_back([&, t] {
+                    const int64_t* part = buffer.data() + t * words;
+                    sums[t] = std::accumulate(part, part + words, int64_t{0});
+                });
+            for (auto& reader : readers) reader.join();
+            const double seconds = static_cast<double>(sys::wall_ns() - begin) / 1e9;
+            if (std::accumulate(sums.begin(), sums.end(), int64_t{0}) !=
+                static_cast<int64_t>(buffer.size()))
+                throw StageError("run", "a read of memory gave a wrong sum");
+            if (pass)
+                samples.push_back(json::number(8.0 * static_cast<double>(buffer.size()) / seconds));
+        }
+        return json::array(samples, [](const std::string& s) { return s; });
+    }
+
+    std::string runtime_version() const { return environment_.version(); }
+
+ private:
+    const json::Value& job_;
+    ort::Environment environment_;
+    std::vector<int> cores_;
+    std::string mode_;
+    uint64_t copies_wanted_;
+    bool all_logits_;
+    Phase tiny_phase_;
+    std::list<Model> models_;  // copies refer to them
+    std::vector<std::unique_ptr<Copy>>
+        copies_;  // in order: copy 0 of each model, copy 1 of each, …
+    std::unique_ptr<Model> tiny_model_;
+    std::unique_ptr<Copy> tiny_;
+    std::vector<int64_t> flush_;
+    int64_t flushed_ = 0;
+    std::string last_logits_ = "null", before_;
+
+    static int rank(const Phase& phase) {
+        return phase.kind == "prefill" ? 0 : phase.control.empty() ? 2 : 1;
+    }
+
+    std::unique_ptr<Copy> copy(const Model& model, uint64_t index) {
+        return std::make_unique<Copy>(environment_, model, index, all_logits_);
+    }
+
+    std::vector<PhaseTimes> phase(const Phase& phase) {
+        const bool warm_step = phase.kind == "decode" && mode_ == "warm";
+        std::vector<loop::Timed> timed = !phase.control.empty() || warm_step
+                                             ? apart(phase)
+                                             : in_turn(phase).by_model(models_.size());
+        std::vector<PhaseTimes> found;
+        for (size_t m = 0; m < models_.size(); ++m)
+            found.push_back(result(phase, m, std::move(timed[m])));
+        return found;
+    }
+
+    // Loops on one copy, one model after another; the tiny model's is the same for all.
+    std::vector<loop::Timed> apart(const Phase& phase) {
+        if (phase.control == "tiny") {
+            Copy& tiny = wake_model();
+            tiny.bind(tiny_phase_);
+            return std::vector<loop::Timed>(models_.size(), time({&tiny}, 1, {}));
+        }
+        loop::Run before;
+        if (phase.control == "pause") {
+            const int64_t ns = flush_ns();
+            before =
+                after_waking([ns] { std::this_thread::sleep_for(std::chrono::nanoseconds(ns)); });
+        }
+        std::vector<loop::Timed> found;
+        for (size_t m = 0; m < models_.size(); ++m) {
+            copies_[m]->bind(phase);
+            found.push_back(time({copies_[m].get()}, 1, before));
+        }
+        return found;
+    }
+
+    // One loop over all models, and in cold decode over all their copies.
+    loop::Timed in_turn(const Phase& phase) {
+        const size_t count = models_.size();
+        size_t used = count;
+        loop::Run before;
+        if (phase.kind == "decode" && mode_ == "rotate") {
+            for (uint64_t i = copies_.size() / count; i < copies_wanted_; ++i)
+                for (const Model& model : models_) copies_.push_back(copy(model, i));
+            used = copies_.size();
+        } else if (phase.kind == "decode" && mode_ == "flush") {
+            before = after_waking([this] { flush(); });
+        }
+        std::vector<Copy*> turn;
+        for (size_t i = 0; i < used; ++i) {
+            copies_[i]->bind(phase);
+            turn.push_back(copies_[i].get());
+        }
+        return time(turn, count, before);
+    }
+
+    loop::Timed time(const std::vector<Copy*>& turn, size_t models, const loop::Run& before) {
+        std::vector<loop::Run> runs;
+        for (Copy* each : turn) runs.push_back([each] { each->run(); });
+        return loop::time(runs, settings(models), cores_, before, [this] {
+            if (before_.empty())
+                before_ = sys::conditions(cores_);  // an idle processor's tell nothing
+        });
+    }
+
+    loop::Settings settings(size_t models) const {
+        const json::Value& warmup = job_["warmup"];
+        loop::Settings s;
+        s.window_seconds = warmup["window_seconds"].number();
+        s.tolerance = warmup["tolerance"].number();
+        s.most_windows = warmup["most"].integer();
+        s.repetitions = static_cast<size_t>(job_["repetitions"].integer());
+        s.max_seconds = job_["max_seconds"].number();
+        s.models = models;
+        return s;
+    }
+
+    PhaseTimes result(const Phase& phase, size_t model, loop::Timed timed) {
+        const int64_t peak = models_.front().from_file ? sys::peak_resident_bytes() : -1;
+        return {model, std::move(timed), phase.control.empty() ? copies_[model]->digest() : "null",
+                peak};
+    }
+
+    static std::string document(const Phase& phase, const PhaseTimes& found) {
+        const loop::Timed& timed = found.timed;
+        json::Object out;
+        out.add("model", std::to_string(found.model));
+        out.add("kind", json::quote(phase.kind));
+        out.add("tokens", std::to_string(phase.tokens));
+        out.add("past_tokens", std::to_string(phase.past_tokens));
+        out.add("control", phase.control.empty() ? "null" : json::quote(phase.control));
+        out.add("warmup_ns", json::array(timed.warmup_ns));
+        out.add("settled", timed.settled ? "true" : "false");
+        out.add("samples_ns", json::array(timed.samples_ns));
+        out.add("cpu_ns", json::array(timed.cpu_ns));
+        out.add("switches", json::array(timed.switches));
+        out.add("windows", json::array(timed.windows, [](const std::string& w) { return w; }));
+        out.add("peak_bytes", sys::or_null(found.peak_bytes));
+        out.add("logits", found.logits);
+        return out.str();
+    }
+
+    Copy& wake_model() {
+        if (!tiny_model_) throw StageError("protocol", "flush and controls need a tiny model");
+        if (!tiny_) tiny_ = std::make_unique<Copy>(environment_, *tiny_model_, 0, false);
+        return *tiny_;
+    }
+
+    loop::Run after_waking(loop::Run act) {
+        Copy& tiny = wake_model();
+        tiny.bind(tiny_phase_);
+        return [act, &tiny] {
+            act();
+            for (int i = 0; i < kWakingRuns; ++i) tiny.run();
+        };
+    }
+
+    void flush() {
+        if (flush_.empty())
+            flush_.assign(static_cast<size_t>(
+                              std::max<int64_t>(8, job_["cache"]["flush_bytes"].integer()) / 8),
+                          1);
+        flushed_ += std::accumulate(flush_.begin(), flush_.end(), int64_t{0});
+        // The sum must count as used, or the compiler leaves the reading out.
+        asm volatile("" : : "r"(flushed_));
+    }
+
+    int64_t flush_ns() {
+        flush();
+        const int64_t begin = sys::wall_ns();
+        flush();
+        return sys::wall_ns() - begin;
+    }
+};

@@ -1,0 +1,265 @@
+// What the system says of itself: identity, conditions, and what disturbs a loop.
+#pragma once
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "json.hpp"
+
+namespace sys {
+
+inline int64_t clock_ns(clockid_t clock) {
+    timespec t{};
+    clock_gettime(clock, &t);
+    return int64_t{1000000000} * t.tv_sec + t.tv_nsec;
+}
+inline int64_t wall_ns() { return clock_ns(CLOCK_MONOTONIC); }
+
+// A small file's text without the white space at its end; empty where it cannot be read.
+inline std::string read(const std::string& path) {
+    std::ifstream file(path);
+    std::ostringstream text;
+    text << file.rdbuf();
+    std::string out = text.str();
+    while (!out.empty() && (std::isspace(static_cast<unsigned char>(out.back())) || !out.back()))
+        out.pop_back();
+    return out;
+}
+
+inline bool is_integer(const std::string& text) {
+    const size_t begin = !text.empty() && text[0] == '-';
+    return text.size() > begin && std::all_of(text.begin() + begin, text.end(),
+                                              [](unsigned char c) { return std::isdigit(c); });
+}
+
+// The number behind `name` in a file of lines "name ... number"; -1 where there is none.
+inline int64_t number_after(const std::string& path, const std::string& name) {
+    std::ifstream file(path);
+    std::string line;
+    while (std::getline(file, line))
+        if (line.rfind(name, 0) == 0) return std::strtoll(line.c_str() + name.size(), nullptr, 10);
+    return -1;
+}
+
+inline std::vector<int> affinity() {
+    cpu_set_t set;
+    std::vector<int> cores;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        for (int i = 0; i < CPU_SETSIZE; ++i)
+            if (CPU_ISSET(i, &set)) cores.push_back(i);
+    return cores;
+}
+
+// Set before any thread starts, so that all of them inherit it; false where the kernel refuses.
+inline bool set_affinity(const std::vector<int>& cores) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int core : cores) CPU_SET(core, &set);
+    return sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
+inline std::string joined(const std::vector<int>& numbers) {
+    std::string out;
+    for (int n : numbers) out += (out.empty() ? "" : ",") + std::to_string(n);
+    return out;
+}
+
+inline std::string cpu_file(int core, const std::string& name) {
+    return read("/sys/devices/system/cpu/cpu" + std::to_string(core) + "/" + name);
+}
+
+// Hardware capabilities that decide which kernels run, as the kernel names them.
+inline std::string capabilities() {
+    std::ifstream file("/proc/cpuinfo");
+    std::string line, found;
+    while (std::getline(file, line))
+        if (line.rfind("flags", 0) == 0 || line.rfind("Features", 0) == 0) break;
+    std::istringstream words(line);
+    const std::vector<std::string> wanted = {"avx2",     "avx512f", "avx512_vnni", "avx_vnni",
+                                             "amx_int8", "asimddp", "i8mm",        "bf16",
+                                             "sve",      "sve2",    "sme"};
+    for (std::string word; words >> word;)
+        if (std::find(wanted.begin(), wanted.end(), word) != wanted.end())
+            found += (found.empty() ? "" : " ") + word;
+    return found.empty() ? "unknown" : found;
+}
+
+inline int64_t available_bytes() {
+    const int64_t kilobytes = number_after("/proc/meminfo", "MemAvailable:");
+    return kilobytes < 0 ? -1 : 1024 * kilobytes;
+}
+
+// Size of the largest cache that the kernel tells of any of the cores; 0 where it tells none.
+inline int64_t last_level_cache_bytes(const std::vector<int>& cores) {
+    int64_t largest = 0;
+    for (int core : cores)
+        for (int i = 0; i < 8; ++i) {
+            const std::string size = cpu_file(core, "cache/index" + std::to_string(i) + "/size");
+            char* unit = nullptr;
+            int64_t bytes = std::strtoll(size.c_str(), &unit, 10);
+            if (*unit == 'K') bytes <<= 10;
+            if (*unit == 'M') bytes <<= 20;
+            largest = std::max(largest, bytes);
+        }
+    return largest;
+}
+
+inline int64_t peak_resident_bytes() {
+    const int64_t kilobytes = number_after("/proc/self/status", "VmHWM:");
+    return kilobytes < 0 ? -1 : 1024 * kilobytes;
+}
+
+inline void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+inline std::string or_null(int64_t value) { return value < 0 ? "null" : std::to_string(value); }
+inline std::string integer_or_null(const std::string& text) {
+    return is_integer(text) ? text : "null";
+}
+
+// What varies from run to run; null where the system does not tell.
+inline std::string conditions(const std::vector<int>& cores) {
+    int64_t slowest = -1;
+    for (int core : cores) {
+        const std::string now = cpu_file(core, "cpufreq/scaling_cur_freq");
+        if (is_integer(now))
+            slowest = slowest < 0 ? std::stoll(now) : std::min<int64_t>(slowest, std::stoll(now));
+    }
+    double hottest = NAN;
+    for (int i = 0; i < 128; ++i) {
+        const std::string zone = "/sys/class/thermal/thermal_zone" + std::to_string(i);
+        const std::string milli = read(zone + "/temp");
+        if (!is_integer(milli)) continue;
+        const double degrees = std::stod(milli) / 1000;
+        if (degrees > -40 && degrees < 150)
+            hottest = std::isnan(hottest) ? degrees : std::max(hottest, degrees);
+    }
+    const int64_t in = number_after("/proc/vmstat", "pswpin"),
+                  out = number_after("/proc/vmstat", "pswpout");
+    const std::string load = read("/proc/loadavg");
+    const std::string battery = "/sys/class/power_supply/battery/";
+    json::Object found;
+    found.add("load_1min",
+              load.empty() ? "null" : json::number(std::strtod(load.c_str(), nullptr)));
+    found.add("frequency_khz", or_null(slowest));
+    found.add("temperature_c", json::number(hottest));
+    found.add("available_bytes", or_null(available_bytes()));
+    found.add("swapped_pages", in < 0 || out < 0 ? "null" : std::to_string(in + out));
+    found.add("battery_current_ua", integer_or_null(read(battery + "current_now")));
+    return found.str();
+}
+
+// Counters between the runs of a loop; the Python runner's Watch is its twin.
+class Watch {
+ public:
+    explicit Watch(std::vector<int> cores)
+        : cores_(std::move(cores)),
+          tick_ns_(1000000000 / sysconf(_SC_CLK_TCK)),
+          file_(open("/proc/stat", O_RDONLY | O_CLOEXEC)) {
+        open_window();
+    }
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+    ~Watch() {
+        if (file_ >= 0) ::close(file_);
+    }
+
+    std::vector<int64_t> cpu_ns, switches;
+    std::vector<std::string> windows;
+
+    void begin() {
+        cpu_mark_ = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+        switch_mark_ = involuntary();
+    }
+
+    void end() {
+        cpu_ns.push_back(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_mark_);
+        switches.push_back(involuntary() - switch_mark_);
+        ++samples_;
+        if (wall_ns() - opened_ > kWindowNs) {
+            close_window();
+            open_window();
+        }
+    }
+
+    // The last window counts if it is half as long as the others.
+    void close() {
+        if (wall_ns() - opened_ > kWindowNs / 2) close_window();
+    }
+
+ private:
+    static constexpr int64_t kWindowNs = 200000000;  // twenty ticks of the system's clock
+    std::vector<int> cores_;
+    int64_t tick_ns_;
+    int file_;
+    int64_t cpu_mark_ = 0, switch_mark_ = 0, opened_ = 0, own_ = 0, samples_ = 0;
+    int64_t busy_ = -1, steal_ = -1;
+
+    static int64_t involuntary() {
+        rusage usage{};
+        getrusage(RUSAGE_SELF, &usage);
+        return usage.ru_nivcsw;
+    }
+
+    void open_window() {
+        samples_ = 0;
+        opened_ = wall_ns();
+        own_ = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+        read_system(busy_, steal_);
+    }
+
+    void close_window() {
+        int64_t busy = -1, steal = -1;
+        read_system(busy, steal);
+        if (busy < 0 || busy_ < 0 || !samples_) return;
+        const int64_t wall = wall_ns() - opened_;
+        const int64_t own = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own_;
+        const double cores_ns = static_cast<double>(wall) * static_cast<double>(cores_.size());
+        json::Object window;
+        window.add("samples", std::to_string(samples_));
+        window.add("wall_ns", std::to_string(wall));
+        window.add("foreign_share",
+                   json::number(std::max(0.0, static_cast<double>(busy - busy_ - own) / cores_ns)));
+        window.add("steal_share", json::number(static_cast<double>(steal - steal_) / cores_ns));
+        windows.push_back(window.str());
+    }
+
+    // Busy and stolen nanoseconds of the cores since the system's start (proc(5)); -1: not told.
+    void read_system(int64_t& busy, int64_t& steal) const {
+        busy = steal = -1;
+        std::vector<char> text(1 << 16);
+        const ssize_t size = file_ < 0 ? -1 : pread(file_, text.data(), text.size(), 0);
+        if (size <= 0) return;
+        std::istringstream lines(std::string(text.data(), static_cast<size_t>(size)));
+        for (std::string line; std::getline(lines, line);) {
+            if (line.rfind("cpu", 0) || line.size() < 4 ||
+                !std::isdigit(static_cast<unsigned char>(line[3])))
+                continue;
+            std::istringstream words(line.substr(3));
+            int core = 0;
+            int64_t user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0,
+                    stolen = 0;
+            words >> core >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> stolen;
+            if (std::find(cores_.begin(), cores_.end(), core) == cores_.end()) continue;
+            if (busy < 0) busy = steal = 0;
+            busy += (user + nice + system + irq + softirq) * tick_ns_;
+            steal += stolen * tick_ns_;
+        }
+    }
+};
+
+}  // namespace sys
