@@ -8,6 +8,7 @@ PhonelmSearchError
 │   └── EmptySpaceError                 a search space has no feasible shape
 ├── UnsupportedShapeError               a runtime's kernels refuse this shape
 ├── MeasurementError                    a runtime failed; carries the stage
+│   └── TransportError                  the connection to a phone failed
 ├── StoreError                          the database cannot be read or written
 │   ├── StoreVersionError               it was written by a newer release
 │   └── StudyMismatchError              a study would mix what may not be mixed
@@ -79,6 +80,19 @@ class MeasurementError(PhonelmSearchError):
     def transient(self) -> bool:
         """Whether another try may succeed."""
         return self.stage in _TRANSIENT
+
+
+class TransportError(MeasurementError):
+    """The connection to a phone failed; its stage is ``transport``.
+
+    Args:
+        message: What happened.
+        retry: Whether the same call may succeed by itself, without a person's help.
+    """
+
+    def __init__(self, message: str, *, retry: bool = True) -> None:
+        super().__init__(message, stage="transport")
+        self.retry = retry
 
 
 class StoreError(PhonelmSearchError):

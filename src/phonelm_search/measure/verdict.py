@@ -108,6 +108,25 @@ def _changed_conditions(m: Measurement) -> list[str]:
             f"the processor's frequency fell from {frequency[0] / 1e6:.2f} to "
             f"{frequency[1] / 1e6:.2f} GHz; let the device cool down or fix the governor"
         )
+    limits = both("frequency_limits_khz")
+    if limits and limits[1] < limits[0]:
+        reasons.append(
+            f"the device throttled: its cores' highest frequencies fell by "
+            f"{1 - limits[1] / limits[0]:.0%}; let it cool down, or lower thermal.highest_start_c"
+        )
+    status = both("thermal_status")
+    if status and status[1] > status[0]:
+        reasons.append(
+            f"the device throttled: its thermal status rose from {status[0]:.0f} to "
+            f"{status[1]:.0f}; let it cool down, or lower thermal.highest_start_c"
+        )
+    start, limit = before.get("phone_temperature_c"), before.get("highest_start_c")
+    if start is not None and limit is not None and start > limit:
+        reasons.append(
+            f"the round began at {start:.0f} °C, above {limit:.0f} °C, after "
+            f"{before.get('cooldown_s', 0):.0f} s of waiting; move the phone to a cooler place, or "
+            "raise thermal.longest_cooldown_s"
+        )
     temperature = both("temperature_c")
     if temperature and temperature[1] > temperature[0] + _MOST_WARMER_C:
         reasons.append(

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -131,23 +132,49 @@ inline std::string integer_or_null(const std::string& text) {
     return is_integer(text) ? text : "null";
 }
 
-// What varies from run to run; null where the system does not tell.
-inline std::string conditions(const std::vector<int>& cores) {
-    int64_t slowest = -1;
-    for (int core : cores) {
-        const std::string now = cpu_file(core, "cpufreq/scaling_cur_freq");
-        if (is_integer(now))
-            slowest = slowest < 0 ? std::stoll(now) : std::min<int64_t>(slowest, std::stoll(now));
-    }
-    double hottest = NAN;
+// Degrees of the hottest thermal zone of the processor, or of any zone where none is called so; NaN
+// where none can be read. A charger's or a modem's zone tells nothing of how fast cores may run.
+inline double hottest_zone() {
+    double processor = NAN, any = NAN;
     for (int i = 0; i < 128; ++i) {
         const std::string zone = "/sys/class/thermal/thermal_zone" + std::to_string(i);
         const std::string milli = read(zone + "/temp");
         if (!is_integer(milli)) continue;
         const double degrees = std::stod(milli) / 1000;
-        if (degrees > -40 && degrees < 150)
-            hottest = std::isnan(hottest) ? degrees : std::max(hottest, degrees);
+        if (degrees < 1 || degrees > 150) continue;  // a zone that is switched off
+        any = std::fmax(any, degrees);
+        std::string type = read(zone + "/type");
+        for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+        for (const char* part :
+             {"cpu", "soc", "apc", "tsens", "cluster", "big", "mid", "little", "exynos"})
+            if (type.find(part) != std::string::npos) processor = std::fmax(processor, degrees);
     }
+    return std::isnan(processor) ? any : processor;
+}
+
+// The lowest number in a file of each core; -1 where none tells.
+inline int64_t lowest(const std::vector<int>& cores, const std::string& name) {
+    int64_t found = -1;
+    for (int core : cores) {
+        const std::string text = cpu_file(core, name);
+        if (is_integer(text))
+            found = found < 0 ? std::stoll(text) : std::min<int64_t>(found, std::stoll(text));
+    }
+    return found;
+}
+
+// The sum of a number in a file of each core; -1 where none tells.
+inline int64_t total(const std::vector<int>& cores, const std::string& name) {
+    int64_t found = -1;
+    for (int core : cores) {
+        const std::string text = cpu_file(core, name);
+        if (is_integer(text)) found = std::max<int64_t>(found, 0) + std::stoll(text);
+    }
+    return found;
+}
+
+// What varies from run to run; null where the system does not tell.
+inline std::string conditions(const std::vector<int>& cores) {
     const int64_t in = number_after("/proc/vmstat", "pswpin"),
                   out = number_after("/proc/vmstat", "pswpout");
     const std::string load = read("/proc/loadavg");
@@ -155,8 +182,9 @@ inline std::string conditions(const std::vector<int>& cores) {
     json::Object found;
     found.add("load_1min",
               load.empty() ? "null" : json::number(std::strtod(load.c_str(), nullptr)));
-    found.add("frequency_khz", or_null(slowest));
-    found.add("temperature_c", json::number(hottest));
+    found.add("frequency_khz", or_null(lowest(cores, "cpufreq/scaling_cur_freq")));
+    found.add("frequency_limits_khz", or_null(total(cores, "cpufreq/scaling_max_freq")));
+    found.add("temperature_c", json::number(hottest_zone()));
     found.add("available_bytes", or_null(available_bytes()));
     found.add("swapped_pages", in < 0 || out < 0 ? "null" : std::to_string(in + out));
     found.add("battery_current_ua", integer_or_null(read(battery + "current_now")));

@@ -14,6 +14,7 @@ import platformdirs
 from phonelm_search.errors import ConfigurationError
 
 SOURCES = Path(__file__).parents[1] / "runner"
+RUNNER = "phonelm-runner"
 # No contraction: a fused multiply-add would round generated weights otherwise than numpy does.
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-pthread", "-Wall", "-Wextra")
 _LIBRARIES = ("-ldl",)
@@ -76,11 +77,11 @@ def build_runner(toolchain: Toolchain) -> Path:
         ConfigurationError: If there is no compiler, or it fails.
     """
     compiler = toolchain.compiler()
-    version = _run([compiler, "--version"]).splitlines()[0]
+    version = run_tool([compiler, "--version"]).splitlines()[0]
     digest = hashlib.sha256("\0".join((compiler, version, *_FLAGS, *_LIBRARIES)).encode())
     for source in sorted(SOURCES.glob("*.[ch]pp")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    target = cache_folder() / f"runner-{digest.hexdigest()[:16]}" / "phonelm-runner"
+    target = cache_folder() / f"runner-{digest.hexdigest()[:16]}" / RUNNER
     if target.exists():
         return target
     try:
@@ -89,7 +90,7 @@ def build_runner(toolchain: Toolchain) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             made = Path(folder) / target.name
             command = [compiler, *_FLAGS, str(SOURCES / "main.cpp"), "-o", str(made), *_LIBRARIES]
-            _run([*command, "-s"])
+            run_tool([*command, "-s"])
             made.replace(target)
     except OSError as error:
         raise ConfigurationError(
@@ -116,11 +117,26 @@ def host_library() -> Path:
     return found[0]
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
+def run_tool(command: list[str], *, seconds: float = 600.0) -> str:
+    """What a compiler, or its like, prints.
+
+    Raises:
+        ConfigurationError: If it fails; with the line that says why.
+    """
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigurationError(f"{name} must run: {error}") from error
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-        raise ConfigurationError(f"{Path(command[0]).name} must build the runner: {said.strip()}")
+        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+        said = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise ConfigurationError(f"{name} must succeed: {said.strip()}")
     return done.stdout
