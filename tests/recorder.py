@@ -62,4 +62,4 @@ def depth(weights: WeightsJob) -> int:
 
 
 def profiler_with(store: Store, runtime: FakeRuntime, **device: Any) -> Profiler:
-    return Profiler(store, fake_device(**device), runtime=runtime)
+    return Profiler(store, fake_device(**device), runtimes=[runtime])

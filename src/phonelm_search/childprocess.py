@@ -22,8 +22,9 @@ def die_with_parent() -> None:
 
 def why_it_ended(returncode: int, stderr: str) -> str:
     """A sentence on a child that ended badly: the signal, or the last line it wrote."""
-    if returncode < 0:
-        name = signal.Signals(-returncode).name
+    number = -returncode if returncode < 0 else returncode - 128  # as a shell tells it
+    if number in {s.value for s in signal.Signals}:
+        name = signal.Signals(number).name
         why = "; most likely memory ran out" if name == "SIGKILL" else ""
         return f"the child process was ended by {name}{why}"
     last = (stderr.strip().splitlines() or ["it printed nothing"])[-1]

@@ -4,11 +4,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phonelm_search.errors import StoreError, TrainingError
-from phonelm_search.latency import Costs, Roofline, plan_blocks, planned_seconds
+from phonelm_search.latency import (
+    Costs,
+    Roofline,
+    expected_cooldown_s,
+    plan_blocks,
+    planned_seconds,
+)
 from phonelm_search.measure import MeasureSettings
 from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring
-from phonelm_search.runtimes import get_runtime
+from phonelm_search.runtimes import planned_cache_bytes
 from phonelm_search.screening import MOST_BLOCKS
 from phonelm_search.shortlist import typical_size
 from phonelm_search.store import Store
@@ -60,12 +66,12 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
-    runtime = get_runtime(setup.device)
     costs = Costs(
         roofline=Roofline(),
         scheme=setup.device.scheme,
-        cache_bytes=runtime.cache_bytes(),
+        cache_bytes=planned_cache_bytes(setup.device),
         settings=MeasureSettings(),
+        cooldown_s=expected_cooldown_s(setup.device),
     )
     blocks = setup.feasible.block_count()
     step = -(-blocks // MOST_BLOCKS)  # of a huge space a part is planned, and extrapolated

@@ -1,5 +1,6 @@
 """The whole thread: space → shapes → latencies → front → trained scores → pick and files."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from phonelm_search.devices import DeviceProfile
@@ -45,7 +46,7 @@ def run_all(
     """
     run_search(store, setup, plan, report=report)
     run_score(store, setup.study, settings, top=top, report=report)
-    measure_peak(store, setup.study, rule=rule, report=report)
+    measure_peak(store, setup.study, rule=rule, report=report, serials=setup.serials[:1])
     return finish(store, setup.study, rule=rule, report=report)
 
 
@@ -103,7 +104,9 @@ def run_score(
     return load_view(store, study)
 
 
-def measure_peak(store: Store, study: str, *, rule: Rule, report: Reporter) -> None:
+def measure_peak(
+    store: Store, study: str, *, rule: Rule, report: Reporter, serials: Sequence[str] = ()
+) -> None:
     """Measure the peak memory of the pick; a device that does not tell it is no error.
 
     Raises:
@@ -114,7 +117,8 @@ def measure_peak(store: Store, study: str, *, rule: Rule, report: Reporter) -> N
     report.stage("peak memory of the pick", 1)
     try:
         shape = choose(view, rule).row.shape
-        Profiler(store, device).peak_bytes(shape, view.scenario.workloads[0])
+        profiler = Profiler(store, device, serials=serials, note=report.note)
+        profiler.peak_bytes(shape, view.scenario.workloads[0])
     except MeasurementError as error:
         report.note(f"peak memory is unknown: {error}")
     report.advance(1)

@@ -16,6 +16,7 @@ from phonelm_search.listing import Row, latency_row, scenario_rows
 from phonelm_search.measure import Outcome, Profiler, Request
 from phonelm_search.precision import get_precision
 from phonelm_search.reporting import Reporter, ShapeProgress
+from phonelm_search.runtimes.phones import assign_phones
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import SPACES, load_space
 from phonelm_search.store import Store
@@ -76,6 +77,7 @@ def profile_shapes(
     *,
     study: str | None,
     devices: Sequence[str],
+    serials: Sequence[str] = (),
     precision: str | None,
     method: Literal["whole", "blocks"] = "whole",
     prompt_tokens: Sequence[int] | None,
@@ -104,11 +106,12 @@ def profile_shapes(
     if precision is not None:
         scheme = get_precision(precision).name
         profiles = [p.model_copy(update={"precision": scheme}) for p in profiles]
+    phones = assign_phones(profiles, serials)
     report.stage("measuring", len(shapes) * len(profiles))
     rows: list[Row] = []
     failed = 0
     for profile in profiles:
-        profiler = Profiler(store, profile)
+        profiler = Profiler(store, profile, serials=phones.get(profile.name, ()), note=report.note)
         progress = ShapeProgress(report, profiler.settings.rounds)
         workloads = _workloads(profile, prompt_tokens, context_tokens, scenarios)
         distinct = {shape.shape_id: shape for _, shape in shapes}

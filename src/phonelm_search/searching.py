@@ -21,6 +21,7 @@ _UNSURE = (0.05, 0.95)
 # One bad round is made again; more of them only for shapes that may belong to the front.
 _SETTINGS = MeasureSettings(most_rounds=4)
 _WHOLE_TURNS = 5
+_BATCH = 4  # trials whose rounds are made in turn, so that each is spread over time
 _QUICK_SECONDS = 600.0
 Strategy = Literal["sample", "blocks"]
 
@@ -57,7 +58,9 @@ def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter
 
 
 def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> StudyView:
-    profiler = Profiler(store, setup.device, settings=_SETTINGS)
+    profiler = Profiler(
+        store, setup.device, settings=_SETTINGS, serials=setup.serials, note=report.note
+    )
     open_study(store, setup, profiler.environment)
     if plan.remeasure:
         _measure_again(store, setup, profiler, report)
@@ -72,6 +75,7 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
         whole=profiler,
         sampler=plan.sampler,
         seed=plan.seed,
+        batch=_BATCH * profiler.workers,
         on_round=progress.on_round,
     )
 

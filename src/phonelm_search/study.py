@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile, load_device
+from phonelm_search.devices.adb import check_serial
 from phonelm_search.errors import ConfigurationError, StudyMismatchError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.precision import get_precision
@@ -35,6 +36,8 @@ class Setup:
     """The space's shapes."""
     goals: Goals
     """Objectives and scenario."""
+    serials: tuple[str, ...] = ()
+    """Phones to measure on; no part of what a study is."""
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, as JSON."""
@@ -56,6 +59,7 @@ def prepare(
     objectives: Sequence[str] = (),
     vocab_size: int | None = None,
     precision: str | None = None,
+    serials: Sequence[str] = (),
 ) -> Setup:
     """Resolve names and enumerate the space.
 
@@ -76,7 +80,19 @@ def prepare(
         scenario=Scenario.parse(scenario),
         precision=profile.scheme,
     )
-    return Setup(study=name, space=loaded, device=profile, feasible=feasible, goals=goals)
+    if serials and profile.connection == "local":
+        raise ConfigurationError(
+            f"--serial is for phones, and {profile.name} is this machine; leave it out, or name a "
+            "profile of connection: adb with --device"
+        )
+    return Setup(
+        study=name,
+        space=loaded,
+        device=profile,
+        feasible=feasible,
+        goals=goals,
+        serials=tuple(map(check_serial, serials)),
+    )
 
 
 def check_study_name(name: str) -> None:

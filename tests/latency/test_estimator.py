@@ -52,7 +52,7 @@ class Counting(FakeRuntime):
 def estimate(
     store: Store, shapes: Sequence[ModelShape], runtime: FakeRuntime | None = None
 ) -> list[Estimated]:
-    profiler = Profiler(store, fake_device(), runtime=runtime or Counting())
+    profiler = Profiler(store, fake_device(), runtimes=[runtime or Counting()])
     estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
     return estimator.estimate(shapes, WORK, estimator.plan(shapes, WORK))
 
@@ -60,7 +60,7 @@ def estimate(
 def test_estimates_are_what_whole_models_measure(tmp_path: Path) -> None:
     store = Store(tmp_path)
     found = estimate(store, SHAPES)
-    profiler = Profiler(store, fake_device(), runtime=Counting())
+    profiler = Profiler(store, fake_device(), runtimes=[Counting()])
     checked = 0
     for shape, outcome in zip(SHAPES, found, strict=True):
         whole = latencies(profiler, shape, WORK)
@@ -88,7 +88,7 @@ def test_estimates_are_never_measurements_and_are_kept_apart(tmp_path: Path) -> 
     measured = {m.shape_id for m in store.measurements()}
     assert estimated
     assert not estimated & measured
-    environment = Profiler(store, fake_device(), runtime=Counting()).environment_id
+    environment = Profiler(store, fake_device(), runtimes=[Counting()]).environment_id
     kept = store.estimates(shape_ids=list(estimated), environment_id=environment)
     assert {e.shape_id for e in kept} == estimated
     assert all(e.intercept_ms > 0 and e.slope_ms > 0 and e.depths for e in kept)
@@ -97,7 +97,7 @@ def test_estimates_are_never_measurements_and_are_kept_apart(tmp_path: Path) -> 
 def test_one_block_serves_every_depth_and_reruns_measure_nothing(tmp_path: Path) -> None:
     store, runtime = Store(tmp_path), Counting()
     estimate(store, SHAPES, runtime)
-    profiler = Profiler(store, fake_device(), runtime=runtime)
+    profiler = Profiler(store, fake_device(), runtimes=[runtime])
     plans = plan_blocks(SHAPES, WORK, device_costs(store, profiler), whole=False)
     assert len(plans) == 6
     assert sum(len(p.depths) for p in plans) <= 2 * 6
@@ -126,7 +126,7 @@ def test_sampled_shapes_learn_from_blocks_of_their_width_that_were_measured_befo
     tmp_path: Path,
 ) -> None:
     store, runtime = Store(tmp_path), Counting()
-    profiler = Profiler(store, fake_device(), runtime=runtime)
+    profiler = Profiler(store, fake_device(), runtimes=[runtime])
     rounds: list[ModelShape] = []
 
     def ask(*shapes: ModelShape) -> tuple[list[Estimated], list[tuple[int, ...]]]:
@@ -148,7 +148,7 @@ def test_sampled_shapes_learn_from_blocks_of_their_width_that_were_measured_befo
     )
     assert len(runtime.jobs) == jobs
     assert rounds == []  # of truncated models only
-    whole = Profiler(Store(tmp_path / "w"), fake_device(), runtime=Counting())
+    whole = Profiler(Store(tmp_path / "w"), fake_device(), runtimes=[Counting()])
     for workload, latency in latencies(whole, later, WORK).items():
         assert found.latencies[workload].kind == "estimated"
         assert found.latencies[workload].latency_ms == pytest.approx(latency.latency_ms, rel=0.01)
@@ -156,7 +156,7 @@ def test_sampled_shapes_learn_from_blocks_of_their_width_that_were_measured_befo
 
 def test_what_is_known_costs_nothing_in_a_plan(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    profiler = Profiler(store, fake_device(), runtime=Counting())
+    profiler = Profiler(store, fake_device(), runtimes=[Counting()])
     estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
     plans = estimator.plan(SHAPES, WORK)
     assert planned_seconds(plans, WORK, estimator.costs) > 0
@@ -192,7 +192,7 @@ def plan_of(*depths: int, wanted: int = 24, ffn: int = 128) -> BlockPlan:
 
 
 def estimate_by(store: Store, runtime: FakeRuntime, plans: Sequence[BlockPlan]) -> list[Estimated]:
-    profiler = Profiler(store, fake_device(), runtime=runtime)
+    profiler = Profiler(store, fake_device(), runtimes=[runtime])
     estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
     shapes = [p.block.at(p.block.greatest_depth) for p in plans]
     return estimator.estimate(shapes, WORK, plans)
@@ -227,7 +227,7 @@ def test_a_wide_estimate_is_suspect_and_names_only_what_was_measured(tmp_path: P
 
 
 def test_neighbouring_depths_do_not_tell_the_intercept_of_a_width(tmp_path: Path) -> None:
-    profiler = Profiler(Store(tmp_path), fake_device(), runtime=Counting())
+    profiler = Profiler(Store(tmp_path), fake_device(), runtimes=[Counting()])
     costs = device_costs(Store(tmp_path), profiler)
     layers = [small_shape(num_hidden_layers=1, intermediate_size=f) for f in (128, 192)]
     wanted = [small_shape(num_hidden_layers=24, intermediate_size=256)]

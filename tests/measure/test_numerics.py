@@ -41,7 +41,7 @@ SHAPES = {
 def test_this_machine_passes_for_every_kernel(tmp_path: Path, shape: Any, precision: str) -> None:
     store = Store(tmp_path)
     profiler = Profiler(store, DeviceProfile(name="here", threads=1, precision=precision))
-    (refusal,) = profiler._gate.refusals([shape])
+    (refusal,) = profiler._gates[profiler._executor].refusals([shape])
     dot_products = any(f in host.capabilities() for f in ("vnni", "asimddp", "i8mm"))
     if precision == "int8-dynamic" and not dot_products:
         # AVX2 alone adds products of bytes in 16 bits, which saturate: the gate must say so.
@@ -109,7 +109,7 @@ class WrongNumbers(FakeRuntime):
 
 def test_a_device_that_computes_wrongly_gets_no_timings(tmp_path: Path) -> None:
     runtime, store = WrongNumbers(), Store(tmp_path)
-    profiler = Profiler(store, fake_device(), runtime=runtime)
+    profiler = Profiler(store, fake_device(), runtimes=[runtime])
     with pytest.raises(MeasurementError, match=r"within 0.05 of the dequantised reference") as e:
         latencies(profiler, small_shape(), WORKLOADS)
     assert e.value.stage == "numerics"
@@ -118,7 +118,7 @@ def test_a_device_that_computes_wrongly_gets_no_timings(tmp_path: Path) -> None:
     assert [j.phases for j in runtime.jobs] == [PHASES]
     # The refusal is remembered; the device is not asked again.
     with pytest.raises(MeasurementError, match="nothing is timed"):
-        latencies(Profiler(store, fake_device(), runtime=runtime), small_shape(), WORKLOADS)
+        latencies(Profiler(store, fake_device(), runtimes=[runtime]), small_shape(), WORKLOADS)
     assert len(runtime.jobs) == 1
 
 

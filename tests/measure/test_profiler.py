@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from helpers import WORKLOADS, fake_device, fake_profiler, latencies, small_shape
-from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.measure import MeasureSettings, Request
 from phonelm_search.measure.executor import BY_FLUSH
 from phonelm_search.measure.jobs import memory_bytes
@@ -120,11 +120,11 @@ def test_a_round_that_fails_together_is_made_one_by_one(tmp_path: Path) -> None:
 def test_a_lost_connection_is_not_tried_once_more_for_each_shape(tmp_path: Path) -> None:
     class Unplugged(Recorder):
         def spoil(self, result: Result) -> Result:
-            raise MeasurementError("unplugged", stage="transport")
+            raise TransportError("unplugged")
 
     runtime = Unplugged()
-    outcomes = profiler_with(Store(tmp_path), runtime).measure(requests(1, 2, 3))
-    assert all(o.error for o in outcomes)
+    with pytest.raises(TransportError, match="unplugged"):
+        profiler_with(Store(tmp_path), runtime).measure(requests(1, 2, 3))
     assert len(runtime.jobs) == 1
 
 

@@ -34,7 +34,7 @@ _OURS = re.compile(r"(?<![\w./-])(/data/local/tmp|/sys/|/proc/meminfo|/proc/cpui
 _LOADER = re.compile(r"(\S+/ld-linux-aarch64\.so\.1 --library-path)")
 _CPUINFO = """processor\t: {n}
 BogoMIPS\t: 38.40
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+Features\t: fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp
 CPU implementer\t: 0x41
 CPU architecture: 8
 CPU variant\t: 0x3
@@ -73,7 +73,6 @@ class SimulatedPhone:
     def __init__(self, root: Path, *, properties: dict[str, str] | None = None) -> None:
         self.root = root
         self.commands: list[str] = []
-        self.pushed_bytes = 0
         self.authorised = True
         self.answering = True
         self.exit_status: int | None = None
@@ -215,7 +214,9 @@ class SimulatedPhone:
                 await asyncio.sleep(3600)
             while not self.authorised:
                 await connection.send(A_AUTH, 1, 0, os.urandom(20))
-                await connection.receive()
+                _, kind, *_ = await connection.receive()
+                if kind == 3:  # a public key: the question is shown, and nobody answers
+                    await asyncio.sleep(3600)
             model = self._properties["ro.product.model"]
             banner = f"device::ro.product.model={model};features={FEATURES}"
             await connection.send(A_CNXN, VERSION, MOST_BYTES, banner.encode())
@@ -229,10 +230,7 @@ class SimulatedPhone:
     async def _service(self, stream: Stream, name: str) -> None:
         kind, _, command = name.partition(":")
         if kind == "sync":
-            with contextlib.suppress(Dropped):
-                await sync_service(stream, self._place, self._refuse)
-            if not self._connections:
-                return
+            await sync_service(stream, self._place, self._refuse)
         elif kind.startswith("shell,v2"):
             await self._shell(stream, command)
         else:
@@ -256,14 +254,11 @@ class SimulatedPhone:
     async def _refuse(self, path: str, done: int) -> str | None:
         if done == 0 and self._due(("disk full",), path):
             return "couldn't write: No space left on device"
-        self.pushed_bytes += 0
         for fault in self._faults:
-            if fault.kind == "partial push" and re.search(fault.match, path):
-                if done >= fault.after_bytes:
-                    self._due(("partial push",), path)
-                    for connection in list(self._connections):
-                        connection.close()
-                    raise Dropped
+            due = fault.kind == "partial push" and done >= fault.after_bytes
+            if due and re.search(fault.match, path):
+                self._due(("partial push",), path)
+                raise Dropped
         return None
 
     async def _shell(self, stream: Stream, command: str) -> None:

@@ -1,4 +1,4 @@
-"""The adb protocol as a device speaks it over TCP (protocol.txt and sync.txt of the adb sources)."""
+"""The adb protocol as a device speaks it over TCP (protocol.txt, SYNC.TXT of adb's sources)."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ class Stream:
         while len(self.buffer) < count:
             more = await self.received.get()
             if more is None:
-                raise Dropped
+                raise ConnectionAbortedError
             self.buffer += more
         found, self.buffer = self.buffer[:count], self.buffer[count:]
         return found

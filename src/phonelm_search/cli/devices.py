@@ -1,5 +1,6 @@
-"""``phonelm-search devices``: device profiles."""
+"""``phonelm-search devices``: device profiles and connected phones."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,21 +8,49 @@ import typer
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import print_json, print_rows, say
 
-HELP = "List, show, check and copy device profiles."
+HELP = "Device profiles and phones: list, show, check, copy, add, doctor, prepare."
 app = typer.Typer(no_args_is_help=True)
 DeviceArgument = Annotated[str, typer.Argument(help="A device profile by name or path.")]
+SerialOption = Annotated[
+    str | None, typer.Option("--serial", help="Which phone, as `adb devices` shows it.")
+]
 
 
 @app.command("list")
 def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -> None:
-    """All device profiles, those of ./device_profiles before the built-in ones."""
-    from phonelm_search.devices import DEVICES
+    """Connected phones and all profiles (those of ./device_profiles first); which fits which."""
+    from dataclasses import asdict
 
-    rows = [{"device": name, "file": str(path)} for name, path in DEVICES.names().items()]
+    from phonelm_search.devices import DEVICES, load_device
+    from phonelm_search.errors import ConfigurationError
+    from phonelm_search.runtimes.phones import connected_phones
+
+    rows, profiles = [], []
+    for name, path in DEVICES.names().items():
+        try:
+            profiles.append(load_device(name))
+        except ConfigurationError as error:
+            say(f"phonelm-search: {error}")
+        rows.append({"device": name, "file": str(path)})
+    phones = connected_phones(profiles)
+    connections = {p.name: p.connection for p in profiles}
+    for row in rows:
+        row["connection"] = connections.get(row["device"], "–")
+        row["phones"] = ", ".join(p.serial for p in phones if row["device"] in p.fits)
     if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows, (("device", "device"), ("file", "file")), fmt)
+        print_json(
+            [{**r, "phones": r["phones"].split(", ") if r["phones"] else []} for r in rows],
+            connected=[asdict(p) for p in phones],
+        )
+        return
+    columns = (("device", "device"), ("connection", "connection"), ("phones", "fits phone"))
+    print_rows(rows, (*columns, ("file", "file")), fmt)
+    for phone in phones:
+        fits = (
+            ", ".join(phone.fits) or f"none; `phonelm-search devices add --serial {phone.serial}`"
+        )
+        what = f"{phone.model}; profiles: {fits}" if phone.state == "device" else phone.state
+        say(f"phone {phone.serial}: {what}")
 
 
 @app.command("show")
@@ -33,13 +62,14 @@ def show_device(device: DeviceArgument) -> None:
 
 
 @app.command("check")
-def check_device(device: DeviceArgument, as_json: o.JsonOption = False) -> None:
+def check_device(
+    device: DeviceArgument, serial: SerialOption = None, as_json: o.JsonOption = False
+) -> None:
     """Read a profile and show the environment that its measurements would carry."""
     from phonelm_search.devices import load_device
     from phonelm_search.runtimes import get_runtime
 
-    profile = load_device(device)
-    runtime = get_runtime(profile)
+    runtime = get_runtime(load_device(device), serial=serial)
     rows = [{"key": k, "value": v} for k, v in runtime.environment().items()]
     rows.append({"key": "last_level_cache_bytes", "value": str(runtime.cache_bytes())})
     if as_json:
@@ -54,3 +84,113 @@ def copy_device(device: DeviceArgument) -> None:
     from phonelm_search.devices import DEVICES
 
     say(f"wrote {DEVICES.copy(device)}")
+
+
+@app.command("add")
+def add_device(
+    serial: SerialOption = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the profile (default: from the model).")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Precision scheme of the profile.")
+    ] = "int4-b32",
+    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Write a profile for a plugged-in phone: its fastest cores and threads, its numbers checked.
+
+    Example: phonelm-search devices add --serial 0A1B2C3D
+    """
+    from dataclasses import asdict
+
+    from phonelm_search.adding import add_phone, describe
+    from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.precision import get_precision
+    from phonelm_search.workload import Scenario
+
+    with ProgressReporter() as report:
+        added = add_phone(
+            serial,
+            name=name,
+            precision=get_precision(precision).name,
+            scenario=Scenario.parse(scenario),
+            report=report,
+        )
+    rows = [{**asdict(t), "choice": describe(t)} for t in added.tried]
+    if as_json:
+        check = {**asdict(added.numerics), "passed": added.numerics.passed}
+        print_json(rows, file=str(added.path), numerics=check)
+        return
+    columns = (
+        ("choice", "reference shape, one round"),
+        ("prefill_ms", "prefill ms"),
+        ("decode_ms", "decode ms"),
+        ("end_to_end_ms", "end-to-end ms"),
+        ("reason", "left out because"),
+    )
+    print_rows(rows, columns, "table", title=f"{added.profile.name}: {scenario}, {precision}")
+    best = added.tried[0]
+    typer.echo(
+        f"first latency: prefill {best.prefill_ms:.3g} ms, decode {best.decode_ms:.3g} ms a token "
+        f"({describe(best)}; one round, so a first impression)"
+    )
+    say(
+        f"wrote {added.path}; next: `phonelm-search run --device {added.profile.name}`, or "
+        f"`phonelm-search profile phonelm-0.5b --device {added.profile.name}`"
+    )
+
+
+@app.command("doctor")
+def doctor(
+    device: Annotated[
+        str, typer.Argument(help="A device profile of connection adb, by name or path.")
+    ] = "android-arm64",
+    serial: SerialOption = None,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Look at adb, authorisation, storage, memory, temperature and the runner, with remedies."""
+    from dataclasses import asdict
+
+    from phonelm_search.devices import load_device
+    from phonelm_search.runtimes.doctor import examine
+
+    checks = []
+    for check in examine(load_device(device), serial):
+        checks.append(check)
+        if not as_json:
+            typer.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
+            if not check.ok:
+                typer.echo(f"      → {check.remedy}")
+    if as_json:
+        print_json([{**asdict(c), "remedy": None if c.ok else c.remedy} for c in checks])
+    if not all(c.ok for c in checks):
+        raise typer.Exit(1)
+
+
+@app.command("prepare")
+def prepare(
+    ndk: Annotated[
+        Path | None, typer.Option("--ndk", help="Folder of an Android NDK, for the Android build.")
+    ] = None,
+    ort_aar: Annotated[
+        Path | None, typer.Option("--ort-aar", help="onnxruntime-android's AAR, for the same.")
+    ] = None,
+) -> None:
+    """Build what phones are given; downloads ONNX Runtime's aarch64 wheel once.
+
+    Examples: phonelm-search devices prepare; phonelm-search devices prepare --ndk
+    ~/Android/Sdk/ndk/27.0.12077973 --ort-aar onnxruntime-android-1.32.0.aar
+    """
+    from phonelm_search.errors import ConfigurationError
+    from phonelm_search.runtimes.bundle import build_android, fetch_wheel, glibc_bundle
+    from phonelm_search.units import format_bytes
+
+    if (ndk is None) != (ort_aar is None):
+        raise ConfigurationError("--ndk and --ort-aar must be given together")
+    if ndk is not None and ort_aar is not None:
+        bundle = build_android(ndk, ort_aar)
+    else:
+        fetch_wheel()
+        bundle = glibc_bundle()
+    say(f"{bundle.flavour} build ready: {bundle.name}, {format_bytes(bundle.size)}")

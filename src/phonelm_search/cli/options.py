@@ -12,6 +12,13 @@ SpaceArgument = Annotated[
 ]
 StudyArgument = Annotated[str, typer.Argument(help="Name of a study; `studies` lists them.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="A device profile.")]
+SerialsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--serial",
+        help="Which phone, as `adb devices` shows it; repeats: phones of one kind share the work.",
+    ),
+]
 StudyOption = Annotated[
     str | None, typer.Option("--study", help="Name of the study (default SPACE.DEVICE).")
 ]

@@ -44,6 +44,7 @@ def command(
     device: Annotated[
         list[str] | None, typer.Option("--device", help="A device profile; repeats.")
     ] = None,
+    serial: o.SerialsOption = None,
     precision: o.PrecisionOption = None,
     method: Annotated[
         Literal["whole", "blocks"],
@@ -83,6 +84,7 @@ def command(
             shapes or [],
             study=study,
             devices=device or [o.DEFAULT_DEVICE],
+            serials=serial or (),
             precision=precision,
             method=method,
             prompt_tokens=prompt_tokens,

@@ -18,6 +18,7 @@ HELP = (
 def command(
     space: o.SpaceArgument = o.DEFAULT_SPACE,
     device: o.DeviceOption = o.DEFAULT_DEVICE,
+    serial: o.SerialsOption = None,
     study: o.StudyOption = None,
     trials: o.TrialsOption = o.DEFAULT_TRIALS,
     score_top: o.ScoreTopOption = o.DEFAULT_TOP,
@@ -65,6 +66,7 @@ def command(
         objectives=objective or (),
         vocab_size=vocab_size,
         precision=precision,
+        serials=serial or (),
     )
     if dry_run:
         from phonelm_search.dryrun import finished_trials, plan_run

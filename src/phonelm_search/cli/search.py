@@ -10,6 +10,7 @@ HELP = "Sample shapes and measure them. Example: phonelm-search search tiny --tr
 def command(
     space: o.SpaceArgument = o.DEFAULT_SPACE,
     device: o.DeviceOption = o.DEFAULT_DEVICE,
+    serial: o.SerialsOption = None,
     study: o.StudyOption = None,
     trials: o.TrialsOption = o.DEFAULT_TRIALS,
     scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
@@ -42,6 +43,7 @@ def command(
         objectives=objective or (),
         vocab_size=vocab_size,
         precision=precision,
+        serials=serial or (),
     )
     store = Store(results, url=storage)
     with ProgressReporter() as report:

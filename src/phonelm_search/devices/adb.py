@@ -27,6 +27,7 @@ _Answer = TypeVar("_Answer")
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NETWORK = re.compile(r".+:[0-9]+")
 _SHORT_SECONDS = 20.0
+_WAIT_SECONDS = 30.0  # for a phone that starts anew
 _PUSH_BYTES_PER_SECOND = 1e6  # slowest plausible
 _BACK_OFF_SECONDS = (1.0, 2.0, 4.0)
 _FULL = re.compile(r"no space left|disk full|ENOSPC", re.IGNORECASE)
@@ -153,9 +154,8 @@ class AdbPhone:
             TransportError: If there is no complete answer.
         """
         tag = secrets.token_hex(8)
-        said = self._adb.call(
-            "-s", self.serial, "shell", f"{script}\nprintf '\\n%s %d\\n' {tag} $?", seconds=seconds
-        )
+        end = f"printf '\\n%s %d\\n' {tag} $?"  # only a complete answer ends so
+        said = self._adb.call("-s", self.serial, "shell", f"(\n{script}\n)\n{end}", seconds=seconds)
         text, _, last = said.stdout.rstrip("\n").rpartition("\n")
         match = re.fullmatch(rf"{tag} ([0-9]+)\r?", last)
         if match is None or said.returncode:
@@ -199,8 +199,9 @@ class AdbPhone:
                 seconds=_SHORT_SECONDS + size / _PUSH_BYTES_PER_SECOND,
             )
         if said.returncode:
-            if _FULL.search(said.stderr + said.stdout):
-                raise self._full(last_line(said.stderr or said.stdout))
+            lines = f"{said.stderr}\n{said.stdout}".splitlines()
+            if full := [line for line in lines if _FULL.search(line)]:
+                raise self._full(full[0].strip())
             raise self._lost(said)
         if self.hashes(part, list(files)) != wanted:
             self.shell(f"rm -rf {shlex.quote(part)}")
@@ -241,7 +242,7 @@ class AdbPhone:
             if _NETWORK.fullmatch(self.serial):
                 self._adb.call("disconnect", self.serial)
                 self._adb.call("connect", self.serial)
-            self._adb.call("-s", self.serial, "wait-for-device")
+            self._adb.call("-s", self.serial, "wait-for-device", seconds=_WAIT_SECONDS)
         except TransportError:
             return  # the next call tells
 

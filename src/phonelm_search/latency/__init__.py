@@ -1,11 +1,11 @@
 """Latency of whole models from blocks of their layers."""
 
 from phonelm_search.latency.block import Block, blocks_of
+from phonelm_search.latency.costs import device_costs, expected_cooldown_s
 from phonelm_search.latency.estimator import (
     BlockEstimator,
     BlockPlan,
     Estimated,
-    device_costs,
     measured_depths,
     plan_blocks,
     planned_seconds,
@@ -22,6 +22,7 @@ __all__ = [
     "Roofline",
     "blocks_of",
     "device_costs",
+    "expected_cooldown_s",
     "far_off",
     "measured_depths",
     "plan_blocks",

@@ -11,9 +11,7 @@ from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.latency.block import Block, blocks_of, head_of, layer_of
 from phonelm_search.latency.fit import Fit, Observation, fit_group
 from phonelm_search.latency.plan import Costs, choose_depths, good_enough
-from phonelm_search.latency.roofline import features, fit_roofline
 from phonelm_search.measure import LatencySummary, Profiler, Request
-from phonelm_search.measure.statistics import median_of_rounds
 from phonelm_search.measure.verdict import WIDEST_INTERVAL
 from phonelm_search.records import LatencyEstimate, judged_together, rejection
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
@@ -131,30 +129,6 @@ def planned_seconds(
         for p in plans
         for s in p.shapes
         if s.num_hidden_layers not in p.known
-    )
-
-
-def device_costs(store: Store, profiler: Profiler) -> Costs:
-    """What measuring costs on a device, with prices fitted to what was measured on it."""
-    scheme = profiler.device.scheme
-    known = store.measurements(environment_id=profiler.environment_id)
-    usable = [
-        m
-        for m in known
-        if m.precision == scheme.name
-        and m.verdict == "valid"
-        and m.weights_source == "memory"
-        and m.cache_mode == profiler.device.cache_mode(m.workload)
-    ]
-    shapes = store.shapes(list({m.shape_id for m in usable}))
-    return Costs(
-        roofline=fit_roofline(
-            [features(shapes[m.shape_id], scheme, m.workload) for m in usable],
-            [median_of_rounds([m.samples_ns]) / 1e6 for m in usable],
-        ),
-        scheme=scheme,
-        cache_bytes=profiler.cache_bytes,
-        settings=profiler.settings,
     )
 
 

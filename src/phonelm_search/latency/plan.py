@@ -31,6 +31,8 @@ class Costs:
     """Last-level cache, which copies must exceed."""
     settings: MeasureSettings
     """Rounds and their length."""
+    cooldown_s: float = 0.0
+    """How long a phone cools down before a process."""
 
     def seconds(
         self, shape: ModelShape, workloads: Sequence[Workload], *, truncated: bool = False
@@ -53,7 +55,7 @@ class Costs:
             + sum(self._running(m, w, sampling) for w in workloads)
             for m in (shape, REFERENCE)
         )
-        return s.rounds * (own + (_START_SECONDS + shared) / sampling.models)
+        return s.rounds * (own + (_START_SECONDS + self.cooldown_s + shared) / sampling.models)
 
     def _running(self, shape: ModelShape, workload: Workload, sampling: Sampling) -> float:
         one = self.roofline.milliseconds(shape, self.scheme, workload) / 1000

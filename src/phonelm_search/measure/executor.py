@@ -1,6 +1,6 @@
 """One device's jobs: run them and turn their results into records."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from phonelm_search import __version__
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import MeasurementError
+from phonelm_search.errors import ConfigurationError, MeasurementError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import jobs, numerics
 from phonelm_search.measure.reference import REFERENCE
@@ -72,6 +72,26 @@ class Executor:
         self.cache_bytes = runtime.cache_bytes()
         self._turn_bytes = settings.turn_bytes(self.cache_bytes)
         self._runtime, self._clock = runtime, clock
+
+    def check_same(self, environment: Mapping[str, str]) -> None:
+        """Refuse a device of another environment beside this one.
+
+        Raises:
+            ConfigurationError: If it differs; says in what.
+        """
+        if differs := self._differences(environment):
+            raise ConfigurationError(
+                f"phones that share a search must be of one kind, {differs}; search on each by "
+                "itself"
+            )
+
+    def _differences(self, environment: Mapping[str, str]) -> str:
+        ours = self.environment
+        return "; ".join(
+            f"{k}: {ours.get(k)} → {environment.get(k)}"
+            for k in sorted({*ours, *environment})
+            if ours.get(k) != environment.get(k)
+        )
 
     def key(self, shape: ModelShape, workload: Workload, source: str = "memory") -> str:
         """Key of a measurement on this device."""
@@ -195,7 +215,10 @@ class Executor:
         self, shapes: Sequence[ModelShape], prepared: jobs.Prepared, *, numbers: Sequence[int]
     ) -> list[list[Measurement]]:
         result = self._runtime.run(prepared.job, prepared.files)
-        self._check_environment(result)
+        if differs := self._differences(result.environment):
+            raise MeasurementError(
+                f"the environment must stay the same while measuring, {differs}", stage="protocol"
+            )
         found: list[list[Measurement]] = [[] for _ in shapes]
         for phase in result.phases:
             i = phase.model
@@ -252,20 +275,6 @@ class Executor:
             conditions=result.conditions,
             package_version=__version__,
             created_at=self._clock().isoformat(timespec="seconds"),
-        )
-
-    def _check_environment(self, result: Result) -> None:
-        if result.environment == self.environment:
-            return
-        names = sorted({*self.environment, *result.environment})
-        differs = [
-            f"{k}: {self.environment.get(k)} → {result.environment.get(k)}"
-            for k in names
-            if self.environment.get(k) != result.environment.get(k)
-        ]
-        raise MeasurementError(
-            f"the environment must stay the same while measuring, {'; '.join(differs)}",
-            stage="protocol",
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import numerics
 from phonelm_search.measure.executor import Executor
@@ -30,6 +30,7 @@ class Gate:
 
         Raises:
             StoreError: If the database cannot be read or written.
+            TransportError: If the device is lost.
         """
         gates = [numerics.gate_shape(s) for s in shapes]
         known = self._checks()
@@ -52,6 +53,8 @@ class Gate:
             return {}
         try:
             checks = self._executor.check_numerics(gates)
+        except TransportError:
+            raise
         except (MeasurementError, UnsupportedShapeError) as error:
             if len(gates) == 1:
                 return {gates[0]: error}

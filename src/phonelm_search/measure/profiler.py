@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from threading import Lock
 
 import numpy as np
 
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure.anchor import Anchor
-from phonelm_search.measure.executor import Executor
+from phonelm_search.measure.crew import share
+from phonelm_search.measure.executor import Executor, Round
 from phonelm_search.measure.gate import Gate
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
@@ -113,8 +115,14 @@ class Profiler:
         store: Where measurements are kept and looked up.
         device: The profile.
         settings: The protocol's parameters.
-        runtime: The device's runtime; by default the one that the profile names.
+        serials: Phones to measure on, all of one kind: each one shape at a time.
+        runtimes: Those of the device, or of each phone; by default the one that the profile names.
+        note: Told what a person should know meanwhile.
         clock: Present time, for the records.
+
+    Raises:
+        ConfigurationError: If the phones are not of one kind.
+        MeasurementError: If the device cannot be asked what it is.
     """
 
     def __init__(
@@ -123,19 +131,30 @@ class Profiler:
         device: DeviceProfile,
         *,
         settings: MeasureSettings | None = None,
-        runtime: Runtime | None = None,
+        serials: Sequence[str] = (),
+        runtimes: Sequence[Runtime] = (),
+        note: Callable[[str], object] = lambda text: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self.device = device
         self.settings = settings or MeasureSettings()
-        runtime = runtime or get_runtime(device)
-        self._executor = Executor(device, runtime, self.settings, clock)
-        self.environment = self._executor.environment
-        self.environment_id = self._executor.environment_id
-        self.cache_bytes = self._executor.cache_bytes
-        self._anchor: Anchor | None = None
-        self._gate = Gate(store, self._executor)
+        runtimes = runtimes or [get_runtime(device, serial=s) for s in serials or (None,)]
+        self._executors = [Executor(device, r, self.settings, clock) for r in runtimes]
+        first = self._executor = self._executors[0]
+        for other in self._executors[1:]:
+            first.check_same(other.environment)
+        self.environment = first.environment
+        self.environment_id = first.environment_id
+        self.cache_bytes = first.cache_bytes
+        self._anchors: dict[str | None, Anchor] = {}
+        self._gates = {e: Gate(store, e) for e in self._executors}
+        self._note, self._telling = note, Lock()
+
+    @property
+    def workers(self) -> int:
+        """How many devices measure at the same time."""
+        return len(self._executors)
 
     def measure(
         self,
@@ -164,13 +183,22 @@ class Profiler:
 
         Raises:
             StoreError: If the database cannot be read or written.
+            TransportError: If the device, or the last of several, is lost for good.
         """
         tasks = [self._task(r, extra_rounds, afresh=remeasure) for r in requests]
         first = [t.made for t in tasks]
-        for group in self._groups(tasks):
+
+        def finish(executor: Executor, group: Sequence[_Task]) -> None:
             while todo := [t for t in group if t.wanting(self.settings)]:
-                for part in self._fitting(todo):
-                    self._part(part, on_round)
+                for part in self._fitting(executor, todo):
+                    self._part(executor, part, on_round)
+
+        share(
+            self._executors,
+            list(self._groups(tasks)),
+            finish,
+            on_lost=lambda _, error: self._note(f"{error}; the other phones go on"),
+        )
         if remeasure:
             for task, made in zip(tasks, first, strict=True):
                 self._forget(task, below_round=made)
@@ -207,35 +235,46 @@ class Profiler:
         for task in tasks:
             alike.setdefault((task.request.truncated, task.request.workloads), []).append(task)
         for (truncated, _), found in alike.items():
-            size = self.settings.sampling(truncated=truncated).models
+            most = self.settings.sampling(truncated=truncated).models
+            size = min(most, -(-len(found) // self.workers))
             for start in range(0, len(found), size):
                 yield found[start : start + size]
 
-    def _fitting(self, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
+    def _fitting(self, executor: Executor, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
         """The same in as few processes as memory allows."""
         left = list(tasks)
         while left:
             shapes = [t.request.shape for t in left]
-            size = self._executor.fitting(shapes, left[0].request.workloads)
+            size = executor.fitting(shapes, left[0].request.workloads)
             yield left[:size]
             left = left[size:]
 
-    def _part(self, tasks: Sequence[_Task], on_round: Callable[[ModelShape], None]) -> None:
+    def _part(
+        self,
+        executor: Executor,
+        tasks: Sequence[_Task],
+        on_round: Callable[[ModelShape], None],
+    ) -> None:
         """One round of tasks that fit in a process, where their numbers are right."""
-        refusals = self._gate.refusals([t.request.shape for t in tasks])
+        refusals = self._gates[executor].refusals([t.request.shape for t in tasks])
         for task, refusal in zip(tasks, refusals, strict=True):
             task.error = refusal
         if ready := [t for t in tasks if t.error is None]:
-            self._round(ready, on_round)
+            self._round(executor, ready, on_round)
 
-    def _round(self, tasks: Sequence[_Task], on_round: Callable[[ModelShape], None]) -> None:
+    def _round(
+        self,
+        executor: Executor,
+        tasks: Sequence[_Task],
+        on_round: Callable[[ModelShape], None],
+    ) -> None:
         """One round of tasks in one process; where it fails, in a process for each."""
         s = self.settings
         wanted = {w for t in tasks for w in t.wanting(s)}
         workloads = [w for w in tasks[0].request.workloads if w in wanted]
         _, most, seconds = s.sampling(truncated=tasks[0].request.truncated)
         try:
-            made = self._executor.round(
+            made = executor.round(
                 [t.request.shape for t in tasks],
                 workloads,
                 numbers=[t.made for t in tasks],
@@ -243,19 +282,31 @@ class Profiler:
                 max_seconds=seconds,
                 with_controls=any(t.lacks_controls for t in tasks),
             )
+        except TransportError:
+            raise
         except (MeasurementError, UnsupportedShapeError) as error:
-            lost = isinstance(error, MeasurementError) and error.stage == "transport"
-            if len(tasks) > 1 and not lost:
+            if len(tasks) > 1:
                 for task in tasks:
-                    self._round([task], on_round)
+                    self._round(executor, [task], on_round)
                 return
             for task in tasks:
                 task.error = error
             return
-        reading = self._reference().read(made.reference)
+        with self._telling:
+            self._keep(executor, tasks, made, on_round)
+
+    def _keep(
+        self,
+        executor: Executor,
+        tasks: Sequence[_Task],
+        made: Round,
+        on_round: Callable[[ModelShape], None],
+    ) -> None:
+        """Judge a round and write it down."""
+        reading = self._reference(_serial(made.reference)).read(made.reference)
 
         def judged(found: Sequence[Measurement]) -> list[Measurement]:
-            return [self._executor.judged(reading.complete(m)) for m in found]
+            return [executor.judged(reading.complete(m)) for m in found]
 
         self._store.add_measurements(REFERENCE, judged(made.reference))
         for task, unjudged in zip(tasks, made.shapes, strict=True):
@@ -267,16 +318,21 @@ class Profiler:
                     task.rounds[m.workload].append(m)
             on_round(task.request.shape)
 
-    def _reference(self) -> Anchor:
-        if self._anchor is None:
+    def _reference(self, serial: str | None) -> Anchor:
+        """The reference's readings on one device: two phones of a kind may differ in speed."""
+        if serial not in self._anchors:
             known = self._store.measurements(
                 shape_ids=[REFERENCE.shape_id], environment_id=self.environment_id
             )
-            alike = (self.device.precision, GRAPH_VERSION, PROTOCOL_VERSION)
-            self._anchor = Anchor(
-                [m for m in known if (m.precision, m.graph_version, m.protocol_version) == alike]
+            alike = (self.device.precision, GRAPH_VERSION, PROTOCOL_VERSION, serial)
+            self._anchors[serial] = Anchor(
+                [
+                    m
+                    for m in known
+                    if (m.precision, m.graph_version, m.protocol_version, _serial([m])) == alike
+                ]
             )
-        return self._anchor
+        return self._anchors[serial]
 
     def key_of(self, shape_id: str, workload: Workload) -> str:
         """The key that a measurement would have here and now."""
@@ -312,3 +368,8 @@ class Profiler:
         if peak is None:
             raise MeasurementError("the device does not tell its peak memory", stage="run")
         return peak
+
+
+def _serial(found: Sequence[Measurement]) -> str | None:
+    """The phone that measurements were made on; None on a device without serial."""
+    return found[0].conditions.get("before", {}).get("serial") if found else None

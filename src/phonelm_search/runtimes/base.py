@@ -14,6 +14,9 @@ from phonelm_search.errors import MeasurementError
 from phonelm_search.graph.weights import TensorSpec
 
 PROTOCOL_VERSION = 4
+LEAST_PHONE_CACHE_BYTES = 16 * 2**20
+"""Taken for a phone's last-level cache where its kernel tells less: caches that the whole chip
+shares, of some megabytes, are not told."""
 
 
 class _Document(BaseModel):

@@ -1,6 +1,7 @@
 """A phone as a place for the runner: what is pushed, when it is cool enough, who may use it."""
 
 import contextlib
+import copy
 import hashlib
 import secrets
 import shlex
@@ -27,15 +28,12 @@ from phonelm_search.devices.phone_state import (
 from phonelm_search.devices.profile import Thermal
 from phonelm_search.devices.topology import Core, choose_cores
 from phonelm_search.errors import ConfigurationError, MeasurementError, TransportError
-from phonelm_search.runtimes.base import Placement
+from phonelm_search.runtimes.base import LEAST_PHONE_CACHE_BYTES, Placement
 from phonelm_search.runtimes.bundle import Bundle, android_bundle, glibc_bundle
 from phonelm_search.runtimes.native import PROBE_SECONDS, Finished
 from phonelm_search.runtimes.toolchain import RUNNER, cache_folder
 
 FOLDER = "/data/local/tmp/phonelm"
-LEAST_CACHE_BYTES = 16 * 2**20
-"""Taken for a phone's last-level cache where the kernel tells less: caches of the whole system,
-up to so much on the chips of 2021 to 2025, are not told."""
 _REFUSED = 128 + 31  # SIGSYS: the kernel's filter refuses a system call of the C library
 _HOW_TO_PREPARE = "build it with `phonelm-search devices prepare --ndk FOLDER --ort-aar FILE`"
 _LOCK_SECONDS = 900.0
@@ -111,6 +109,12 @@ class Phone:
             )
         return cls(fitting[0], profile)
 
+    def with_profile(self, profile: DeviceProfile) -> "Phone":
+        """The same phone with other cores, threads or limits; what is known of it stays known."""
+        other = copy.copy(self)
+        other._profile = profile
+        return other
+
     @property
     def serial(self) -> str:
         """What adb calls it."""
@@ -157,7 +161,7 @@ class Phone:
 
     def cache_bytes(self, told: int) -> int:
         """See `Place.cache_bytes`."""
-        return max(told, LEAST_CACHE_BYTES)
+        return max(told, LEAST_PHONE_CACHE_BYTES)
 
     def state(self) -> PhoneState:
         """Temperature, battery, and whether it throttles."""

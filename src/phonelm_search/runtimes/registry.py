@@ -5,7 +5,7 @@ from collections.abc import Callable
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.devices.topology import choose_cores, local_cores
 from phonelm_search.errors import ConfigurationError, UnknownNameError
-from phonelm_search.runtimes.base import Placement, Runtime
+from phonelm_search.runtimes.base import LEAST_PHONE_CACHE_BYTES, Placement, Runtime
 
 Factory = Callable[[DeviceProfile, str | None], Runtime]
 
@@ -82,3 +82,10 @@ def get_runtime(profile: DeviceProfile, *, serial: str | None = None) -> Runtime
     if profile.runtime not in RUNTIMES:
         raise UnknownNameError("runtime", profile.runtime, list(RUNTIMES))
     return RUNTIMES[profile.runtime](profile, serial)
+
+
+def planned_cache_bytes(profile: DeviceProfile) -> int:
+    """Last-level cache to plan with, without touching a phone."""
+    if profile.connection == "adb":
+        return LEAST_PHONE_CACHE_BYTES
+    return get_runtime(profile).cache_bytes()

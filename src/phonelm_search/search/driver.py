@@ -24,7 +24,6 @@ from phonelm_search.workload import Workload
 _REASON, _KIND = "reason", "kind"
 _CUT_OFF = "the search was stopped before it was measured"
 _MOST_REPEATS = 8
-_BATCH = 4  # trials whose rounds are made in turn, so that each is spread over time
 
 
 class Answer(Protocol):
@@ -89,6 +88,7 @@ class SearchDriver:
         goals: Objectives and scenario.
         sampler: Name of the sampler.
         seed: Seed of the sampler.
+        batch: Trials that are measured together.
         on_round: Called after each round of a shape.
 
     Raises:
@@ -106,9 +106,10 @@ class SearchDriver:
         whole: LatencySource | None = None,
         sampler: str = "tpe",
         seed: int = 0,
+        batch: int = 4,
         on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> None:
-        self._on_round = on_round
+        self._on_round, self._batch = on_round, batch
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._store, self._name, self._feasible = store, study, feasible
         self._source, self._whole = source, whole or source
@@ -171,7 +172,7 @@ class SearchDriver:
         """
         wanted = min(trials, len(self._feasible))
         while self.finished() < wanted:
-            asked = self._ask_batch(min(_BATCH, wanted - self.finished()), wanted)
+            asked = self._ask_batch(min(self._batch, wanted - self.finished()), wanted)
             self._finish(asked, wanted, self._source, on_trial)
 
     def measure_whole(
