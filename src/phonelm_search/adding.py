@@ -64,7 +64,7 @@ def add_phone(
     )
     phone = Phone.connect(draft, serial)
     properties = phone.properties
-    name = name or _name(properties.get("ro.product.model", ""))
+    name = name or profile_name(properties.get("ro.product.model", ""))
     target = Path(DEVICES.folder) / f"{name}.yaml"
     if target.exists():
         raise ConfigurationError(
@@ -115,7 +115,7 @@ def _checked(profile: DeviceProfile, runtime: Runtime) -> NumericsCheck:
     return check
 
 
-def _name(model: str) -> str:
+def profile_name(model: str) -> str:
     """A file name from a phone's model."""
     return re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "phone"
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +75,9 @@ class SimulatedPhone:
         self.commands: list[str] = []
         self.authorised = True
         self.answering = True
-        self.exit_status: int | None = None
-        self.warming_c = 0.0
+        self.during_run: Callable[[], None] | None = None
+        self.silent = False
+        self.warming_c_per_s = 0.0
         self._faults: list[Fault] = []
         self._connections: set[Connection] = set()
         self._properties = {**PROPERTIES, **(properties or {})}
@@ -119,7 +120,9 @@ class SimulatedPhone:
 
     def set_temperature(self, degrees: float) -> None:
         zone = self.root / "sys/class/thermal/thermal_zone0/temp"
-        zone.write_text(f"{round(1000 * degrees)}\n")
+        new = zone.with_name(".new")
+        new.write_text(f"{round(1000 * degrees)}\n")
+        new.replace(zone)  # whoever reads it never sees half of it
 
     @property
     def temperature(self) -> float:
@@ -263,20 +266,18 @@ class SimulatedPhone:
 
     async def _shell(self, stream: Stream, command: str) -> None:
         self.commands.append(command)
-        if self.warming_c:
-            self.set_temperature(self.temperature + self.warming_c)
-        fault = self._due(
-            ("drop", "hang", "wrong tag", "truncated", "killed", "status", "kill in"), command
-        )
-        if fault and fault.kind == "hang":
+        fault = self._due(("drop", "hang", "wrong tag", "truncated", "killed", "status"), command)
+        if self.silent or (fault and fault.kind == "hang"):
             await asyncio.sleep(3600)
         if fault and fault.kind == "drop" and not fault.after_bytes:
             raise Dropped
+        if self.during_run is not None and " run " in command:
+            self.during_run()
         code, out, err = await self._execute(command, killed=bool(fault and fault.kind == "killed"))
         if fault and fault.kind == "status":
             out = re.sub(rb"(\n[0-9a-f]{16}) \d+\n$", rb"\1 159\n", out)
         if fault and fault.kind == "wrong tag":
-            out = re.sub(rb'"tag": "[0-9a-f]+"', b'"tag": "0000000000000000"', out)
+            out = re.sub(rb'"tag": "[^"]+"', b'"tag": "0000000000000000"', out)
         if fault and fault.kind == "truncated":
             body, _, tag = out.rstrip(b"\n").rpartition(b"\n")
             out = body[: len(body) // 2] + b"\n" + tag + b"\n"
@@ -305,13 +306,22 @@ class SimulatedPhone:
         )
         if killed:
             await self._kill_runner()
+        warming = asyncio.create_task(self._warm_up())
         try:
             out, err = await process.communicate()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # as adbd does with a lost client's commands
             raise
+        finally:
+            warming.cancel()
         return process.returncode or 0, out, err
+
+    async def _warm_up(self) -> None:
+        """The temperature climbs while something runs."""
+        while self.warming_c_per_s and self.temperature < 140:
+            await asyncio.sleep(0.1)
+            self.set_temperature(self.temperature + 0.1 * self.warming_c_per_s)
 
     async def _kill_runner(self) -> None:
         for _ in range(400):

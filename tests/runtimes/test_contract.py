@@ -5,60 +5,21 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import small_shape
+from contract import FILES, RuntimeContract, job
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, UnknownNameError
-from phonelm_search.graph import Graph, build_graph
-from phonelm_search.measure.reference import TINY
-from phonelm_search.precision import get_precision
 from phonelm_search.runtimes import Runtime, get_runtime, host
 from phonelm_search.runtimes.base import (
-    PROTOCOL_VERSION,
     CacheJob,
-    Job,
-    ModelJob,
-    PhaseJob,
     Placement,
-    TensorJob,
-    WarmupJob,
-    WeightsJob,
     parse_result,
 )
 from phonelm_search.runtimes.onnxruntime import OnnxRuntime
-
-SHAPE = small_shape()
-GRAPH = build_graph(SHAPE, get_precision("int4-b32"))
-FILES = {"model.onnx": GRAPH.model}
-TINY_GRAPH = build_graph(TINY, get_precision("int4-b32"))
-
-
-def tensors(graph: Graph) -> WeightsJob:
-    return WeightsJob(seed=1, tensors=tuple(TensorJob(**asdict(t)) for t in graph.tensors))
-
-
-def job(**changes: Any) -> Job:
-    base: dict[str, Any] = {
-        "tag": "t1",
-        "graph": "model.onnx",
-        "vocab_size": SHAPE.vocab_size,
-        "weights": tensors(GRAPH),
-        "phases": (
-            PhaseJob(kind="decode", tokens=1, past_tokens=8),
-            PhaseJob(kind="prefill", tokens=8, past_tokens=0),
-        ),
-        "repetitions": 7,
-        "warmup": WarmupJob(window_seconds=0.0, tolerance=1e9, most=2),
-        "max_seconds": 5.0,
-        "cache": CacheJob(mode="rotate", copies=3),
-        "threads": 1,
-    }
-    return Job(**{**base, **changes})
 
 
 def runtime_of(name: str, provider: str = "CPUExecutionProvider") -> Runtime:
@@ -67,99 +28,16 @@ def runtime_of(name: str, provider: str = "CPUExecutionProvider") -> Runtime:
     )
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-native", "fake"])
-class TestContract:
-    """What every runtime must do."""
+class TestOnnxRuntime(RuntimeContract):
+    name = "onnxruntime"
 
-    def test_every_phase_has_its_samples_in_the_order_asked(self, name: str) -> None:
-        asked = job()
-        result = runtime_of(name).run(asked, FILES)
-        assert [(p.kind, p.tokens, p.past_tokens) for p in result.phases] == [
-            ("decode", 1, 8),
-            ("prefill", 8, 0),
-        ]
-        for phase in result.phases:
-            assert len(phase.samples_ns) == asked.repetitions
-            assert len(phase.warmup_ns) >= asked.warmup.most
-            assert phase.settled
-            assert phase.logits is not None
-            assert all(isinstance(s, int) and s > 0 for s in phase.samples_ns)
-            assert phase.peak_bytes is None
-        assert result.logits == result.phases[-1].logits
-        assert len(result.logits.first) == 16
 
-    def test_the_environment_is_told_beforehand(self, name: str) -> None:
-        runtime = runtime_of(name)
-        assert runtime.run(job(), FILES).environment == runtime.environment()
-        assert runtime.environment()["threads"] == "1"
-        assert runtime.cache_bytes() > 0
+class TestNativeRuntime(RuntimeContract):
+    name = "onnxruntime-native"
 
-    def test_peak_memory_only_of_weights_from_a_file(self, name: str) -> None:
-        weights = job().weights.model_copy(update={"source": "file"})
-        asked = job(weights=weights, cache=CacheJob(mode="warm", copies=1))
-        result = runtime_of(name).run(asked, FILES)
-        assert all((p.peak_bytes or 0) > 10_000 for p in result.phases)
 
-    def test_controls_flush_and_bandwidth(self, name: str) -> None:
-        step = PhaseJob(kind="decode", tokens=1, past_tokens=8)
-        asked = job(
-            phases=(
-                step,
-                *(step.model_copy(update={"control": c}) for c in ("warm", "tiny", "pause")),
-            ),
-            cache=CacheJob(mode="flush", copies=1, flush_bytes=2**20),
-            tiny=ModelJob(
-                graph="tiny.onnx", vocab_size=TINY.vocab_size, weights=tensors(TINY_GRAPH)
-            ),
-            bandwidth_bytes=2**22,
-        )
-        result = runtime_of(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
-        assert [p.control for p in result.phases] == [None, "warm", "tiny", "pause"]
-        assert all(len(p.samples_ns) == 7 for p in result.phases)
-        assert result.phases[0].logits == result.logits
-        assert all(p.logits is None for p in result.phases[1:])
-        assert all(b > 1e8 for b in result.bandwidth_bytes_per_s)
-        assert len(result.bandwidth_bytes_per_s) >= 3
-        assert runtime_of(name).run(job(), FILES).bandwidth_bytes_per_s == ()
-
-    def test_models_beside_the_first_have_samples_of_their_own(self, name: str) -> None:
-        beside = ModelJob(
-            graph="tiny.onnx", vocab_size=TINY.vocab_size, weights=tensors(TINY_GRAPH)
-        )
-        asked = job(beside=(beside,))
-        result = runtime_of(name).run(asked, {**FILES, "tiny.onnx": TINY_GRAPH.model})
-        assert [(p.model, p.kind) for p in result.phases] == [
-            (0, "decode"),
-            (0, "prefill"),
-            (1, "decode"),
-            (1, "prefill"),
-        ]
-        assert all(len(p.samples_ns) == asked.repetitions for p in result.phases)
-        assert result.phases[0].logits != result.phases[2].logits or name == "fake"
-        # A model's logits do not depend on its company.
-        alone = runtime_of(name).run(job(), FILES)
-        assert [p.logits for p in result.phases[:2]] == [p.logits for p in alone.phases]
-
-    def test_threads_and_cores_are_the_profiles(self, name: str) -> None:
-        core = min(os.sched_getaffinity(0))
-        runtime = get_runtime(DeviceProfile(name="here", runtime=name, cores=(core,)))
-        placement = runtime.placement()
-        assert placement == Placement(threads=1, cpus=(core,))
-        result = runtime.run(job(threads=placement.threads, cpus=placement.cpus), FILES)
-        assert result.environment == runtime.environment()
-        assert result.environment.get("affinity", str(core)) == str(core)
-
-    def test_a_failure_names_its_stage(self, name: str) -> None:
-        runtime = runtime_of(name, "FailingExecutionProvider")
-        asked = job(execution_provider="FailingExecutionProvider")
-        with pytest.raises(MeasurementError, match=r"stage: load") as caught:
-            runtime.run(asked, FILES)
-        assert caught.value.stage == "load"
-
-    def test_jobs_survive_json(self, name: str) -> None:
-        document = json.loads(job().model_dump_json(by_alias=True))
-        assert document["schema"] == PROTOCOL_VERSION
-        assert Job.model_validate(document) == job()
+class TestFakeRuntime(RuntimeContract):
+    name = "fake"
 
 
 def test_weights_decide_the_logits_and_nothing_else_does() -> None:

@@ -95,12 +95,13 @@ class Adb:
     def __init__(self) -> None:
         self.program = find_adb()
 
-    def call(self, *words: str, seconds: float = _SHORT_SECONDS) -> Said:
-        """Run adb once.
+    def call(self, *words: str, seconds: float | None = None) -> Said:
+        """Run adb once, for so long at most.
 
         Raises:
             TransportError: If it does not end in time.
         """
+        seconds = _SHORT_SECONDS if seconds is None else seconds
         try:
             done = subprocess.run(
                 [str(self.program), *words],
@@ -147,7 +148,7 @@ class AdbPhone:
         self._adb, self._sleep = adb, sleep
         self.serial = check_serial(serial)
 
-    def shell(self, script: str, *, seconds: float = _SHORT_SECONDS) -> Said:
+    def shell(self, script: str, *, seconds: float | None = None) -> Said:
         """Run a script on the phone; whoever writes it quotes every part that is not its own.
 
         Raises:
@@ -166,7 +167,7 @@ class AdbPhone:
             stderr=said.stderr,
         )
 
-    def run(self, *words: str, seconds: float = _SHORT_SECONDS) -> Said:
+    def run(self, *words: str, seconds: float | None = None) -> Said:
         """Run a command of words, each quoted for the phone's shell; see `shell`."""
         return self.shell(shlex.join(words), seconds=seconds)
 
