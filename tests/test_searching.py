@@ -46,7 +46,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     )
     Path("search_spaces").mkdir()
     Path("search_spaces/dense.yaml").write_text(DENSE)
-    return prepare("tiny", device.name, scenario="chat=16:8")
+    return prepare("tiny", [device.name], scenario="chat=16:8")
 
 
 DENSE = """
@@ -116,7 +116,7 @@ def test_contenders_for_the_front_are_measured_again_and_nothing_else_is(
 
 def test_wide_intervals_make_contenders(setup: Setup, use: Callable[[Recorder], Recorder]) -> None:
     use(Wobbling())
-    dense = prepare("dense", setup.device.name, scenario="chat=16:8")
+    dense = prepare("dense", [setup.device.name], scenario="chat=16:8")
     view, told = search(dense, 20)
     (stage,) = [s for s in told.stages if "may belong to the front" in s]
     made = rounds_of(view)

@@ -1,5 +1,6 @@
 """What a run would do and about how long it would take, without touching a device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScorePlan, ScoreSettings, plan_scoring
 from phonelm_search.runtimes import planned_cache_bytes
 from phonelm_search.screening import MOST_BLOCKS
+from phonelm_search.shape import ModelShape
 from phonelm_search.shortlist import typical_size
 from phonelm_search.store import Store
 from phonelm_search.study import Setup
+from phonelm_search.workload import Workload
 
 _REPEATED = 1.3  # rounds made again, on a machine that is not quite quiet
 
@@ -66,34 +69,32 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
-    costs = Costs(
-        roofline=Roofline(),
-        scheme=setup.device.scheme,
-        cache_bytes=planned_cache_bytes(setup.device),
-        settings=MeasureSettings(),
-        cooldown_s=expected_cooldown_s(setup.device),
-    )
+    references = len(setup.space.references)
+    on_devices = [
+        Costs(
+            roofline=Roofline(),
+            scheme=device.scheme,
+            cache_bytes=planned_cache_bytes(device),
+            settings=MeasureSettings(),
+            cooldown_s=expected_cooldown_s(device),
+        )
+        for device in setup.devices
+    ]
+    costs = on_devices[0]
     blocks = setup.feasible.block_count()
     step = -(-blocks // MOST_BLOCKS)  # of a huge space a part is planned, and extrapolated
     planned = plan_blocks(
         [setup.feasible.shape(row) for row in range(0, count, step)], setup.goals.workloads, costs
     )
-    tried = plan_blocks(
-        [setup.feasible.shape(r) for r in range(0, count, max(1, count // max(1, trials)))][
-            :trials
-        ],
-        setup.goals.workloads,
-        costs,
-    )
-    each = max(costs.seconds(s, setup.goals.workloads) for s in sample)
+    spaced = range(0, count, max(1, count // max(1, trials)))
+    asked = [setup.feasible.shape(r) for r in spaced][:trials]
     return DryRun(
         shapes=count,
-        references=len(setup.space.references),
+        references=references,
         trials=trials,
-        search_seconds=_REPEATED
-        * (
-            planned_seconds(tried, setup.goals.workloads, costs)
-            + each * (min(top, trials) + len(setup.space.references))
+        search_seconds=sum(
+            _search_seconds(asked, sample, setup.goals.workloads, c, min(top, trials) + references)
+            for c in on_devices
         ),
         blocks=blocks,
         block_seconds=_REPEATED
@@ -102,3 +103,15 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         scoring=scoring,
         score_seconds=scoring.estimated_seconds(cores),
     )
+
+
+def _search_seconds(
+    asked: Sequence[ModelShape],
+    sample: Sequence[ModelShape],
+    workloads: Sequence[Workload],
+    costs: Costs,
+    whole: int,
+) -> float:
+    """About how long measuring takes on one device: blocks of what is asked, some shapes whole."""
+    blocks = planned_seconds(plan_blocks(asked, workloads, costs), workloads, costs)
+    return _REPEATED * (blocks + whole * max(costs.seconds(s, workloads) for s in sample))

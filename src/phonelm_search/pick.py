@@ -9,7 +9,6 @@ import numpy as np
 from phonelm_search.errors import TrainingError
 from phonelm_search.proxy.comparison import SEED_DEVIATION, paired_difference
 from phonelm_search.tables import StudyRow, StudyView
-from phonelm_search.units import format_ms
 
 Rule = Literal["knee", "fastest", "best"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -89,7 +88,7 @@ def _doubts(row: StudyRow, tied: Sequence[StudyRow]) -> tuple[str, ...]:
             f"parameter, fewer than {_LEAST_TOKENS_PER_PARAMETER:.0f}"
         )
     if tied:
-        names = ", ".join(f"{r.label} ({format_ms(r.end_to_end_ms)} ms)" for r in tied)
+        names = ", ".join(f"{r.label} ({r.latency_text})" for r in tied)
         doubts.append(
             f"tied within two paired deviations (one seed, {SEED_DEVIATION} bits per byte "
             f"between seeds assumed): {names}"
@@ -127,7 +126,7 @@ def _difference(a: StudyRow, b: StudyRow) -> tuple[float, float]:
 
 def _knee(rows: Sequence[StudyRow]) -> int:
     """Index of the point farthest below the chord from the first to the last."""
-    points = np.array([[r.end_to_end_ms, r.bits_per_byte] for r in rows], float)
+    points = np.array([[r.latency.ms, r.bits_per_byte] for r in rows], float)
     span = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
     # After scaling the chord runs from (0, 1) to (1, 0): x + y = 1.

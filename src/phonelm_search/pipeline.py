@@ -1,6 +1,6 @@
 """The whole thread: space → shapes → latencies → front → trained scores → pick and files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from phonelm_search.devices import DeviceProfile
@@ -11,6 +11,7 @@ from phonelm_search.pick import Pick, Rule, choose
 from phonelm_search.plots.draw import draw_front, draw_training, save
 from phonelm_search.plots.info import front_info, training_info
 from phonelm_search.proxy.scoring import ScoreSettings, score_shapes
+from phonelm_search.readings import places_of
 from phonelm_search.reporting import Reporter
 from phonelm_search.searching import SearchPlan, run_search
 from phonelm_search.shortlist import candidates, typical_size
@@ -46,7 +47,7 @@ def run_all(
     """
     run_search(store, setup, plan, report=report)
     run_score(store, setup.study, settings, top=top, report=report)
-    measure_peak(store, setup.study, rule=rule, report=report, serials=setup.serials[:1])
+    measure_peak(store, setup.study, rule=rule, report=report, serials=setup.serials)
     return finish(store, setup.study, rule=rule, report=report)
 
 
@@ -105,7 +106,12 @@ def run_score(
 
 
 def measure_peak(
-    store: Store, study: str, *, rule: Rule, report: Reporter, serials: Sequence[str] = ()
+    store: Store,
+    study: str,
+    *,
+    rule: Rule,
+    report: Reporter,
+    serials: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Measure the peak memory of the pick; a device that does not tell it is no error.
 
@@ -113,12 +119,13 @@ def measure_peak(
         TrainingError: If nothing was scored.
     """
     view = load_view(store, study)
-    device = DeviceProfile.model_validate(view.record.config["device"])
     report.stage("peak memory of the pick", 1)
     try:
-        shape = choose(view, rule).row.shape
-        profiler = Profiler(store, device, serials=serials, note=report.note)
-        profiler.peak_bytes(shape, view.scenario.workloads[0])
+        row = choose(view, rule).row
+        (device,) = [p.device for p in places_of(view.record) if p.device.name == row.device]
+        named = (serials or {}).get(device.name, ())[:1]
+        profiler = Profiler(store, device, serials=named, note=report.note)
+        profiler.peak_bytes(row.shape, view.scenario.workloads[0])
     except MeasurementError as error:
         report.note(f"peak memory is unknown: {error}")
     report.advance(1)

@@ -88,6 +88,9 @@ def profile_shapes(
 ) -> tuple[list[Row], int]:
     """Measure shapes on devices.
 
+    A study's front is measured in the study's own scenario and precision unless others are asked
+    for, so that `regret.regret_matrix` can compare devices.
+
     Returns:
         Rows, one a workload, and how many shapes failed; a failed one has rows with its reason.
 
@@ -97,7 +100,11 @@ def profile_shapes(
     """
     shapes = [find_shape(store, text) for text in texts]
     if study is not None:
-        shapes += [(r.name, r.shape) for r in load_view(store, study).front]
+        view = load_view(store, study)
+        shapes += [(r.name, r.shape) for r in view.front]
+        if not (scenarios or prompt_tokens or context_tokens):
+            scenarios = [view.scenario]
+        precision = precision or view.record.config["device"]["precision"]
     if not shapes:
         raise ConfigurationError(
             "at least one shape must be given: a name (phonelm-0.5b), a config.json, or --study"

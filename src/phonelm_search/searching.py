@@ -1,16 +1,19 @@
 """The measuring half of a run: references, trials, and a front that its intervals allow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from phonelm_search.errors import MeasurementError
+from phonelm_search.errors import ConfigurationError, MeasurementError
 from phonelm_search.latency import BlockEstimator, device_costs
 from phonelm_search.measure import MeasureSettings, Profiler, Request
+from phonelm_search.readings import Place, Readings, places_of
 from phonelm_search.records import StudyShape, rejection
 from phonelm_search.reporting import Reporter, ShapeProgress
 from phonelm_search.screening import MOST_BLOCKS, ScreeningPlan, plan_screening, screen
-from phonelm_search.search.driver import SearchDriver, TrialReport
+from phonelm_search.search.driver import LatencySource, SearchDriver, TrialReport
+from phonelm_search.search.worst import WorstDevice
 from phonelm_search.shortlist import near_front
 from phonelm_search.store import Store, study_lock
 from phonelm_search.study import Setup, open_study
@@ -58,24 +61,31 @@ def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter
 
 
 def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> StudyView:
-    profiler = Profiler(
-        store, setup.device, settings=_SETTINGS, serials=setup.serials, note=report.note
-    )
-    open_study(store, setup, profiler.environment)
+    profilers = [
+        Profiler(
+            store,
+            device,
+            settings=_SETTINGS,
+            serials=setup.serials.get(device.name, ()),
+            note=report.note,
+        )
+        for device in setup.devices
+    ]
+    open_study(store, setup, [p.environment for p in profilers])
     if plan.remeasure:
-        _measure_again(store, setup, profiler, report)
-    progress = ShapeProgress(report, profiler.settings.rounds)
-    estimator = BlockEstimator(store, profiler, device_costs(store, profiler))
+        _measure_again(store, setup, profilers, report)
+    progress = ShapeProgress(report, _SETTINGS.rounds)
+    estimators = [BlockEstimator(store, p, device_costs(store, p)) for p in profilers]
     driver = SearchDriver(
         store,
         setup.study,
         setup.feasible,
-        estimator,
+        _worst_of(store, setup, estimators),
         setup.goals,
-        whole=profiler,
+        whole=_worst_of(store, setup, profilers),
         sampler=plan.sampler,
         seed=plan.seed,
-        batch=_BATCH * profiler.workers,
+        batch=_BATCH * max(p.workers for p in profilers),
         on_round=progress.on_round,
     )
 
@@ -85,15 +95,15 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
         progress.on_shape(trial.shape)
 
     _retry(driver, on_trial, report, progress)  # what an earlier run did not finish
-    screening = _screening(setup, estimator, plan, report)
+    screening = _screening(setup, estimators, plan, report)
     if screening is not None:
         report.stage("measuring references", len(setup.space.references))
-        _measure_references(store, setup, profiler, report)
-        screen(store, setup, profiler, screening, report)
+        _measure_references(store, setup, profilers, report)
+        screen(store, setup, profilers[0], screening, report)
     else:
         done = driver.finished()
         report.stage("measuring", len(setup.space.references) + max(0, plan.trials - done))
-        _measure_references(store, setup, profiler, report)
+        _measure_references(store, setup, profilers, report)
         driver.run(plan.trials, on_trial)
         progress.restart()
     _measure_whole(store, setup, driver, plan.near_front, on_trial, report)
@@ -106,7 +116,7 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
             f"{reasons[0] if reasons else 'unknown'}",
             stage="run",
         )
-    return settle_front(store, setup, profiler, report)
+    return settle_front(store, setup, profilers, report)
 
 
 def _retry(
@@ -124,11 +134,16 @@ def _retry(
 
 
 def _screening(
-    setup: Setup, estimator: BlockEstimator, plan: SearchPlan, report: Reporter
+    setup: Setup, estimators: Sequence[BlockEstimator], plan: SearchPlan, report: Reporter
 ) -> ScreeningPlan | None:
     """The plan of the blocks where they are wanted, or quick; None: sample."""
-    if plan.strategy == "sample":
+    if setup.beside and plan.strategy == "blocks":
+        raise ConfigurationError(
+            f"--strategy blocks is for one device, got {len(setup.devices)}; leave it out"
+        )
+    if setup.beside or plan.strategy == "sample":
         return None
+    (estimator,) = estimators
     if plan.strategy is None and setup.feasible.block_count() > MOST_BLOCKS:
         return None
     screening = plan_screening(setup, estimator)
@@ -169,7 +184,9 @@ def _measure_whole(
         driver.measure_whole(chosen, on_trial)
 
 
-def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> StudyView:
+def settle_front(
+    store: Store, setup: Setup, profilers: Sequence[Profiler], report: Reporter
+) -> StudyView:
     """Measure again what may or may not belong to the front, before it is declared."""
     view = load_view(store, setup.study)
     likely = view.search_probabilities()
@@ -177,34 +194,40 @@ def settle_front(store: Store, setup: Setup, profiler: Profiler, report: Reporte
     if not unsure:
         return view
     report.stage(f"measuring {len(unsure)} shapes again that may belong to the front", len(unsure))
-    profiler.measure(
-        [Request(shape=s, workloads=setup.goals.workloads) for s in unsure],
-        extra_rounds=1,
-        on_round=lambda shape: report.advance(1, shape.shape_id),
-    )
+    for profiler in profilers:
+        profiler.measure(
+            [Request(shape=s, workloads=setup.goals.workloads) for s in unsure],
+            extra_rounds=1,
+            on_round=lambda shape: report.advance(1 / len(profilers), shape.shape_id),
+        )
     return load_view(store, setup.study)
 
 
-def _measure_again(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
+def _measure_again(
+    store: Store, setup: Setup, profilers: Sequence[Profiler], report: Reporter
+) -> None:
     """Measure again what a study has whole; the sampler goes on with the values it was told."""
     shapes = [r.shape for r in load_view(store, setup.study).rows if r.kind == "measured"]
-    progress = ShapeProgress(report, profiler.settings.rounds)
-    report.stage(f"measuring {len(shapes)} shapes again", len(shapes))
-    profiler.measure(
-        [Request(shape=s, workloads=setup.goals.workloads) for s in shapes],
-        remeasure=True,
-        on_round=progress.on_round,
-    )
+    report.stage(f"measuring {len(shapes)} shapes again", len(shapes) * len(profilers))
+    for profiler in profilers:
+        progress = ShapeProgress(report, profiler.settings.rounds)
+        profiler.measure(
+            [Request(shape=s, workloads=setup.goals.workloads) for s in shapes],
+            remeasure=True,
+            on_round=progress.on_round,
+        )
 
 
-def _measure_references(store: Store, setup: Setup, profiler: Profiler, report: Reporter) -> None:
+def _measure_references(
+    store: Store, setup: Setup, profilers: Sequence[Profiler], report: Reporter
+) -> None:
     """Measure the known models; what the runtime refuses is listed and never fatal."""
     shapes = [r.shape(setup.space) for r in setup.space.references]
     requests = [Request(shape=s, workloads=setup.goals.workloads) for s in shapes]
-    outcomes = profiler.measure(requests)
-    for reference, shape, outcome in zip(setup.space.references, shapes, outcomes, strict=True):
-        error = outcome.error or rejection(outcome.latencies.values())
-        reason = str(error) if error else None
+    outcomes = [p.measure(requests) for p in profilers]
+    for i, (reference, shape) in enumerate(zip(setup.space.references, shapes, strict=True)):
+        errors = [o[i].error or rejection(o[i].latencies.values()) for o in outcomes]
+        reason = next((str(e) for e in errors if e), None)
         if reason:
             report.note(f"reference {reference.name} left out: {reason}")
         part = StudyShape(
@@ -212,3 +235,18 @@ def _measure_references(store: Store, setup: Setup, profiler: Profiler, report: 
         )
         store.set_study_shape(setup.study, shape, part)
         report.advance(1, reference.name)
+
+
+def _worst_of(
+    store: Store, setup: Setup, sources: Sequence[BlockEstimator] | Sequence[Profiler]
+) -> LatencySource:
+    """One source of latencies; of several devices the worst."""
+    if len(sources) == 1:
+        return sources[0]
+
+    def reference_ms(place: Place) -> float | None:
+        return Readings(store, place, setup.goals.scenario, ()).reference_ms
+
+    places = places_of(store.study(setup.study))
+    references = [partial(reference_ms, place) for place in places]
+    return WorstDevice(sources, references, setup.goals.scenario)

@@ -2,24 +2,24 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile, load_device
-from phonelm_search.devices.adb import check_serial
 from phonelm_search.errors import ConfigurationError, StudyMismatchError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.precision import get_precision
 from phonelm_search.records import StudyRecord, identity
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
+from phonelm_search.runtimes.phones import assign_phones
 from phonelm_search.search.objectives import Goals, choose_objectives
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
 from phonelm_search.store import Store
 from phonelm_search.workload import Scenario
 
-_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_COMPARED = ("space", "device", "scenario", "objectives", "versions")
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_COMPARED = ("space", "device", "beside", "scenario", "objectives", "versions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +31,20 @@ class Setup:
     space: SearchSpace
     """The search space."""
     device: DeviceProfile
-    """Where latency is measured."""
+    """Where latency is measured; of several devices the first."""
+    beside: tuple[DeviceProfile, ...] = ()
+    """Further devices; a shape is as fast as on the one where it is worst off."""
     feasible: FeasibleSet
     """The space's shapes."""
     goals: Goals
     """Objectives and scenario."""
-    serials: tuple[str, ...] = ()
-    """Phones to measure on; no part of what a study is."""
+    serials: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Phones to measure on, by profile; no part of what a study is."""
+
+    @property
+    def devices(self) -> tuple[DeviceProfile, ...]:
+        """All of them."""
+        return self.device, *self.beside
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, as JSON."""
@@ -52,7 +59,7 @@ class Setup:
 
 def prepare(
     space: str,
-    device: str,
+    devices: Sequence[str],
     *,
     study: str | None = None,
     scenario: str = "chat=256:128",
@@ -69,10 +76,13 @@ def prepare(
     loaded = load_space(space)
     if vocab_size is not None:
         loaded = loaded.with_vocab_size(vocab_size)
-    profile = load_device(device)
+    profiles = [load_device(name) for name in devices]
     if precision is not None:
-        profile = profile.model_copy(update={"precision": get_precision(precision).name})
-    name = study or f"{loaded.name}.{profile.name}"
+        scheme = get_precision(precision).name
+        profiles = [p.model_copy(update={"precision": scheme}) for p in profiles]
+    _check_devices(profiles, objectives)
+    profile, *beside = profiles
+    name = study or f"{loaded.name}.{'+'.join(p.name for p in profiles)}"
     check_study_name(name)
     feasible = enumerate_space(loaded, profile.scheme)
     goals = Goals(
@@ -80,19 +90,32 @@ def prepare(
         scenario=Scenario.parse(scenario),
         precision=profile.scheme,
     )
-    if serials and profile.connection == "local":
-        raise ConfigurationError(
-            f"--serial is for phones, and {profile.name} is this machine; leave it out, or name a "
-            "profile of connection: adb with --device"
-        )
     return Setup(
         study=name,
         space=loaded,
         device=profile,
         feasible=feasible,
         goals=goals,
-        serials=tuple(map(check_serial, serials)),
+        beside=tuple(beside),
+        serials=assign_phones(profiles, serials),
     )
+
+
+def _check_devices(profiles: Sequence[DeviceProfile], objectives: Sequence[str]) -> None:
+    names = [p.name for p in profiles]
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"devices must be distinct, got {', '.join(names)}")
+    if len({p.precision for p in profiles}) != 1:
+        schemes = ", ".join(f"{p.name}: {p.precision}" for p in profiles)
+        raise ConfigurationError(
+            f"devices of one study must share a precision, got {schemes}; give --precision"
+        )
+    single = sorted({"prefill", "decode"} & set(objectives))
+    if len(profiles) > 1 and single:
+        raise ConfigurationError(
+            f"the objective {single[0]} is for one device, got {len(profiles)}; with several, take "
+            "latency: the worst of them, each as a multiple of its reference shape's"
+        )
 
 
 def check_study_name(name: str) -> None:
@@ -103,20 +126,34 @@ def check_study_name(name: str) -> None:
     """
     if not _STUDY_NAME.fullmatch(name):
         raise ConfigurationError(
-            "a study's name must be up to 100 letters, digits, dots, dashes and underscores, "
-            f"got '{name}'"
+            "a study's name must be up to 100 letters, digits, dots, dashes, pluses and "
+            f"underscores, got '{name}'"
         )
 
 
-def open_study(store: Store, setup: Setup, environment: dict[str, str]) -> StudyRecord:
+def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]]) -> StudyRecord:
     """Start a study, or check that an existing one may go on with this setup.
+
+    Args:
+        store: The database.
+        setup: The set-up.
+        environments: Of each of its devices.
 
     Raises:
         StudyMismatchError: If configuration or environment differ; says what.
     """
+    environment, *others = environments
+    beside = [
+        {
+            "device": device.model_dump(mode="json"),
+            "environment_id": identity(found),
+            "environment": found,
+        }
+        for device, found in zip(setup.beside, others, strict=True)
+    ]
     fresh = StudyRecord(
         name=setup.study,
-        config=setup.config(),
+        config={**setup.config(), **({"beside": beside} if beside else {})},
         environment_id=identity(environment),
         environment=environment,
     )
@@ -129,7 +166,7 @@ def open_study(store: Store, setup: Setup, environment: dict[str, str]) -> Study
     before["device"] = DeviceProfile.model_validate(before["device"]).model_dump(mode="json")
     differs = []
     for key in _COMPARED:
-        differs += _differences(before.get(key), fresh.config[key], key)
+        differs += _differences(before.get(key), fresh.config.get(key), key)
     differs += _differences(dict(known.environment), environment, "environment")
     if differs:
         raise StudyMismatchError(

@@ -3,28 +3,25 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import LatencySummary, summarise
+from phonelm_search.measure import LatencySummary
 from phonelm_search.pareto import membership_probability, non_dominated
+from phonelm_search.readings import Readings, places_of
 from phonelm_search.records import (
     Kind,
     ProxyScore,
     StudyRecord,
     StudyShape,
     Verdict,
-    measurement_key,
     rejection,
 )
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
-from phonelm_search.timing import ScenarioTime
-from phonelm_search.workload import Scenario, Workload
+from phonelm_search.timing import ScenarioTime, Span
+from phonelm_search.units import format_ms
+from phonelm_search.workload import Scenario
 
 _Z = 1.959964
-_FIRST_VERSIONS = {"graph": 1, "protocol": 1}
-"""Of studies that were started before versions were kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +33,12 @@ class StudyRow:
     name: str | None
     """A reference's name; None for a sampled shape."""
     time: ScenarioTime
-    """Of the study's scenario."""
+    """Of the study's scenario; of several devices, on the one where the shape is worst off."""
+    device: str
+    """Name of that device's profile."""
+    unit_ms: float = 1.0
+    """What latency is told in: the reference shape's time on that device, where the study has
+    several devices; else a millisecond."""
     peak_bytes: int | None
     """Peak memory, where it was measured."""
     score: ProxyScore | None
@@ -55,6 +57,11 @@ class StudyRow:
         return self.time.end_to_end.ms
 
     @property
+    def latency(self) -> Span:
+        """What rows are compared by: time of the whole scenario in `unit_ms`."""
+        return Span(*(t / self.unit_ms for t in self.time.end_to_end))
+
+    @property
     def verdict(self) -> Verdict:
         """The worst of its latencies'."""
         return self.time.verdict
@@ -71,10 +78,16 @@ class StudyRow:
         return self.score.bits_per_byte if self.score else None
 
     @property
-    def end_to_end_deviation_ms(self) -> float:
-        """Standard deviation of a normal error with an interval as wide."""
-        span = self.time.end_to_end
-        return (span.high_ms - span.low_ms) / (2 * _Z)
+    def latency_deviation(self) -> float:
+        """Standard deviation of a normal error of `latency` with an interval as wide."""
+        return (self.latency.high_ms - self.latency.low_ms) / (2 * _Z)
+
+    @property
+    def latency_text(self) -> str:
+        """`latency` with its unit."""
+        if self.unit_ms == 1.0:
+            return f"{format_ms(self.latency.ms)} ms"
+        return f"{self.latency.ms:.3g} times the reference shape's on {self.device}"
 
     @property
     def label(self) -> str:
@@ -106,6 +119,11 @@ class StudyView:
     """Measured shapes, fastest first; references among them."""
     failed: tuple[FailedShape, ...]
     """What could not be measured."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that it measures on."""
+        return tuple(p.device.name for p in places_of(self.record))
 
     @property
     def sampled(self) -> tuple[StudyRow, ...]:
@@ -149,11 +167,11 @@ class StudyView:
 
 
 def _scored_points(rows: Sequence[StudyRow]) -> list[list[float]]:
-    return [[r.end_to_end_ms, r.bits_per_byte or math.nan] for r in rows]
+    return [[r.latency.ms, r.bits_per_byte or math.nan] for r in rows]
 
 
 def _sized_points(rows: Sequence[StudyRow]) -> list[list[float]]:
-    return [[r.end_to_end_ms, -float(r.shape.decoder_parameters)] for r in rows]
+    return [[r.latency.ms, -float(r.shape.decoder_parameters)] for r in rows]
 
 
 def _probabilities(
@@ -161,7 +179,7 @@ def _probabilities(
 ) -> dict[str, float]:
     if not rows:
         return {}
-    errors = [[r.end_to_end_deviation_ms, 0.0] for r in rows]
+    errors = [[r.latency_deviation, 0.0] for r in rows]
     found = membership_probability(points(rows), errors)
     return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
 
@@ -175,7 +193,6 @@ def load_view(store: Store, study: str) -> StudyView:
     """
     record = store.study(study)
     scenario = Scenario.parse(record.config["scenario"])
-    device = DeviceProfile.model_validate(record.config["device"])
     parts = store.study_shapes(study)
     ids = [p.shape_id for p in parts]
     shapes = store.shapes(ids)
@@ -183,28 +200,7 @@ def load_view(store: Store, study: str) -> StudyView:
     seed = (record.config.get("score") or {}).get("seed", 0)
     found_scores = store.scores(shape_ids=ids, settings_id=settings_id)
     scores = {s.shape_id: s for s in found_scores if s.seed == seed}
-    found: dict[str, list[Any]] = {}
-    for m in store.measurements(shape_ids=ids, environment_id=record.environment_id):
-        found.setdefault(m.key, []).append(m)
-
-    versions = record.config.get("versions", _FIRST_VERSIONS)
-    old = versions["protocol"] == 1
-
-    def key(shape_id: str, workload: Workload, source: str = "memory") -> str:
-        return measurement_key(
-            shape_id=shape_id,
-            workload=workload,
-            precision=device.precision,
-            environment_id=record.environment_id,
-            cache_mode=device.cache if old else device.cache_mode(workload),
-            weights_source=source,
-            graph_version=versions["graph"],
-            protocol_version=versions["protocol"],
-        )
-
-    estimates = {
-        e.key: e for e in store.estimates(shape_ids=ids, environment_id=record.environment_id)
-    }
+    readings = [Readings(store, place, scenario, ids) for place in places_of(record)]
     rows: list[StudyRow] = []
     failed = [
         FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
@@ -214,34 +210,54 @@ def load_view(store: Store, study: str) -> StudyView:
     for part in _one_part_each(parts):
         if part.reason is not None:
             continue
-        shape_id = part.shape_id
-        keys = {w: key(shape_id, w) for w in scenario.workloads}
-        measured = {w: summarise(found[k]) for w, k in keys.items() if k in found}
-        told = {w: estimates[k] for w, k in keys.items() if k in estimates}
-        estimated = ScenarioTime.of(scenario, told)
-        time = ScenarioTime.of(scenario, measured) or estimated
-        if time is None:
+        shape = shapes[part.shape_id]
+        told = [_Told.at(r, part.shape_id, alone=len(readings) == 1) for r in readings]
+        known = [t for t in told if t is not None]
+        if len(known) < len(readings):
             continue
-        if error := rejection(time.parts):
-            failed.append(FailedShape(shape=shapes[shape_id], name=part.name, reason=str(error)))
+        if error := rejection(p for t in known for p in t.time.parts):
+            failed.append(FailedShape(shape=shape, name=part.name, reason=str(error)))
             continue
-        peak = found.get(key(shape_id, scenario.workloads[0], "file"), [])
+        worst = max(known, key=lambda t: t.time.end_to_end.ms / t.unit_ms)
         rows.append(
             StudyRow(
-                shape=shapes[shape_id],
+                shape=shape,
                 name=part.name,
-                time=time,
-                peak_bytes=peak[-1].peak_bytes if peak else None,
-                score=scores.get(shape_id),
-                estimate_ms=estimated.end_to_end.ms if estimated else None,
+                time=worst.time,
+                device=worst.readings.place.device.name,
+                unit_ms=worst.unit_ms,
+                peak_bytes=worst.readings.peak_bytes(part.shape_id),
+                score=scores.get(part.shape_id),
+                estimate_ms=worst.estimate_ms,
             )
         )
     return StudyView(
         record=record,
         scenario=scenario,
-        rows=tuple(sorted(rows, key=lambda r: (r.end_to_end_ms, r.shape.shape_id))),
+        rows=tuple(sorted(rows, key=lambda r: (r.latency.ms, r.shape.shape_id))),
         failed=tuple(failed),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """A shape's time on one of the study's devices."""
+
+    readings: Readings
+    time: ScenarioTime
+    unit_ms: float
+    estimate_ms: float | None
+
+    @classmethod
+    def at(cls, readings: Readings, shape_id: str, *, alone: bool) -> "_Told | None":
+        """None where it, or the reference that it is told in, is not known."""
+        time = readings.time(shape_id)
+        unit_ms = 1.0 if alone else readings.reference_ms
+        if time is None or unit_ms is None:
+            return None
+        estimated = readings.estimated(shape_id)
+        estimate_ms = estimated.end_to_end.ms if estimated else None
+        return cls(readings=readings, time=time, unit_ms=unit_ms, estimate_ms=estimate_ms)
 
 
 def _one_part_each(parts: Iterable[StudyShape]) -> Iterator[StudyShape]:

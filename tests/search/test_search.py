@@ -172,7 +172,7 @@ def test_studies_open_in_optuna_dashboard(tmp_path: Path) -> None:
 
 def measured(latency: float, size: int, depth: int) -> Measured:
     return Measured(
-        shape_id=f"{latency}-{size}-{depth}", latency_ms=latency, decoder_parameters=size,
+        shape_id=f"{latency}-{size}-{depth}", latency=latency, decoder_parameters=size,
         num_hidden_layers=depth,
     )  # fmt: skip
 

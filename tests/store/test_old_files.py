@@ -48,7 +48,7 @@ def test_it_is_brought_up_to_the_present_schema_and_takes_new_rounds(first_relea
 
 
 def test_a_study_is_not_continued_under_another_protocol(first_release: Store) -> None:
-    setup = replace(prepare("tiny", "host-cpu", study=STUDY), device=fake_device())
+    setup = replace(prepare("tiny", ["host-cpu"], study=STUDY), device=fake_device())
     environment = fake_profiler(first_release).environment
     with pytest.raises(StudyMismatchError, match=r"versions was null, is .*use another --study"):
-        open_study(first_release, setup, environment)
+        open_study(first_release, setup, [environment])

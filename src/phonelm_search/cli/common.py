@@ -14,6 +14,7 @@ from phonelm_search.listing import Row, study_rows
 from phonelm_search.pick import RULES, Pick, Rule, current_pick
 from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.proxy.scoring import ScoreSettings
+from phonelm_search.regret import Regret
 from phonelm_search.search.samplers import SAMPLERS
 from phonelm_search.study import Setup
 from phonelm_search.tables import StudyRow, StudyView
@@ -27,6 +28,8 @@ _COLUMNS = (
     ("decode_ms", "decode ms"),
     ("tokens_per_s", "tokens/s"),
     ("latency_ms", "end-to-end ms"),
+    ("relative_latency", "× reference"),
+    ("device", "worst on"),
     ("kind", "kind"),
     ("estimate_ms", "by blocks ms"),
     ("bits_per_byte", "bits/byte"),
@@ -74,6 +77,7 @@ def parse_score_settings(tokens_per_parameter: float, budget: str, seed: int) ->
 def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
     """Print what a run would do."""
     names = [w.name for w in setup.goals.workloads]
+    devices = ", ".join(d.name for d in setup.devices)
     trained = [asdict(c.trained) for c in plan.scoring.candidates]
     if as_json:
         print_json(
@@ -97,7 +101,7 @@ def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
         f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
         f"{', '.join(setup.goals.objectives)}\n"
         f"would measure {plan.trials} trials and {plan.references} references "
-        f"({', '.join(names)}; {setup.device.precision} on {setup.device.name}): "
+        f"({', '.join(names)}; {setup.device.precision} on {devices}): "
         f"about {format_seconds(plan.search_seconds)}\n"
         f"or all {plan.blocks} blocks, which tell every shape (--strategy blocks): "
         f"about {format_seconds(plan.block_seconds)}\n"
@@ -122,10 +126,42 @@ def show_study(
         say(pick_line(pick))
 
 
+def show_regret(cells: Sequence[Regret], *, as_json: bool, fmt: Format) -> None:
+    """Print the cross-device regret matrix."""
+    if as_json or fmt in ("csv", "jsonl"):
+        rows = [asdict(c) for c in cells]
+        if as_json:
+            print_json(rows)
+        else:
+            print_rows(rows, (), fmt)
+        return
+    names = list(dict.fromkeys(c.front_of for c in cells))
+    table = []
+    for a in names:
+        row: Row = {"front": a}
+        row |= {c.used_on: _regret_text(c) for c in cells if c.front_of == a}
+        table.append(row)
+    columns = [("front", "front of ↓ used on →"), *((n, n) for n in names)]
+    print_rows(table, columns, fmt, title="extra latency: mean, worst over the own front")
+    if any(c.unreached for c in cells):
+        say("a point of an own front counts only where a shape of the other front is as good")
+
+
+def _regret_text(cell: Regret) -> str:
+    if cell.mean is None or cell.worst is None:
+        return "–"
+    left = f" ({cell.unreached} of {cell.front} points not reached)" if cell.unreached else ""
+    return f"{cell.mean:.1%}, {cell.worst:.1%}{left}"
+
+
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Columns of the table; what blocks tell only where blocks were measured."""
-    blocks = any(r["estimate_ms"] is not None for r in rows)
-    return [c for c in _COLUMNS if blocks or c[0] not in ("kind", "estimate_ms")]
+    """Columns of the table; what blocks and several devices tell only where there are some."""
+    hidden: set[str] = set()
+    if not any(r["estimate_ms"] is not None for r in rows):
+        hidden |= {"kind", "estimate_ms"}
+    if not any(r["relative_latency"] is not None for r in rows):
+        hidden |= {"relative_latency", "device"}
+    return [c for c in _COLUMNS if c[0] not in hidden]
 
 
 def _rows(view: StudyView, rows: Iterable[StudyRow], pick: Pick | None) -> list[Row]:
@@ -164,8 +200,8 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
 
 def _title(view: StudyView) -> str:
     """Headline of a study's table, with what bits per byte compare to."""
-    device = view.record.config["device"]
-    text = f"{view.record.name}: {view.scenario} on {device['name']}, {device['precision']}"
+    precision = view.record.config["device"]["precision"]
+    text = f"{view.record.name}: {view.scenario} on {', '.join(view.devices)}, {precision}"
     if view.scored:
         text += f"; lzma on the whole validation text: {LZMA_BITS_PER_BYTE} bits per byte"
     return text

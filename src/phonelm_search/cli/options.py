@@ -11,7 +11,14 @@ SpaceArgument = Annotated[
     str, typer.Argument(help="A search space by name, or the path of a YAML file.")
 ]
 StudyArgument = Annotated[str, typer.Argument(help="Name of a study; `studies` lists them.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="A device profile.")]
+DevicesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        help="A device profile; repeats: a shape then counts as on the device where it is worst "
+        "off, each by its reference shape.",
+    ),
+]
 SerialsOption = Annotated[
     list[str] | None,
     typer.Option(

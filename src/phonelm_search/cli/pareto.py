@@ -9,7 +9,7 @@ from phonelm_search.cli import options as o
 NAME = "pareto"
 HELP = (
     "The front of a study. Examples: phonelm-search pareto tiny.host-cpu --format md; "
-    "phonelm-search pareto tiny.host-cpu --all --json"
+    "phonelm-search pareto tiny.host-cpu --all --json; phonelm-search pareto tiny.host-cpu --regret"
 )
 
 
@@ -18,15 +18,28 @@ def command(
     everything: Annotated[
         bool, typer.Option("--all", help="All measured shapes, not only the front.")
     ] = False,
+    regret: Annotated[
+        bool,
+        typer.Option(
+            "--regret",
+            help="Instead: how much slower each device's front is on each other device than that "
+            "one's own. Measure a front elsewhere with `profile --study STUDY --device OTHER`.",
+        ),
+    ] = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
 ) -> None:
     """Print the front."""
-    from phonelm_search.cli.common import show_study
+    from phonelm_search.cli.common import show_regret, show_study
+    from phonelm_search.regret import regret_matrix
     from phonelm_search.store import Store
     from phonelm_search.tables import load_view
 
-    view = load_view(Store(results, url=storage, create=False), study)
+    store = Store(results, url=storage, create=False)
+    if regret:
+        show_regret(regret_matrix(store, study), as_json=as_json, fmt=fmt)
+        return
+    view = load_view(store, study)
     show_study(view, view.rows if everything else view.front, as_json=as_json, fmt=fmt)

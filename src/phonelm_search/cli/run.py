@@ -17,7 +17,7 @@ HELP = (
 
 def command(
     space: o.SpaceArgument = o.DEFAULT_SPACE,
-    device: o.DeviceOption = o.DEFAULT_DEVICE,
+    device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
     study: o.StudyOption = None,
     trials: o.TrialsOption = o.DEFAULT_TRIALS,
@@ -60,7 +60,7 @@ def command(
     settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed)
     setup = prepare(
         space,
-        device,
+        device or [o.DEFAULT_DEVICE],
         study=study,
         scenario=scenario,
         objectives=objective or (),

@@ -9,7 +9,7 @@ HELP = "Sample shapes and measure them. Example: phonelm-search search tiny --tr
 
 def command(
     space: o.SpaceArgument = o.DEFAULT_SPACE,
-    device: o.DeviceOption = o.DEFAULT_DEVICE,
+    device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
     study: o.StudyOption = None,
     trials: o.TrialsOption = o.DEFAULT_TRIALS,
@@ -37,7 +37,7 @@ def command(
     check_sampler(sampler)
     setup = prepare(
         space,
-        device,
+        device or [o.DEFAULT_DEVICE],
         study=study,
         scenario=scenario,
         objectives=objective or (),

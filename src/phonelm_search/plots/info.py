@@ -110,7 +110,7 @@ def front_info(view: StudyView) -> FrontInfo:
     for row in view.rows:
         if row.verdict == "rejected":
             continue
-        time = row.time.end_to_end
+        time = row.latency
         y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
         interval = score_interval(row.score) if scored and row.score else None
         points.append(
@@ -130,7 +130,7 @@ def front_info(view: StudyView) -> FrontInfo:
     return FrontInfo(
         title=f"{view.record.name}: latency against "
         + ("quality" if scored else "size (nothing is trained yet)"),
-        x_label=f"end-to-end latency of {view.scenario} on {_place(view)} [ms]",
+        x_label=_latency_label(view),
         y_label="validation bits per byte [lower is better]"
         if scored
         else "decoder parameters [M]",
@@ -224,9 +224,14 @@ def _estimated_note(view: StudyView) -> str:
     return f"estimated from blocks: {estimated} (triangles or ticks)" if estimated else ""
 
 
+def _latency_label(view: StudyView) -> str:
+    if len(view.devices) == 1:
+        return f"end-to-end latency of {view.scenario} on {_place(view)} [ms]"
+    return f"end-to-end latency of {view.scenario}, worst of {_place(view)} [times the reference's]"
+
+
 def _place(view: StudyView) -> str:
-    device = view.record.config["device"]
-    return f"{device['name']} ({device['precision']})"
+    return f"{', '.join(view.devices)} ({view.record.config['device']['precision']})"
 
 
 def _footnote(view: StudyView) -> str:

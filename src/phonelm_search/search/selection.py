@@ -14,8 +14,8 @@ class Measured:
 
     shape_id: str
     """The shape."""
-    latency_ms: float
-    """End-to-end time of the scenario."""
+    latency: float
+    """End-to-end time of the scenario, in one unit for all."""
     decoder_parameters: int
     """Its size."""
     num_hidden_layers: int
@@ -38,9 +38,9 @@ def select_for_training(shapes: Sequence[Measured], count: int) -> list[str]:
     """
     if count < 1 or not shapes:
         return []
-    ranks = dominance_rank([[s.latency_ms, -float(s.decoder_parameters)] for s in shapes])
+    ranks = dominance_rank([[s.latency, -float(s.decoder_parameters)] for s in shapes])
     order = sorted(
-        range(len(shapes)), key=lambda i: (ranks[i], shapes[i].latency_ms, shapes[i].shape_id)
+        range(len(shapes)), key=lambda i: (ranks[i], shapes[i].latency, shapes[i].shape_id)
     )
     depths = sorted({s.num_hidden_layers for s in shapes})
     chosen: list[int] = []
@@ -48,4 +48,4 @@ def select_for_training(shapes: Sequence[Measured], count: int) -> list[str]:
         members = {int(d) for d in depth_bin}
         chosen.append(next(i for i in order if shapes[i].num_hidden_layers in members))
     chosen += [i for i in order if i not in chosen][: count - len(chosen)]
-    return [shapes[i].shape_id for i in sorted(chosen, key=lambda i: shapes[i].latency_ms)]
+    return [shapes[i].shape_id for i in sorted(chosen, key=lambda i: shapes[i].latency)]

@@ -1,0 +1,90 @@
+"""Latencies over several devices: a shape is as fast as on the one where it is worst off."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.measure import Request
+from phonelm_search.records import rejection
+from phonelm_search.search.driver import Answer, LatencySource
+from phonelm_search.shape import ModelShape
+from phonelm_search.timing import Latency, ScenarioTime
+from phonelm_search.workload import Scenario, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelativeAnswer:
+    """An `Answer` of the worst device, its times as multiples of the reference shape's there."""
+
+    latencies: Mapping[Workload, Latency]
+    """Of each workload; the milliseconds are multiples."""
+    error: MeasurementError | UnsupportedShapeError | None
+    """Why there are none."""
+
+
+class WorstDevice:
+    """A `LatencySource` over several others.
+
+    Args:
+        sources: One for each device.
+        references: The time of the reference shape's whole scenario on each device, in ms; asked
+            after measuring.
+        scenario: By whose time devices are compared.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[LatencySource],
+        references: Sequence[Callable[[], float | None]],
+        scenario: Scenario,
+    ) -> None:
+        self._devices = list(zip(sources, references, strict=True))
+        self._scenario = scenario
+
+    def measure(
+        self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
+    ) -> list[RelativeAnswer]:
+        """Measure shapes on all devices, one device after another.
+
+        Args:
+            requests: Shapes, each once.
+            on_round: Called after each round on the last device.
+
+        Returns:
+            An answer for each request, in order; an error where any device has one.
+        """
+        told: list[tuple[Sequence[Answer], float]] = []
+        for source, reference in self._devices:
+            last = source is self._devices[-1][0]
+            answers = source.measure(requests, on_round=on_round if last else _ignore)
+            unit_ms = reference()
+            if unit_ms is None and requests and not all(a.error for a in answers):
+                raise MeasurementError("the reference shape must be measured first", stage="run")
+            told.append((answers, unit_ms or 1.0))
+        return [self._worst([(a[i], unit) for a, unit in told]) for i in range(len(requests))]
+
+    def _worst(self, answers: Sequence[tuple[Answer, float]]) -> RelativeAnswer:
+        for answer, _ in answers:
+            if error := answer.error or rejection(answer.latencies.values()):
+                return RelativeAnswer(latencies={}, error=error)
+        found, unit_ms = max(answers, key=lambda a: self._relative(*a))
+        scaled = {w: _scaled(latency, unit_ms) for w, latency in found.latencies.items()}
+        return RelativeAnswer(latencies=scaled, error=None)
+
+    def _relative(self, answer: Answer, unit_ms: float) -> float:
+        time = ScenarioTime.of(self._scenario, answer.latencies)
+        assert time is not None, "a device answers all workloads or tells why it does not"
+        return time.end_to_end.ms / unit_ms
+
+
+def _scaled(latency: Latency, unit_ms: float) -> Latency:
+    return replace(
+        latency,
+        latency_ms=latency.latency_ms / unit_ms,
+        ci_low_ms=latency.ci_low_ms / unit_ms,
+        ci_high_ms=latency.ci_high_ms / unit_ms,
+    )
+
+
+def _ignore(shape: ModelShape) -> None:
+    """Rounds on all devices but the last are not counted as progress."""
