@@ -79,7 +79,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Skewed
         "slow": Skewed("slow", all_of_it=10.0),  # ten times slower, and so is its reference
         "deep": Skewed("deep", layer_ns=300_000),  # layers cost more than their size
     }
-    monkeypatch.setitem(RUNTIMES, "fake", lambda profile, serial: found[profile.name])
+    monkeypatch.setitem(RUNTIMES, "fake", lambda profile, serial, note: found[profile.name])
     return found
 
 

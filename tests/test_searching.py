@@ -69,7 +69,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recorder], Recorder]:
     """Makes the runtime of fake devices."""
 
     def install(runtime: Recorder) -> Recorder:
-        monkeypatch.setitem(RUNTIMES, "fake", lambda profile, serial: runtime)
+        monkeypatch.setitem(RUNTIMES, "fake", lambda profile, serial, note: runtime)
         return runtime
 
     return install

@@ -62,7 +62,7 @@ def add_phone(
     draft = DeviceProfile(
         name="new", connection="adb", runtime="onnxruntime-native", precision=precision
     )
-    phone = Phone.connect(draft, serial)
+    phone = Phone.connect(draft, serial, note=report.note)
     properties = phone.properties
     name = name or profile_name(properties.get("ro.product.model", ""))
     target = Path(DEVICES.folder) / f"{name}.yaml"

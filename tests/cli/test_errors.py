@@ -54,7 +54,10 @@ def local_space(**lines: str) -> None:
     ("arguments", "message"),
     [
         (["run", "nope"], "unknown search space 'nope'; known: phonelm-0.5b"),
-        (["run", "tiny", "--device", "pixel"], "unknown device profile 'pixel'; known: fake-phone"),
+        (
+            ["run", "tiny", "--device", "pixel"],
+            "unknown device profile 'pixel'; known: android-arm64",
+        ),
         (["run", "tiny", "--precision", "int3"], "unknown precision 'int3'; known: fp32"),
         (["run", "tiny", "--objective", "x"], "unknown objective 'x'; known: latency"),
         (["run", "tiny", "--sampler", "x"], "unknown sampler 'x'; known: tpe"),

@@ -32,6 +32,8 @@ from phone.wire import (
 
 _OURS = re.compile(r"(?<![\w./-])(/data/local/tmp|/sys/|/proc/meminfo|/proc/cpuinfo|/system/)")
 _LOADER = re.compile(r"(\S+/ld-linux-aarch64\.so\.1 --library-path)")
+_ANDROID = re.compile(r"(\S+/bundle-android-\S+/phonelm-runner )")
+_SYSROOT = "/usr/aarch64-linux-gnu"  # in place of bionic, which cannot be had here
 _CPUINFO = """processor\t: {n}
 BogoMIPS\t: 38.40
 Features\t: fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp
@@ -293,6 +295,7 @@ class SimulatedPhone:
     async def _execute(self, command: str, *, killed: bool) -> tuple[int, bytes, bytes]:
         qemu = f"qemu-aarch64-static -cpu cortex-a76 -L {self.root}"
         script = _LOADER.sub(rf"{qemu} \1", self._mapped(command))
+        script = _ANDROID.sub(rf"{qemu.replace(str(self.root), _SYSROOT)} \1", script)
         path = f"{self.root}/system/bin:{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
             "sh",

@@ -139,7 +139,9 @@ class Profiler:
         self._store = store
         self.device = device
         self.settings = settings or MeasureSettings()
-        runtimes = runtimes or [get_runtime(device, serial=s) for s in serials or (None,)]
+        runtimes = runtimes or [
+            get_runtime(device, serial=s, note=note) for s in serials or (None,)
+        ]
         self._executors = [Executor(device, r, self.settings, clock) for r in runtimes]
         first = self._executor = self._executors[0]
         for other in self._executors[1:]:

@@ -58,6 +58,7 @@ class Phone:
     Args:
         phone: The connection.
         profile: Cores, threads, and when the phone is cool enough.
+        note: Told what a person should know meanwhile.
         sleep: Waits while it cools down; tests give another one.
         clock: Seconds, for the same.
     """
@@ -67,15 +68,22 @@ class Phone:
         phone: AdbPhone,
         profile: DeviceProfile,
         *,
+        note: Callable[[str], object] = lambda text: None,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._phone, self._profile = phone, profile
+        self._phone, self._profile, self._note = phone, profile, note
         self._sleep, self._clock = sleep, clock
         self._provided: str | None = None
 
     @classmethod
-    def connect(cls, profile: DeviceProfile, serial: str | None) -> "Phone":
+    def connect(
+        cls,
+        profile: DeviceProfile,
+        serial: str | None,
+        *,
+        note: Callable[[str], object] = lambda text: None,
+    ) -> "Phone":
         """The phone that a profile means.
 
         Raises:
@@ -91,7 +99,7 @@ class Phone:
                     f"{serial} must be what {profile.name} describes: {problem}; make a profile "
                     f"for it with `phonelm-search devices add --serial {serial}`"
                 )
-            return cls(phone, profile)
+            return cls(phone, profile, note=note)
         fitting = []
         listed = adb.listed()
         for found in listed:
@@ -107,7 +115,7 @@ class Phone:
                 f"one connected phone must fit {profile.name} and {what}; connected: {shown}; "
                 "name one with --serial, or see `phonelm-search devices doctor`"
             )
-        return cls(fitting[0], profile)
+        return cls(fitting[0], profile, note=note)
 
     def with_profile(self, profile: DeviceProfile) -> "Phone":
         """The same phone with other cores, threads or limits; what is known of it stays known."""
@@ -244,6 +252,11 @@ class Phone:
             done = self._run(bundle, ["probe"], {}, seconds=PROBE_SECONDS, timed=False)
             if done.returncode == 0:
                 return bundle
+            if done.returncode == _REFUSED and bundle is not bundles[-1]:
+                self._note(
+                    f"{self.serial} refuses system calls of the {bundle.flavour} build (status "
+                    f"{_REFUSED}), so it gets the Android build"
+                )
             if done.returncode != _REFUSED:
                 raise MeasurementError(
                     f"the runner must start on {self.serial} and ended with status "
@@ -270,7 +283,7 @@ class Phone:
     def _cool_enough(self, *, wait: bool) -> dict[str, Any]:
         """Conditions before a job; waits until the phone is cool, but only so long."""
         limits = self._profile.thermal or Thermal()
-        began = self._clock()
+        began, told = self._clock(), False
         while True:
             state, waited = self.state(), self._clock() - began
             hot = state.temperature_c is not None and state.temperature_c > limits.highest_start_c
@@ -281,6 +294,13 @@ class Phone:
                     "cooldown_s": round(waited, 1),
                     "highest_start_c": limits.highest_start_c,
                 }
+            if not told:
+                told = True
+                why = "it throttles" if throttled else f"{state.temperature_c:.0f} °C"
+                self._note(
+                    f"{self.serial} cools down ({why}) to {limits.highest_start_c:.0f} °C, for "
+                    f"{limits.longest_cooldown_s:.0f} s at most"
+                )
             self._sleep(_LOOK_SECONDS)
 
     def _conditions(self, state: PhoneState) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from phonelm_search.devices.topology import choose_cores, local_cores
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.runtimes.base import LEAST_PHONE_CACHE_BYTES, Placement, Runtime
 
-Factory = Callable[[DeviceProfile, str | None], Runtime]
+Note = Callable[[str], object]
+Factory = Callable[[DeviceProfile, str | None, Note], Runtime]
 
 
 def local_placement(profile: DeviceProfile) -> Placement:
@@ -22,7 +23,7 @@ def local_placement(profile: DeviceProfile) -> Placement:
     )
 
 
-def _onnxruntime(profile: DeviceProfile, serial: str | None) -> Runtime:
+def _onnxruntime(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
     from phonelm_search.runtimes.onnxruntime import OnnxRuntime
 
     return OnnxRuntime(
@@ -32,17 +33,17 @@ def _onnxruntime(profile: DeviceProfile, serial: str | None) -> Runtime:
     )
 
 
-def _native(profile: DeviceProfile, serial: str | None) -> Runtime:
+def _native(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
     from phonelm_search.runtimes.native import LocalPlace, NativeRuntime
 
     if profile.connection == "adb":
         from phonelm_search.runtimes.phone import Phone
 
-        return NativeRuntime(Phone.connect(profile, serial), profile)
+        return NativeRuntime(Phone.connect(profile, serial, note=note), profile)
     return NativeRuntime(LocalPlace(local_placement(profile)), profile)
 
 
-def _fake(profile: DeviceProfile, serial: str | None) -> Runtime:
+def _fake(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
     from phonelm_search.runtimes.fake import FakeRuntime
 
     return FakeRuntime(
@@ -68,12 +69,15 @@ RUNTIMES: dict[str, Factory] = {
 }
 
 
-def get_runtime(profile: DeviceProfile, *, serial: str | None = None) -> Runtime:
+def get_runtime(
+    profile: DeviceProfile, *, serial: str | None = None, note: Note = lambda text: None
+) -> Runtime:
     """Make the runtime that a profile names.
 
     Args:
         profile: The device.
         serial: Which phone, where several may be meant.
+        note: Told what a person should know meanwhile, such as that a phone cools down.
 
     Raises:
         UnknownNameError: If there is none of that name.
@@ -81,7 +85,7 @@ def get_runtime(profile: DeviceProfile, *, serial: str | None = None) -> Runtime
     """
     if profile.runtime not in RUNTIMES:
         raise UnknownNameError("runtime", profile.runtime, list(RUNTIMES))
-    return RUNTIMES[profile.runtime](profile, serial)
+    return RUNTIMES[profile.runtime](profile, serial, note)
 
 
 def planned_cache_bytes(profile: DeviceProfile) -> int:

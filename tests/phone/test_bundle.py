@@ -1,0 +1,84 @@
+"""What a phone is given: its flavours, and which one it gets."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from contract import FILES
+from phone.simulated import SimulatedPhone
+from phone.test_phone import PROBE, Time, job_for, runtime_on
+from phonelm_search.errors import ConfigurationError, MeasurementError
+from phonelm_search.runtimes.bundle import android_bundle, build_android, glibc_bundle
+from phonelm_search.runtimes.toolchain import cache_folder
+
+
+def test_a_refused_system_call_is_explained(phone: SimulatedPhone) -> None:
+    phone.fault("status", PROBE)
+    with pytest.raises(MeasurementError, match=r"status 159 \(SIGSYS\); build it with .*--ndk"):
+        runtime_on(phone).environment()
+
+
+def archive(folder: Path) -> Path:
+    """An AAR as ONNX Runtime's, but of glibc's library: no NDK can be had here."""
+    made = folder / "ort.aar"
+    with zipfile.ZipFile(made, "w") as file:
+        bundle = glibc_bundle()
+        file.write(bundle.files[bundle.library], "jni/arm64-v8a/libonnxruntime.so")
+    return made
+
+
+def ndk(folder: Path) -> Path:
+    """An NDK whose tool chain is the cross compiler."""
+    toolchain = folder / "ndk/build/cmake/android.toolchain.cmake"
+    toolchain.parent.mkdir(parents=True)
+    toolchain.write_text(
+        "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
+        "set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)\n"
+    )
+    return folder / "ndk"
+
+
+def test_where_glibc_is_refused_the_android_build_is_used_and_that_is_said(
+    phone: SimulatedPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = cache_folder()
+    monkeypatch.setenv("PHONELM_CACHE", str(tmp_path / "cache"))
+    for part in shared.iterdir():  # what is prepared is prepared for this test, too
+        if part.name.startswith(("onnxruntime-", "runner-")):
+            (tmp_path / "cache").mkdir(exist_ok=True)
+            (tmp_path / "cache" / part.name).symlink_to(part)
+    made = build_android(ndk(tmp_path), archive(tmp_path))
+    assert sorted(made.files) == ["libonnxruntime.so", "phonelm-runner"]
+    phone.fault("status", PROBE)
+    time = Time()
+    runtime = runtime_on(phone, time)
+    assert runtime.environment()["runner"] == "android"
+    (note,) = time.notes
+    assert "refuses system calls of the glibc build (status 159)" in note
+    assert runtime.run(job_for(runtime), FILES).ok
+    other = runtime_on(phone, execution_provider="XnnpackExecutionProvider")
+    assert other.environment()["runner"] == "android"
+
+
+def test_an_archive_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHONELM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "bad.aar").write_bytes(b"no zip")
+    with pytest.raises(ConfigurationError, match=r"bad.aar must be an archive that holds jni/arm"):
+        build_android(ndk(tmp_path), tmp_path / "bad.aar")
+    assert android_bundle() is None
+
+
+def test_a_provider_of_androids_needs_androids_build(phone: SimulatedPhone) -> None:
+    runtime = runtime_on(phone, execution_provider="XnnpackExecutionProvider")
+    with pytest.raises(ConfigurationError, match="XnnpackExecutionProvider needs the Android"):
+        runtime.environment()
+
+
+def test_the_bundle_is_named_by_its_content() -> None:
+    bundle = glibc_bundle()
+    assert re.fullmatch(r"bundle-glibc-[0-9a-f]{16}", bundle.name)
+    assert bundle.name == glibc_bundle().name
+    assert {"phonelm-runner", "ld-linux-aarch64.so.1", bundle.library} <= set(bundle.files)
+    assert bundle.size < 50e6
