@@ -1,5 +1,7 @@
 """A phone that is none: it speaks adb to the real client and runs the arm64 runner under qemu.
 
+`PYTHONPATH=tests python -m phone.simulated` starts one to play with.
+
 Latencies under qemu mean nothing. What can be seen here is that everything is pushed, started,
 computed, checked and cleaned up as on a phone, and what happens when something goes wrong.
 """
@@ -10,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,7 +36,7 @@ from phone.wire import (
 _OURS = re.compile(r"(?<![\w./-])(/data/local/tmp|/sys/|/proc/meminfo|/proc/cpuinfo|/system/)")
 _LOADER = re.compile(r"(\S+/ld-linux-aarch64\.so\.1 --library-path)")
 _ANDROID = re.compile(r"(\S+/bundle-android-\S+/phonelm-runner )")
-_SYSROOT = "/usr/aarch64-linux-gnu"  # in place of bionic, which cannot be had here
+_LIBRARIES = "/usr/aarch64-linux-gnu/lib"  # in place of bionic, which cannot be had here
 _CPUINFO = """processor\t: {n}
 BogoMIPS\t: 38.40
 Features\t: fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp
@@ -140,6 +143,7 @@ class SimulatedPhone:
 
     def _furnish(self) -> None:
         (self.root / "data/local/tmp").mkdir(parents=True)
+        (self.root / "lib").symlink_to(_LIBRARIES)
         cores = sorted(os.sched_getaffinity(0))
         for i, number in enumerate(cores):
             big = i > 0 or len(cores) == 1
@@ -268,7 +272,9 @@ class SimulatedPhone:
 
     async def _shell(self, stream: Stream, command: str) -> None:
         self.commands.append(command)
-        fault = self._due(("drop", "hang", "wrong tag", "truncated", "killed", "status"), command)
+        fault = self._due(
+            ("drop", "hang", "wrong tag", "truncated", "killed", "status", "wrong logits"), command
+        )
         if self.silent or (fault and fault.kind == "hang"):
             await asyncio.sleep(3600)
         if fault and fault.kind == "drop" and not fault.after_bytes:
@@ -280,6 +286,8 @@ class SimulatedPhone:
             out = re.sub(rb"(\n[0-9a-f]{16}) \d+\n$", rb"\1 159\n", out)
         if fault and fault.kind == "wrong tag":
             out = re.sub(rb'"tag": "[^"]+"', b'"tag": "0000000000000000"', out)
+        if fault and fault.kind == "wrong logits":
+            out = re.sub(rb'"first": \[[^\]]+\]', b'"first": [' + b"1.5, " * 15 + b"1.5]", out)
         if fault and fault.kind == "truncated":
             body, _, tag = out.rstrip(b"\n").rpartition(b"\n")
             out = body[: len(body) // 2] + b"\n" + tag + b"\n"
@@ -295,7 +303,7 @@ class SimulatedPhone:
     async def _execute(self, command: str, *, killed: bool) -> tuple[int, bytes, bytes]:
         qemu = f"qemu-aarch64-static -cpu cortex-a76 -L {self.root}"
         script = _LOADER.sub(rf"{qemu} \1", self._mapped(command))
-        script = _ANDROID.sub(rf"{qemu.replace(str(self.root), _SYSROOT)} \1", script)
+        script = _ANDROID.sub(rf"{qemu} \1", script)
         path = f"{self.root}/system/bin:{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
             "sh",
@@ -346,3 +354,10 @@ def simulated_phone(root: Path, **options: dict[str, str]) -> Iterator[Simulated
     finally:
         phone.stop()
         shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder, simulated_phone(Path(folder) / "phone") as sim:
+        print(f"adb connect {sim.serial}; Ctrl-C ends the phone", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()

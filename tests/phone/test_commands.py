@@ -111,25 +111,28 @@ def write_warm_profile(**changes: object) -> None:
     (folder / "sim.yaml").write_text(yaml.safe_dump(content))
 
 
-def test_two_phones_share_a_profile_of_shapes(
-    plug: Plug, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("lost", [False, True], ids=["both stay", "one is lost for good"])
+def test_two_phones_share_the_shapes(
+    plug: Plug, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
+    monkeypatch.setattr("phonelm_search.devices.adb._BACK_OFF_SECONDS", (0.1, 0.1, 0.1))
     first, second = plug(), plug(properties={"ro.serialno": "SIM0002"})
     write_warm_profile()
-    words = ["profile", "tiny-llama", "phonelm-0.5b", "--device", "sim"]
+    if lost:
+        second.during_run = unplug_at_the_second_job(second)
+    words = ["profile", "tiny-llama", "config.json", "--device", "sim"]
     where = ["--serial", first.serial, "--serial", second.serial]
-    config = Path("config.json")
-    config.write_text(json.dumps(TINY_CONFIG))
-    words[2] = str(config)
+    Path("config.json").write_text(json.dumps(TINY_CONFIG))
     call(*words, "--prompt-tokens", "8", "--context-tokens", "8", *where, "--json")
-    document = json.loads(capsys.readouterr().out)
-    assert all(r["latency_ms"] > 0 for r in document["rows"])
+    told = capsys.readouterr()
+    assert all(r["latency_ms"] > 0 for r in json.loads(told.out)["rows"])
     serials = {
         m.conditions["before"]["serial"]
         for m in Store(Path("results")).measurements()
         if m.weights_source == "memory"
     }
-    assert serials == {first.serial, second.serial}
+    assert serials == ({first.serial} if lost else {first.serial, second.serial})
+    assert ("the other phones go on" in told.err) == lost
 
 
 TINY_CONFIG = {
@@ -214,7 +217,7 @@ def test_what_was_not_prepared_is_said(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "tiny", "--serial", "x"], "--serial is for phones, and host-cpu is this machine"),
+        (["run", "tiny", "--serial", "x"], "--serial is for phones, and none of the"),
         (["profile", "tiny-llama", "--serial", "x"], "none of the devices is one"),
         (["search", "tiny", "--device", "android-arm64", "--serial", "a;b"], "a serial must be"),
         (["devices", "prepare", "--ndk", "/x"], "--ndk and --ort-aar must be given together"),
@@ -231,6 +234,26 @@ def test_wrong_use_is_one_line(
     monkeypatch.setattr("phonelm_search.devices.adb._BACK_OFF_SECONDS", ())
     assert run_command(words) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_phone_that_computes_wrong_gets_no_profile(
+    phone: SimulatedPhone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phone.fault("wrong logits", r"phonelm-runner \S+ run")
+    assert run_command(["devices", "add", "--serial", phone.serial]) == 1
+    assert "must be within 0.05 of the dequantised reference" in capsys.readouterr().err
+    assert not Path("device_profiles").exists()
+
+
+def test_a_dry_run_needs_no_phone_and_counts_its_cooling_down(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seconds = []
+    for longest in (0, 1000):
+        write_warm_profile(thermal={"longest_cooldown_s": longest})
+        call("run", "tiny", "--device", "sim", "--dry-run", "--json")
+        seconds.append(json.loads(capsys.readouterr().out)["search_seconds"])
+    assert seconds[1] > seconds[0] + 1000
 
 
 def test_a_profile_that_is_there_is_not_overwritten(
