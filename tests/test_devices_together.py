@@ -193,7 +193,7 @@ def test_a_front_measured_elsewhere_gives_regrets(capsys: pytest.CaptureFixture[
     run(setup_of("even"), trials=8)
     assert run_command(["pareto", "tiny.even", "--regret"]) == 1
     assert "must be measured on two devices" in capsys.readouterr().err
-    command = ["profile", "--study", "tiny.even", "--device", "deep"]
+    command = ["profile", "--study", "tiny.even", "--all", "--device", "deep"]
     assert run_command([*command, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {r["scenario"] for r in rows} == {None, "chat=16:8"}
@@ -210,7 +210,7 @@ def test_a_front_measured_elsewhere_gives_regrets(capsys: pytest.CaptureFixture[
     assert "front of ↓ used on →" in capsys.readouterr().out
 
 
-def stored(folder: Path, times: dict[str, list[float]], bits: list[float]) -> Store:
+def stored(folder: Path, times: dict[str, list[Any]], bits: list[float]) -> Store:
     """A study of shapes with given end-to-end ms on devices and given bits per byte."""
     store = Store(folder)
     environments = {name: {"soc": name} for name in times}
@@ -234,6 +234,8 @@ def stored(folder: Path, times: dict[str, list[float]], bits: list[float]) -> St
     for i, value in enumerate(bits):
         shape = small_shape(num_hidden_layers=i + 1)
         for name, ms in times.items():
+            if ms[i] is None:
+                continue
             step_ns = round((ms[i] - 1) / (SCENARIO.generated_tokens - 1) * 1e6)
             for workload, ns in zip(WORKLOADS, (10**6, step_ns), strict=True):
                 made = measurement(
@@ -260,7 +262,7 @@ def test_regret_is_the_extra_latency_of_the_other_front(tmp_path: Path) -> None:
     store = stored(tmp_path, {"A": [10, 20, 30], "B": [10, 45, 30]}, bits=[3.0, 2.5, 2.0])
     found = regret_matrix(store, "study")
     assert cell(found, "A", "A") == Regret(
-        front_of="A", used_on="A", shapes=3, front=3, mean=0.0, worst=0.0, unreached=0
+        front_of="A", used_on="A", shapes=3, front=3, mean=0.0, worst=0.0
     )
     # A's front holds B's front: nothing is lost. B's front lacks the second shape, in whose place
     # the third one, 30 instead of 20 ms, must be used on A.
@@ -268,15 +270,18 @@ def test_regret_is_the_extra_latency_of_the_other_front(tmp_path: Path) -> None:
     lost = cell(found, "B", "A")
     assert lost.worst == pytest.approx(0.5)
     assert lost.mean == pytest.approx(0.5 / 3)
-    assert (lost.front, lost.unreached) == (3, 0)
+    assert lost.front == 3
 
 
-def test_points_that_no_shape_of_a_front_is_as_good_as_are_counted(tmp_path: Path) -> None:
-    # On B the best shape was rejected for nothing: it is dominated by an equally good faster one.
+def test_a_shape_that_one_front_lacks_is_paid_for_on_the_other(tmp_path: Path) -> None:
+    # A's front is its first shape alone (faster and better); B's holds both.
     store = stored(tmp_path, {"A": [10, 20], "B": [20, 10]}, bits=[2.0, 2.5])
     found = regret_matrix(store, "study")
-    # A's front is its first shape alone (faster and better); B's holds both.
-    back = cell(found, "A", "B")
-    assert (back.front, back.unreached) == (2, 0)
-    assert back.worst == pytest.approx(1.0)  # 20 ms where 10 would do for 2.5 bits
+    assert cell(found, "A", "B").worst == pytest.approx(1.0)  # 20 ms where 10 would do
     assert cell(found, "B", "A").worst == 0.0
+
+
+def test_a_front_alone_on_another_device_tells_no_regret(tmp_path: Path) -> None:
+    # Only A's front was measured on B: what B would choose instead is not known.
+    store = stored(tmp_path, {"A": [10, 20, 30], "B": [30, 20, None]}, bits=[3.0, 2.5, 2.6])
+    assert cell(regret_matrix(store, "study"), "A", "B").mean is None

@@ -84,7 +84,7 @@ def add_phone(
 
     def on_tried(found: Tried) -> None:
         report.advance(1, describe(found))
-        if found.reason:
+        if found.end_to_end_ms is None:
             report.note(f"{describe(found)}: {found.reason}")
 
     tried = sweep(profile, phone.cores, scenario, runtime_of, on_tried=on_tried)
@@ -144,20 +144,21 @@ def _text(phone: Phone, profile: DeviceProfile, tried: Sequence[Tried], scenario
             f"{c.number}: {c.capacity or '?'}, {c.max_khz // 1000 if c.max_khz else '?'}"
             for c in phone.cores
         ),
-        f"Tried on the reference shape, {scenario} of it, one round each, the fastest first:",
-        *(
-            f"  {describe(t)}: "
-            + (
-                t.reason
-                or f"prefill {format_ms(t.prefill_ms)} ms, decode {format_ms(t.decode_ms)} ms"
-            )
-            for t in tried
-        ),
+        f"Tried on the reference shape, {scenario} of it, one round each, the fastest first "
+        "(within 3 %, fewest threads):",
+        *(f"  {describe(t)}: {_times(t)}" for t in tried),
     ]
     whole = profile.model_copy(update={"thermal": Thermal()})
     content = whole.model_dump(mode="json", exclude={"provider_options"})
     body = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True)
     return "".join(f"# {_one_line(line)}\n" for line in lines) + body
+
+
+def _times(tried: Tried) -> str:
+    if tried.end_to_end_ms is None:
+        return tried.reason or "not measured"
+    text = f"prefill {format_ms(tried.prefill_ms)} ms, decode {format_ms(tried.decode_ms)} ms"
+    return text if tried.verdict == "valid" else f"{text} ({tried.verdict}: {tried.reason})"
 
 
 def _one_line(text: str) -> str:

@@ -144,7 +144,7 @@ def _study_row(
         "ci_high_ms": row.time.end_to_end.high_ms,
         "peak_bytes": row.peak_bytes,
         "verdict": row.verdict,
-        "reasons": list(row.time.reasons),
+        "reasons": list(row.reasons),
         "notes": list(row.notes),
         "coverage": None,
         "bits_per_byte": row.bits_per_byte,
@@ -191,7 +191,7 @@ def study_rows(
 def doubtful_rows(view: StudyView) -> list[Row]:
     """Shapes whose latency is not valid or surprises, and those that could not be measured."""
     suspect = [
-        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.time.reasons)}
+        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.reasons)}
         for r in view.rows
         if r.verdict != "valid"
     ]

@@ -94,7 +94,7 @@ def _doubts(row: StudyRow, tied: Sequence[StudyRow]) -> tuple[str, ...]:
             f"between seeds assumed): {names}"
         )
     if row.verdict == "suspect":
-        doubts.append(f"its latency is suspect: {'; '.join(row.time.reasons)}")
+        doubts.append(f"its latency is suspect: {'; '.join(row.reasons)}")
     return tuple(doubts)
 
 

@@ -76,6 +76,7 @@ def profile_shapes(
     texts: Sequence[str],
     *,
     study: str | None,
+    everything: bool = False,
     devices: Sequence[str],
     serials: Sequence[str] = (),
     precision: str | None,
@@ -101,7 +102,7 @@ def profile_shapes(
     shapes = [find_shape(store, text) for text in texts]
     if study is not None:
         view = load_view(store, study)
-        shapes += [(r.name, r.shape) for r in view.front]
+        shapes += [(r.name, r.shape) for r in (view.rows if everything else view.front)]
         if not (scenarios or prompt_tokens or context_tokens):
             scenarios = [view.scenario]
         precision = precision or view.record.config["device"]["precision"]

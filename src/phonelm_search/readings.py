@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile
@@ -47,14 +48,14 @@ def places_of(record: StudyRecord) -> list[Place]:
     """Where a study measures: its device, or all of several."""
     versions = record.config.get("versions", _FIRST_VERSIONS)
     first = {"device": record.config["device"], "environment_id": record.environment_id}
-    others: list[dict[str, Any]] = record.config.get("beside", [])
+    others: dict[str, dict[str, Any]] = record.config.get("beside", {})
     return [
         Place(
             device=DeviceProfile.model_validate(p["device"]),
             environment_id=p["environment_id"],
             versions=versions,
         )
-        for p in (first, *others)
+        for p in (first, *others.values())
     ]
 
 
@@ -105,7 +106,7 @@ class Readings:
         found = self._measured.get(key, [])
         return found[-1].peak_bytes if found else None
 
-    @property
+    @cached_property
     def reference_ms(self) -> float | None:
         """Time of the whole scenario of the reference shape, which every round measures."""
         time = self.measured(REFERENCE.shape_id)

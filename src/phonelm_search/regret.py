@@ -26,12 +26,10 @@ class Regret:
     front: int
     """How many of them the other device's own front holds."""
     mean: float | None
-    """Mean extra latency over the points of the own front, as a share; None where no point is
-    reached by as good a shape."""
+    """Mean extra latency over the points of the own front, as a share; None where only the taken
+    front itself was measured there, so that nothing better could be found."""
     worst: float | None
     """The largest."""
-    unreached: int
-    """Points of the own front that no shape of the taken front is as good as."""
 
 
 def regret_matrix(store: Store, study: str) -> list[Regret]:
@@ -56,7 +54,8 @@ def regret_matrix(store: Store, study: str) -> list[Regret]:
     if len(times) < 2:
         raise ConfigurationError(
             f"shapes of study '{study}' must be measured on two devices for regrets, they are on "
-            f"{', '.join(times) or 'none'}; run `phonelm-search profile --study {study} --device B`"
+            f"{', '.join(times) or 'none'}; run `phonelm-search profile --study {study} --all "
+            "--device B`"
         )
     quality = {r.shape.shape_id: _quality(r) for r in rows}
     return [_regret(a, b, times[a], times[b], quality) for a in times for b in times]
@@ -111,19 +110,19 @@ def _regret(
 ) -> Regret:
     both = sorted(times_a.keys() & times_b.keys())
     front_a, front_b = (_front(both, t, quality) for t in (times_a, times_b))
-    extra: list[float] = []
-    for point in front_b:
-        reached = [times_b[i] for i in front_a if quality[i] <= quality[point]]
-        if reached:
-            extra.append(min(reached) / times_b[point] - 1)
+    # The best shape of all is on every front, so each point is reached.
+    extra = [
+        min(times_b[i] for i in front_a if quality[i] <= quality[point]) / times_b[point] - 1
+        for point in front_b
+    ]
+    told = a == b or times_a.keys() <= times_b.keys() or set(both) - set(front_a)
     return Regret(
         front_of=a,
         used_on=b,
         shapes=len(both),
         front=len(front_b),
-        mean=float(np.mean(extra)) if extra else None,
-        worst=max(extra, default=None),
-        unreached=len(front_b) - len(extra),
+        mean=float(np.mean(extra)) if told else None,
+        worst=max(extra) if told else None,
     )
 
 

@@ -143,14 +143,14 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
         StudyMismatchError: If configuration or environment differ; says what.
     """
     environment, *others = environments
-    beside = [
-        {
+    beside = {
+        device.name: {
             "device": device.model_dump(mode="json"),
             "environment_id": identity(found),
             "environment": found,
         }
         for device, found in zip(setup.beside, others, strict=True)
-    ]
+    }
     fresh = StudyRecord(
         name=setup.study,
         config={**setup.config(), **({"beside": beside} if beside else {})},
@@ -163,7 +163,12 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
         return fresh
     before = dict(known.config)
     # Fields that a newer release has added stand at their defaults.
-    before["device"] = DeviceProfile.model_validate(before["device"]).model_dump(mode="json")
+    before["device"] = _at_defaults(before["device"])
+    if "beside" in before:
+        before["beside"] = {
+            name: {**place, "device": _at_defaults(place["device"])}
+            for name, place in before["beside"].items()
+        }
     differs = []
     for key in _COMPARED:
         differs += _differences(before.get(key), fresh.config.get(key), key)
@@ -174,6 +179,10 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
             f"{'; '.join(differs)}; use another --study or the first settings"
         )
     return known
+
+
+def _at_defaults(device: dict[str, Any]) -> dict[str, Any]:
+    return DeviceProfile.model_validate(device).model_dump(mode="json")
 
 
 def _differences(before: Any, now: Any, path: str) -> list[str]:

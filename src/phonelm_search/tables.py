@@ -13,11 +13,12 @@ from phonelm_search.records import (
     StudyRecord,
     StudyShape,
     Verdict,
+    judged_together,
     rejection,
 )
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
-from phonelm_search.timing import ScenarioTime, Span
+from phonelm_search.timing import Latency, ScenarioTime, Span
 from phonelm_search.units import format_ms
 from phonelm_search.workload import Scenario
 
@@ -36,6 +37,8 @@ class StudyRow:
     """Of the study's scenario; of several devices, on the one where the shape is worst off."""
     device: str
     """Name of that device's profile."""
+    elsewhere: tuple[ScenarioTime, ...] = ()
+    """Its times on the study's other devices."""
     unit_ms: float = 1.0
     """What latency is told in: the reference shape's time on that device, where the study has
     several devices; else a millisecond."""
@@ -63,8 +66,17 @@ class StudyRow:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of its latencies'."""
-        return self.time.verdict
+        """The worst of its latencies', on all devices."""
+        return judged_together(self._parts)[0]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not valid."""
+        return judged_together(self._parts)[1]
+
+    @property
+    def _parts(self) -> list[Latency]:
+        return [p for time in (self.time, *self.elsewhere) for p in time.parts]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -224,6 +236,7 @@ def load_view(store: Store, study: str) -> StudyView:
                 shape=shape,
                 name=part.name,
                 time=worst.time,
+                elsewhere=tuple(t.time for t in known if t is not worst),
                 device=worst.readings.place.device.name,
                 unit_ms=worst.unit_ms,
                 peak_bytes=worst.readings.peak_bytes(part.shape_id),

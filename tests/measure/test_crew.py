@@ -107,11 +107,30 @@ def test_phones_share_the_shapes_and_each_shape_stays_on_one(tmp_path: Path) -> 
     assert notes == []
 
 
-def test_a_phone_is_held_against_its_own_reference(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("factor", "verdict"), [(1.05, "valid"), (1.3, "suspect")])
+def test_phones_of_a_kind_that_differ_in_speed_are_told(
+    tmp_path: Path, factor: float, verdict: str
+) -> None:
     notes: list[str] = []
-    units = [Unit("a"), Unit("b", 1.3)]  # two units of a kind, one of them slower
+    units = [Unit("a"), Unit("b", factor)]
     outcomes = profiler(tmp_path, units, notes).measure(requests(4))
-    assert {f.verdict for o in outcomes for f in o.latencies.values()} == {"valid"}
+    found = {f.verdict for o in outcomes for f in o.latencies.values()}
+    assert verdict in found
+    if verdict == "suspect":
+        reasons = " ".join(r for o in outcomes for f in o.latencies.values() for r in f.reasons)
+        assert "than the others by the reference shape, more than 10%" in reasons
+    else:
+        assert found == {"valid"}
+
+
+def test_a_lost_phone_is_not_asked_again(tmp_path: Path) -> None:
+    units = [Unit("a"), Unit("b", lost_after=0)]
+    notes: list[str] = []
+    measuring = profiler(tmp_path, units, notes)
+    measuring.measure(requests(4))
+    measuring.measure(requests(6))
+    assert len(notes) == 1
+    assert measuring.workers == 1
 
 
 def test_a_lost_phone_gives_its_work_back(tmp_path: Path) -> None:

@@ -81,6 +81,41 @@ def test_a_quiet_round_is_valid() -> None:
             "temperature rose from 35 to 52 °C",
         ),
         (
+            {
+                "conditions": {
+                    "before": {"frequency_limits_khz": 8e6},
+                    "after": {"frequency_limits_khz": 6e6},
+                }
+            },
+            "suspect",
+            "its cores' highest frequencies fell by 25%",
+        ),
+        (
+            {
+                "conditions": {
+                    "before": {"frequency_limits_khz": 6e6, "frequency_full_khz": 8e6},
+                    "after": {},
+                }
+            },
+            "suspect",
+            "highest frequencies were held at 75% of the full ones",
+        ),
+        (
+            {"conditions": {"before": {"thermal_status": 3}, "after": {"thermal_status": 3}}},
+            "suspect",
+            "throttled from the start: its thermal status was 3",
+        ),
+        (
+            {"conditions": {"before": {"thermal_status": 0}, "after": {"thermal_status": 2}}},
+            "suspect",
+            "its thermal status rose from 0 to 2",
+        ),
+        (
+            {"conditions": {"before": {"major_faults": 5}, "after": {"major_faults": 1005}}},
+            "suspect",
+            "1000 of the runner's pages came back from swap",
+        ),
+        (
             {"conditions": {"before": {"swapped_pages": 5}, "after": {"swapped_pages": 25}}},
             "suspect",
             "20 pages were swapped",
@@ -91,6 +126,12 @@ def test_doubts_have_reasons(changes: dict[str, Any], verdict: str, reason: str)
     found, reasons = judged(replace(measurement([100] * 9), **changes))
     assert found == verdict
     assert any(reason in r for r in reasons)
+
+
+def test_a_sensor_that_follows_the_load_is_no_doubt_where_limits_are_told() -> None:
+    limits = {"frequency_limits_khz": 8e6, "frequency_full_khz": 8e6}
+    before, after = {"temperature_c": 35, **limits}, {"temperature_c": 62, **limits}
+    assert judged(measurement([100] * 9, conditions={"before": before, "after": after}))[1] == ()
 
 
 def test_copies_must_exceed_the_cache_where_a_round_is_cold() -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -47,6 +48,11 @@ CPU part\t: 0xd0b
 CPU revision\t: 0
 
 """
+# Android's own: MirBSD's Korn shell, and toybox.
+_SHELL, _TOYBOX, _QEMU = (
+    shutil.which(name) or name for name in ("mksh", "toybox", "qemu-aarch64-static")
+)
+_THROTTLES_C = 60.0
 PROPERTIES = {
     "ro.product.manufacturer": "Simulated",
     "ro.product.model": "Qemu 7",
@@ -118,16 +124,21 @@ class SimulatedPhone:
 
     def restart(self, seconds: float) -> None:
         """Gone, and back on the same port after a while."""
-        self._call(self._unplug)
-        self._loop.call_soon_threadsafe(
-            self._loop.call_later, seconds, lambda: self._loop.create_task(self._listen())
-        )
+        self._call(lambda: self.restart_from_within(seconds))
+
+    def restart_from_within(self, seconds: float) -> None:
+        """The same, for what runs in the phone's own thread."""
+        self._unplug()
+        self._loop.call_later(seconds, lambda: self._loop.create_task(self._listen()))
 
     def set_temperature(self, degrees: float) -> None:
         zone = self.root / "sys/class/thermal/thermal_zone0/temp"
         new = zone.with_name(".new")
         new.write_text(f"{round(1000 * degrees)}\n")
         new.replace(zone)  # whoever reads it never sees half of it
+        if degrees > _THROTTLES_C:
+            for path in (self.root / "sys/devices/system/cpu").glob("cpu*/cpufreq"):
+                (path / "scaling_max_freq").write_text("900000\n")
 
     @property
     def temperature(self) -> float:
@@ -164,6 +175,9 @@ class SimulatedPhone:
         self._write("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB")
         getprop = "".join(f"[{k}]: [{v}]\n" for k, v in self._properties.items())
         self._write("system/getprop.txt", getprop)
+        (self.root / "system/bin").mkdir()
+        for name in subprocess.run([_TOYBOX], capture_output=True, text=True).stdout.split():
+            (self.root / "system/bin" / name).symlink_to(_TOYBOX)
         self._tool("getprop", f"cat {self.root}/system/getprop.txt")
         self._write("system/battery", "  USB powered: true\n  level: 80\n  temperature: 290")
         self._write("system/thermalservice", "Thermal Status: 0")
@@ -301,18 +315,17 @@ class SimulatedPhone:
         await stream.packet(EXIT, bytes([code]))
 
     async def _execute(self, command: str, *, killed: bool) -> tuple[int, bytes, bytes]:
-        qemu = f"qemu-aarch64-static -cpu cortex-a76 -L {self.root}"
+        qemu = f"{_QEMU} -cpu cortex-a76 -L {self.root}"
         script = _LOADER.sub(rf"{qemu} \1", self._mapped(command))
         script = _ANDROID.sub(rf"{qemu} \1", script)
-        path = f"{self.root}/system/bin:{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
-            "sh",
+            _SHELL,
             "-c",
             script,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PATH": path},
+            env={"PATH": f"{self.root}/system/bin"},
             start_new_session=True,
         )
         if killed:
@@ -322,7 +335,7 @@ class SimulatedPhone:
             out, err = await process.communicate()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # as adbd does with a lost client's commands
+                os.kill(process.pid, signal.SIGHUP)  # as adbd does with a lost client's commands
             raise
         finally:
             warming.cancel()

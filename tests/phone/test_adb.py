@@ -1,6 +1,7 @@
 """The connection, with the real adb client: what goes wrong is named and mended, or not trusted."""
 
 import hashlib
+import shlex
 import time
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_output_without_a_newline_at_its_end_is_whole(phone: SimulatedPhone) -> 
 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_words_arrive_as_they_are(phone: SimulatedPhone, word: str) -> None:
-    said = connected(phone).run("printf", "%s|", word, word)
+    said = connected(phone).shell(shlex.join(["printf", "%s|", word, word]))
     assert said.stdout == f"{word}|{word}|"
     assert not list(Path().glob("pwned"))
     assert not list(phone.root.rglob("pwned"))

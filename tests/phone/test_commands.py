@@ -179,7 +179,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_good_phone(
 ) -> None:
     call("devices", "doctor", "--serial", phone.serial, "--json")
     checks = json.loads(capsys.readouterr().out)["rows"]
-    names = ["adb", "connection", "storage", "memory", "temperature", "cores", "runner"]
+    names = ["adb", "connection", "storage", "memory", "temperature", "model", "cores", "runner"]
     assert [c["name"] for c in checks] == names
     assert all(c["ok"] and c["remedy"] is None for c in checks)
 

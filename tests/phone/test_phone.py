@@ -18,7 +18,6 @@ from phonelm_search.errors import (
     ConfigurationError,
     MeasurementError,
     TransportError,
-    UnsupportedShapeError,
 )
 from phonelm_search.measure import MeasureSettings, jobs, numerics
 from phonelm_search.measure.executor import Executor
@@ -187,9 +186,16 @@ def test_a_restart_in_the_middle_of_a_job_is_survived(phone: SimulatedPhone) -> 
     runtime = runtime_on(phone)
     asked = job_for(runtime)
     runtime.environment()
-    phone.fault("drop", RUN)
-    phone.restart(0.3)
+    restarted: list[float] = []
+
+    def restart_once() -> None:
+        if not restarted:
+            restarted.append(1)
+            phone.restart_from_within(0.3)
+
+    phone.during_run = restart_once
     assert runtime.run(asked, FILES).ok
+    assert restarted
 
 
 @pytest.mark.parametrize(
@@ -313,7 +319,7 @@ def test_a_phone_that_heats_up_or_throttles_meanwhile_is_suspect(phone: Simulate
     (m, *_) = round_of(executor)
     phone.warming_c_per_s = 0.0
     phone.set_temperature(31.0)
-    assert any("the temperature rose from" in r for r in executor.judged(m).reasons)
+    assert any("cores' highest frequencies" in r for r in executor.judged(m).reasons)
     assert executor.judged(m).verdict == "suspect"
 
     def throttle() -> None:
@@ -363,16 +369,3 @@ def test_a_phone_is_used_by_one_job_at_a_time(
 def test_cores_that_are_not_there_are_named(phone: SimulatedPhone) -> None:
     with pytest.raises(ConfigurationError, match=r"cores of 127.* must be among 0.*, got 77"):
         runtime_on(phone, cores=(77,)).placement()
-
-
-def test_shapes_that_kernels_refuse_are_refused_before_the_phone_is_asked(
-    phone: SimulatedPhone,
-) -> None:
-    count = len(phone.commands)
-    odd = small_shape(hidden_size=72, num_attention_heads=4, num_key_value_heads=2, head_dim=18)
-    with pytest.raises(UnsupportedShapeError):
-        jobs.prepare(
-            [odd], profile(), numerics.PHASES, jobs.ONE_COPY, Placement(threads=1),
-            MeasureSettings(), repetitions=0,
-        )  # fmt: skip
-    assert len(phone.commands) == count

@@ -143,15 +143,14 @@ def show_regret(cells: Sequence[Regret], *, as_json: bool, fmt: Format) -> None:
         table.append(row)
     columns = [("front", "front of ↓ used on →"), *((n, n) for n in names)]
     print_rows(table, columns, fmt, title="extra latency: mean, worst over the own front")
-    if any(c.unreached for c in cells):
-        say("a point of an own front counts only where a shape of the other front is as good")
+    if any(c.mean is None for c in cells):
+        say("–: only the front itself was measured there; `profile --study STUDY --all --device B`")
 
 
 def _regret_text(cell: Regret) -> str:
     if cell.mean is None or cell.worst is None:
         return "–"
-    left = f" ({cell.unreached} of {cell.front} points not reached)" if cell.unreached else ""
-    return f"{cell.mean:.1%}, {cell.worst:.1%}{left}"
+    return f"{cell.mean:.1%}, {cell.worst:.1%}"
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -127,7 +127,8 @@ def add_device(
         ("prefill_ms", "prefill ms"),
         ("decode_ms", "decode ms"),
         ("end_to_end_ms", "end-to-end ms"),
-        ("reason", "left out because"),
+        ("verdict", "verdict"),
+        ("reason", "because"),
     )
     print_rows(rows, columns, "table", title=f"{added.profile.name}: {scenario}, {precision}")
     best = added.tried[0]

@@ -23,7 +23,7 @@ def command(
         typer.Option(
             "--regret",
             help="Instead: how much slower each device's front is on each other device than that "
-            "one's own. Measure a front elsewhere with `profile --study STUDY --device OTHER`.",
+            "one's own. Measure elsewhere with `profile --study STUDY --all --device OTHER`.",
         ),
     ] = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,

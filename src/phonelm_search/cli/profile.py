@@ -41,6 +41,9 @@ def command(
     study: Annotated[
         str | None, typer.Option("--study", help="Measure a whole study's front as well.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --study: all its measured shapes, not the front.")
+    ] = False,
     device: Annotated[
         list[str] | None, typer.Option("--device", help="A device profile; repeats.")
     ] = None,
@@ -83,6 +86,7 @@ def command(
             store,
             shapes or [],
             study=study,
+            everything=everything,
             devices=device or [o.DEFAULT_DEVICE],
             serials=serial or (),
             precision=precision,

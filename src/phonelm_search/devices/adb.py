@@ -167,10 +167,6 @@ class AdbPhone:
             stderr=said.stderr,
         )
 
-    def run(self, *words: str, seconds: float | None = None) -> Said:
-        """Run a command of words, each quoted for the phone's shell; see `shell`."""
-        return self.shell(shlex.join(words), seconds=seconds)
-
     def push(self, files: Mapping[str, bytes | Path], folder: str) -> int:
         """Put files into a new folder that appears only once all of them are there and right.
 
@@ -204,11 +200,17 @@ class AdbPhone:
             if full := [line for line in lines if _FULL.search(line)]:
                 raise self._full(full[0].strip())
             raise self._lost(said)
-        if self.hashes(part, list(files)) != wanted:
-            self.shell(f"rm -rf {shlex.quote(part)}")
+        found = self.hashes(part, list(files))
+        if not found:
+            raise MeasurementError(
+                f"{self.serial} must have sha256sum (Android 8 or later) and does not answer it",
+                stage="start",
+            )
+        if found != wanted:
             raise TransportError(f"files on {self.serial} must arrive unchanged and did not")
         quoted, target = shlex.quote(part), shlex.quote(folder)
-        self._checked(f"rm -rf {target} && mv {quoted} {target}")
+        # Executable before it appears, so that what is there under its name can be run.
+        self._checked(f"chmod -R 755 {quoted} && rm -rf {target} && mv {quoted} {target}")
         return size
 
     def hashes(self, folder: str, files: Sequence[str]) -> dict[str, str]:
@@ -270,7 +272,9 @@ class AdbPhone:
 
     def _lost(self, said: Said) -> TransportError:
         """What adb's failure means, and what to do about it."""
-        message = said.stderr.lower()
+        # Its own words alone: the command's errors come on the same stream.
+        own = [x for x in said.stderr.lower().splitlines() if x.startswith(("error:", "adb:"))]
+        message = "\n".join(own)
         if "unauthorized" in message or "authorizing" in message:
             return TransportError(
                 f"{self.serial} must trust this computer: unlock it and accept the question that "

@@ -37,9 +37,18 @@ class Thermal(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     highest_start_c: float = Field(default=45.0, gt=0, le=100)
-    """A round begins at no higher temperature."""
+    """A round begins at no higher temperature of the processor; where only the battery's is told,
+    at no higher one than `battery_start_c`."""
+    battery_start_c: float = Field(default=36.0, gt=0, le=100)
+    """The battery's, which stays far below the processor's."""
     longest_cooldown_s: float = Field(default=300.0, ge=0)
     """After so long it begins all the same; its records then tell how hot it was."""
+
+    def limit_c(self, *, of_battery: bool) -> float:
+        """The limit for a temperature, by what it is of."""
+        return (
+            min(self.battery_start_c, self.highest_start_c) if of_battery else self.highest_start_c
+        )
 
 
 class DeviceProfile(BaseModel):

@@ -1,6 +1,6 @@
 """The reference shape, stepped in turn with what is measured: was the machine as usual?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,6 +56,11 @@ class Anchor:
             bandwidth_drift=None if bandwidth is None else abs(drift(bandwidth, self._bandwidths)),
         )
 
+    def usual_ns(self, workload: Workload) -> float | None:
+        """Median of the latest readings of a workload; None before the first."""
+        medians = self._medians.get(workload)
+        return float(np.median(medians)) if medians else None
+
     def _remember(self, m: Measurement) -> None:
         medians = self._medians.setdefault(m.workload, [])
         medians.append(_median_ns(m))
@@ -64,6 +69,37 @@ class Anchor:
         if read is not None and read not in self._bandwidths[-1:]:  # the phases of a round share it
             self._bandwidths.append(read)
             del self._bandwidths[:-_REMEMBERED]
+
+
+class Units:
+    """Several phones of one kind: their latencies compare only where the phones are as fast.
+
+    Args:
+        limit: Largest distance of a phone's reference from the other phones', as a share.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+
+    def judged(
+        self, m: Measurement, anchors: Mapping[str | None, Anchor], serial: str | None
+    ) -> Measurement:
+        """A measurement, suspect where its phone is another in speed than the others."""
+        own = anchors[serial].usual_ns(m.workload)
+        others = [a.usual_ns(m.workload) for s, a in anchors.items() if s != serial]
+        known = [ns for ns in others if ns is not None]
+        if own is None or not known:
+            return m
+        distance = own / float(np.median(known)) - 1
+        if abs(distance) <= self._limit:
+            return m
+        way = "slower" if distance > 0 else "faster"
+        reason = (
+            f"phone {serial} is {abs(distance):.0%} {way} than the others by the reference shape, "
+            f"more than {self._limit:.0%}: two of a kind are not alike; measure on one of them"
+        )
+        verdict = "suspect" if m.verdict == "valid" else m.verdict
+        return replace(m, verdict=verdict, reasons=(*m.reasons, reason))
 
 
 def drift(value: float, readings: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.measure.anchor import Anchor
+from phonelm_search.measure.anchor import Anchor, Units
 from phonelm_search.measure.crew import share
 from phonelm_search.measure.executor import Executor, Round
 from phonelm_search.measure.gate import Gate
@@ -150,6 +150,7 @@ class Profiler:
         self.environment_id = first.environment_id
         self.cache_bytes = first.cache_bytes
         self._anchors: dict[str | None, Anchor] = {}
+        self._units = Units(self.settings.drift_limit)
         self._gates = {e: Gate(store, e) for e in self._executors}
         self._note, self._telling = note, Lock()
 
@@ -195,16 +196,16 @@ class Profiler:
                 for part in self._fitting(executor, todo):
                     self._part(executor, part, on_round)
 
-        share(
-            self._executors,
-            list(self._groups(tasks)),
-            finish,
-            on_lost=lambda _, error: self._note(f"{error}; the other phones go on"),
-        )
+        share(list(self._executors), list(self._groups(tasks)), finish, on_lost=self._lose)
         if remeasure:
             for task, made in zip(tasks, first, strict=True):
                 self._forget(task, below_round=made)
         return [t.outcome() for t in tasks]
+
+    def _lose(self, executor: Executor, error: TransportError) -> None:
+        """Go on without a phone, for as long as this process works."""
+        self._note(f"{error}; the other phones go on")
+        self._executors.remove(executor)
 
     def _forget(self, task: _Task, *, below_round: int) -> None:
         """Drop what was known where new rounds are complete, and not all of them rejected."""
@@ -305,10 +306,12 @@ class Profiler:
         on_round: Callable[[ModelShape], None],
     ) -> None:
         """Judge a round and write it down."""
-        reading = self._reference(_serial(made.reference)).read(made.reference)
+        serial = _serial(made.reference)
+        reading = self._reference(serial).read(made.reference)
 
         def judged(found: Sequence[Measurement]) -> list[Measurement]:
-            return [executor.judged(reading.complete(m)) for m in found]
+            complete = (executor.judged(reading.complete(m)) for m in found)
+            return [self._units.judged(m, self._anchors, serial) for m in complete]
 
         self._store.add_measurements(REFERENCE, judged(made.reference))
         for task, unjudged in zip(tasks, made.shapes, strict=True):

@@ -10,10 +10,12 @@ from phonelm_search.devices.topology import Core, clusters
 from phonelm_search.errors import MeasurementError
 from phonelm_search.measure.executor import Executor
 from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.records import Verdict, judged_together
 from phonelm_search.runtimes import Runtime
 from phonelm_search.workload import Scenario
 
 _REPETITIONS, _SECONDS = 20, 1.0
+_TIED = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +32,10 @@ class Tried:
     """The same, mean over the scenario's contexts."""
     end_to_end_ms: float | None
     """What it all takes together."""
+    verdict: Verdict = "rejected"
+    """How far to trust it."""
     reason: str | None = None
-    """Why it could not be measured."""
+    """Why it could not be measured, or is not valid."""
 
 
 def choices(cores: Sequence[Core]) -> Iterator[tuple[tuple[int, ...], int]]:
@@ -55,7 +59,7 @@ def sweep(
     *,
     on_tried: Callable[[Tried], object],
 ) -> list[Tried]:
-    """Try every choice once; what cannot be measured says why.
+    """Try every choice once, and once more where it was disturbed.
 
     Args:
         profile: The device.
@@ -65,7 +69,7 @@ def sweep(
         on_tried: Called after each.
 
     Returns:
-        The choices, the fastest first.
+        The choices, the fastest first: of those within 3 % of it the one of fewest threads.
 
     Raises:
         MeasurementError: If none could be measured, or the connection is lost for good.
@@ -74,6 +78,8 @@ def sweep(
     for numbers, threads in choices(cores):
         chosen = profile.model_copy(update={"cores": numbers, "threads": threads})
         found = _try(chosen, numbers, threads, scenario, runtime_of)
+        if found.end_to_end_ms is not None and found.verdict == "rejected":
+            found = _try(chosen, numbers, threads, scenario, runtime_of)
         on_tried(found)
         tried.append(found)
     measured = [t for t in tried if t.end_to_end_ms is not None]
@@ -81,9 +87,20 @@ def sweep(
         raise MeasurementError(
             f"at least one choice of cores must work; the first: {tried[0].reason}", stage="run"
         )
-    return sorted(measured, key=lambda t: t.end_to_end_ms or 0.0) + [
-        t for t in tried if t.end_to_end_ms is None
-    ]
+    return sorted(measured, key=_order(measured)) + [t for t in tried if t.end_to_end_ms is None]
+
+
+def _order(measured: Sequence[Tried]) -> Callable[[Tried], tuple[bool, int, float]]:
+    """Trusted ones first; of those that are as fast as the fastest, the one of fewest threads."""
+    trusted = [t.end_to_end_ms or 0.0 for t in measured if t.verdict != "rejected"]
+    least = min(trusted or [t.end_to_end_ms or 0.0 for t in measured])
+
+    def key(tried: Tried) -> tuple[bool, int, float]:
+        time = tried.end_to_end_ms or 0.0
+        tied = time <= least * (1 + _TIED)
+        return tried.verdict == "rejected", tried.threads if tied else 10**6, time
+
+    return key
 
 
 def _try(
@@ -110,7 +127,9 @@ def _try(
         if error.stage == "transport":
             raise
         return replace(failed, reason=str(error))
-    medians = {m.workload: float(np.median(m.samples_ns)) / 1e6 for m in made.reference}
+    rounds = [executor.judged(m) for m in made.reference]
+    verdict, reasons = judged_together(rounds)
+    medians = {m.workload: float(np.median(m.samples_ns)) / 1e6 for m in rounds}
     prefill, *steps = (medians[w] for w in scenario.workloads)
     decode = sum(steps) / len(steps)
     return replace(
@@ -118,4 +137,6 @@ def _try(
         prefill_ms=prefill,
         decode_ms=decode,
         end_to_end_ms=prefill + (scenario.generated_tokens - 1) * decode,
+        verdict=verdict,
+        reason="; ".join(reasons) or None,
     )

@@ -1,7 +1,8 @@
 """How far to trust a round, and the rounds together, with reasons that say what to do."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from phonelm_search.measure.disturbance import disturbance
 from phonelm_search.measure.settings import MeasureSettings
@@ -15,6 +16,8 @@ WIDEST_INTERVAL = 0.10
 _LEAST_CPU_SHARE = 0.9
 _LEAST_FREQUENCY = 0.95
 _MOST_WARMER_C = 10.0
+_MOST_FAULTS = 100
+_COOLER = "let the device cool down, or fix its governor"
 _AGAIN = "measure again with --remeasure"
 _CLOSE = f"close other programs and {_AGAIN}"
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -101,24 +104,60 @@ def _changed_conditions(m: Measurement) -> list[str]:
         first, last = before.get(name), after.get(name)
         return None if first is None or last is None else (float(first), float(last))
 
-    reasons = []
+    reasons = _throttled_at_the_start(before)
     frequency = both("frequency_khz")
     if frequency and frequency[1] < _LEAST_FREQUENCY * frequency[0]:
         reasons.append(
             f"the processor's frequency fell from {frequency[0] / 1e6:.2f} to "
-            f"{frequency[1] / 1e6:.2f} GHz; let the device cool down or fix the governor"
+            f"{frequency[1] / 1e6:.2f} GHz; {_COOLER}"
         )
     limits = both("frequency_limits_khz")
     if limits and limits[1] < limits[0]:
         reasons.append(
             f"the device throttled: its cores' highest frequencies fell by "
-            f"{1 - limits[1] / limits[0]:.0%}; let it cool down, or lower thermal.highest_start_c"
+            f"{1 - limits[1] / limits[0]:.0%}; {_COOLER}"
         )
     status = both("thermal_status")
     if status and status[1] > status[0]:
         reasons.append(
             f"the device throttled: its thermal status rose from {status[0]:.0f} to "
-            f"{status[1]:.0f}; let it cool down, or lower thermal.highest_start_c"
+            f"{status[1]:.0f}; {_COOLER}"
+        )
+    temperature = both("temperature_c")
+    # A processor's sensor follows its load at once; where limits are told, they say what it did.
+    if temperature and not limits and temperature[1] > temperature[0] + _MOST_WARMER_C:
+        reasons.append(
+            f"the temperature rose from {temperature[0]:.0f} to {temperature[1]:.0f} °C; {_COOLER}"
+        )
+    swapped = both("swapped_pages")
+    if swapped and swapped[1] > swapped[0]:
+        reasons.append(
+            f"{swapped[1] - swapped[0]:.0f} pages were swapped; close programs or use a smaller "
+            "precision"
+        )
+    faults = both("major_faults")
+    if faults and faults[1] - faults[0] > _MOST_FAULTS:
+        reasons.append(
+            f"{faults[1] - faults[0]:.0f} of the runner's pages came back from swap or storage; "
+            "close programs or use a smaller precision"
+        )
+    return reasons
+
+
+def _throttled_at_the_start(before: Mapping[str, Any]) -> list[str]:
+    """What was wrong with the device before anything ran."""
+    reasons = []
+    status = before.get("thermal_status")
+    if status:
+        reasons.append(
+            f"the device throttled from the start: its thermal status was {status}, after "
+            f"{before.get('cooldown_s', 0):.0f} s of waiting; {_COOLER}"
+        )
+    limits, full = before.get("frequency_limits_khz"), before.get("frequency_full_khz")
+    if limits and full and limits < _LEAST_FREQUENCY * full:
+        reasons.append(
+            f"the cores' highest frequencies were held at {limits / full:.0%} of the full ones; "
+            f"switch off battery saver and the like, or {_COOLER}"
         )
     start, limit = before.get("phone_temperature_c"), before.get("highest_start_c")
     if start is not None and limit is not None and start > limit:
@@ -126,18 +165,6 @@ def _changed_conditions(m: Measurement) -> list[str]:
             f"the round began at {start:.0f} °C, above {limit:.0f} °C, after "
             f"{before.get('cooldown_s', 0):.0f} s of waiting; move the phone to a cooler place, or "
             "raise thermal.longest_cooldown_s"
-        )
-    temperature = both("temperature_c")
-    if temperature and temperature[1] > temperature[0] + _MOST_WARMER_C:
-        reasons.append(
-            f"the temperature rose from {temperature[0]:.0f} to {temperature[1]:.0f} °C; "
-            "let the device cool down"
-        )
-    swapped = both("swapped_pages")
-    if swapped and swapped[1] > swapped[0]:
-        reasons.append(
-            f"{swapped[1] - swapped[0]:.0f} pages were swapped; close programs or use a smaller "
-            "precision"
         )
     return reasons
 

@@ -238,7 +238,7 @@ def _footnote(view: StudyView) -> str:
     parts = []
     suspect = [r for r in view.rows if r.verdict == "suspect"]
     if suspect:
-        common = [x for x in suspect[0].time.reasons if all(x in r.time.reasons for r in suspect)]
+        common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
         parts.append(f"hollow: suspect ({'; '.join(common) or 'reasons in trials.csv'})")
     scores = [r.score for r in view.scored if r.score]
     if scores:

@@ -5,6 +5,7 @@
 // built by whatever compiler is at hand.
 #pragma once
 
+#include <cctype>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>

@@ -85,8 +85,6 @@ int probe(const std::string& library, const std::string& cores) {
     out.add("environment",
             identity(ort::Environment(library, 1).version(), static_cast<int64_t>(given.size())));
     out.add("cache_bytes", std::to_string(sys::last_level_cache_bytes(given)));
-    out.add("available_bytes", sys::or_null(sys::available_bytes()));
-    out.add("conditions", sys::conditions(given));
     std::cout << out.str() << std::endl;
     return 0;
 }
@@ -111,6 +109,7 @@ int run(const std::string& library, const std::string& path, unsigned seconds) {
         for (const auto& core : job["cpus"].array())
             cores.push_back(static_cast<int>(core.integer()));
         pin(cores);
+        sys::zones();  // not between warm-up and the first sample
         Runner runner(job, library);
         const std::string phases = runner.phases();
         const std::string bandwidth = runner.bandwidth();

@@ -54,6 +54,7 @@ enum Slot : size_t {
     kDisablePerSessionThreads = 120,
     kCreateThreadingOptions = 121,
     kReleaseThreadingOptions = 122,
+    kAddSessionConfigEntry = 130,
     kRunWithBinding = 133,
     kCreateIoBinding = 134,
     kReleaseIoBinding = 135,
@@ -87,7 +88,6 @@ class Library {
     }
 
     const std::string& version() const { return version_; }
-    void* symbol(const char* name) const { return dlsym(handle_, name); }
 
     // Call a function that returns a status; a status that is not null is an error.
     template <class... Arguments>
@@ -166,7 +166,6 @@ class Environment {
         library_.call(kGetAllocatorWithDefaultOptions, &allocator_);
     }
 
-    const Library& library() const { return library_; }
     const std::string& version() const { return library_.version(); }
 
     void set_provider(std::string name, std::map<std::string, std::string> options) {
@@ -263,13 +262,8 @@ class Environment {
     void append_provider(void* options) const {
         const std::string suffix = "ExecutionProvider";
         if (provider_ == "CPU" + suffix) return;
-        if (provider_ ==
-            "Nnapi" + suffix) {  // it has a function of its own, in Android's library only
-            auto append = reinterpret_cast<void* (*)(void*, uint32_t)>(
-                library_.symbol("OrtSessionOptionsAppendExecutionProvider_Nnapi"));
-            if (!append) throw Error("this build of ONNX Runtime has no NNAPI");
-            return library_.check(append(options, 0));
-        }
+        // A graph that the provider does not take runs on the CPU without a word: that must fail.
+        library_.call(kAddSessionConfigEntry, options, "session.disable_cpu_ep_fallback", "1");
         std::string name = provider_;
         if (name.size() > suffix.size() &&
             name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0)

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -25,10 +26,7 @@ struct StageError : std::runtime_error {
 // Memory that the kernels may read with aligned loads.
 class Buffer {
  public:
-    explicit Buffer(size_t bytes)
-        : bytes_(bytes), data_(std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64)) {
-        if (!data_) throw std::bad_alloc();
-    }
+    explicit Buffer(size_t bytes) : bytes_(bytes), data_(aligned(bytes)) {}
     void* data() const { return data_.get(); }
     size_t bytes() const { return bytes_; }
 
@@ -38,6 +36,12 @@ class Buffer {
     };
     size_t bytes_;
     std::unique_ptr<void, Free> data_;
+
+    static void* aligned(size_t bytes) {  // aligned_alloc is not in Android before API 28
+        void* found = nullptr;
+        if (posix_memalign(&found, 64, bytes + 64)) throw std::bad_alloc();
+        return found;
+    }
 };
 
 struct Model {
@@ -94,6 +98,8 @@ class Copy {
             }
             sys::reset_peak_resident();
             session_ = environment.session(path, options);
+            // A mapped file outlives its name; whatever ends this process, nothing large is left.
+            if (model.from_file) std::remove((path + ".data").c_str());
         } catch (const ort::Error& error) {
             throw StageError("load", error.what());
         }

@@ -132,33 +132,48 @@ inline std::string integer_or_null(const std::string& text) {
     return is_integer(text) ? text : "null";
 }
 
-// Degrees of the hottest thermal zone of the processor, or of any zone where none is called so; NaN
-// where none can be read. A charger's or a modem's zone tells nothing of how fast cores may run.
-inline double hottest_zone() {
-    double processor = NAN, any = NAN;
-    for (int i = 0; i < 128; ++i) {
-        const std::string zone = "/sys/class/thermal/thermal_zone" + std::to_string(i);
-        const std::string milli = read(zone + "/temp");
-        if (!is_integer(milli)) continue;
-        const double degrees = std::stod(milli) / 1000;
-        if (degrees < 1 || degrees > 150) continue;  // a zone that is switched off
-        any = std::fmax(any, degrees);
-        std::string type = read(zone + "/type");
-        for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-        for (const char* part :
-             {"cpu", "soc", "apc", "tsens", "cluster", "big", "mid", "little", "exynos"})
-            if (type.find(part) != std::string::npos) processor = std::fmax(processor, degrees);
-    }
-    return std::isnan(processor) ? any : processor;
+// Thermal zones of the processor, or all where none is called so; looked up once. A charger's or a
+// modem's zone tells nothing of how fast cores may run, and some take milliseconds to read.
+inline const std::vector<std::string>& zones() {
+    static const std::vector<std::string> found = [] {
+        std::vector<std::string> processor, all;
+        for (int i = 0; i < 128; ++i) {
+            const std::string zone = "/sys/class/thermal/thermal_zone" + std::to_string(i);
+            std::string type = read(zone + "/type");
+            if (type.empty()) continue;
+            all.push_back(zone + "/temp");
+            for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+            for (const char* part :
+                 {"cpu", "soc", "apc", "tsens", "cluster", "big", "mid", "little", "exynos"})
+                if (type.find(part) != std::string::npos) {
+                    processor.push_back(zone + "/temp");
+                    break;
+                }
+        }
+        return processor.empty() ? all : processor;
+    }();
+    return found;
 }
 
-// The lowest number in a file of each core; -1 where none tells.
-inline int64_t lowest(const std::vector<int>& cores, const std::string& name) {
+// Degrees of the hottest of these zones; NaN where none can be read.
+inline double hottest_zone() {
+    double hottest = NAN;
+    for (const std::string& zone : zones()) {
+        const std::string milli = read(zone);
+        if (!is_integer(milli)) continue;
+        const double degrees = std::stod(milli) / 1000;
+        if (degrees >= 1 && degrees <= 150)
+            hottest = std::fmax(hottest, degrees);  // else it is off
+    }
+    return hottest;
+}
+
+// The highest number in a file of each core; -1 where none tells.
+inline int64_t highest(const std::vector<int>& cores, const std::string& name) {
     int64_t found = -1;
     for (int core : cores) {
         const std::string text = cpu_file(core, name);
-        if (is_integer(text))
-            found = found < 0 ? std::stoll(text) : std::min<int64_t>(found, std::stoll(text));
+        if (is_integer(text)) found = std::max<int64_t>(found, std::stoll(text));
     }
     return found;
 }
@@ -175,18 +190,19 @@ inline int64_t total(const std::vector<int>& cores, const std::string& name) {
 
 // What varies from run to run; null where the system does not tell.
 inline std::string conditions(const std::vector<int>& cores) {
-    const int64_t in = number_after("/proc/vmstat", "pswpin"),
-                  out = number_after("/proc/vmstat", "pswpout");
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
     const std::string load = read("/proc/loadavg");
     const std::string battery = "/sys/class/power_supply/battery/";
     json::Object found;
     found.add("load_1min",
               load.empty() ? "null" : json::number(std::strtod(load.c_str(), nullptr)));
-    found.add("frequency_khz", or_null(lowest(cores, "cpufreq/scaling_cur_freq")));
+    found.add("frequency_khz", or_null(highest(cores, "cpufreq/scaling_cur_freq")));
     found.add("frequency_limits_khz", or_null(total(cores, "cpufreq/scaling_max_freq")));
     found.add("temperature_c", json::number(hottest_zone()));
     found.add("available_bytes", or_null(available_bytes()));
-    found.add("swapped_pages", in < 0 || out < 0 ? "null" : std::to_string(in + out));
+    found.add("frequency_full_khz", or_null(total(cores, "cpufreq/cpuinfo_max_freq")));
+    found.add("major_faults", std::to_string(usage.ru_majflt));
     found.add("battery_current_ua", integer_or_null(read(battery + "current_now")));
     return found.str();
 }

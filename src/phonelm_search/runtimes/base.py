@@ -261,7 +261,7 @@ def needed_bytes(stored: int, copies: int, *, kv_bytes: int = 0) -> int:
 
     Weights given from memory are kept beside the form that the kernels pack them into.
     """
-    return round((2.2 * stored + kv_bytes) * copies + 300e6)
+    return round((2.9 * stored + kv_bytes) * copies + 300e6)
 
 
 def parse_result(text: str, job: Job) -> Result:

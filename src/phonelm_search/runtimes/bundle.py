@@ -27,6 +27,7 @@ from phonelm_search.runtimes.toolchain import (
     build_runner,
     cache_folder,
     run_tool,
+    source_digest,
 )
 
 Flavour = Literal["glibc", "android"]
@@ -176,7 +177,7 @@ def _wheel_library() -> Path:
 
 
 def _android_folder() -> Path:
-    return cache_folder() / "android-arm64"
+    return cache_folder() / f"android-arm64-{source_digest()}"
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from phonelm_search.devices.adb import Adb, AdbPhone, check_serial
+from phonelm_search.devices.phone_state import mismatch
 from phonelm_search.devices.profile import DeviceProfile, Thermal
-from phonelm_search.errors import PhonelmSearchError
+from phonelm_search.errors import ConfigurationError, PhonelmSearchError
 from phonelm_search.runtimes.phone import Phone
 from phonelm_search.units import format_bytes
 
@@ -44,6 +45,8 @@ def examine(profile: DeviceProfile, serial: str | None) -> Iterator[Check]:
     Yields:
         A check at a time; the last one is the first without which nothing further can be seen.
     """
+    if profile.connection == "local":
+        raise ConfigurationError(f"the doctor is for phones, and {profile.name} is this machine")
     try:
         adb = Adb()
         listed = adb.listed()
@@ -107,7 +110,8 @@ def _inside(place: Phone, phone: AdbPhone, profile: DeviceProfile) -> Iterator[C
     )
     state, limits = place.state(), profile.thermal or Thermal()
     degrees = state.temperature_c
-    warm = degrees is not None and degrees > limits.highest_start_c
+    limit = limits.limit_c(of_battery=state.of_battery)
+    warm = degrees is not None and degrees > limit
     throttled = (state.thermal_status or 0) > 0
     shown = "is not told" if degrees is None else f"{degrees:.0f} °C"
     status = "" if state.thermal_status is None else f", thermal status {state.thermal_status}"
@@ -115,8 +119,14 @@ def _inside(place: Phone, phone: AdbPhone, profile: DeviceProfile) -> Iterator[C
         name="temperature",
         ok=not warm and not throttled,
         found=f"{shown}{status}",
-        remedy=f"let it cool down below {limits.highest_start_c:.0f} °C; take it off its charger "
-        "or case",
+        remedy=f"let it cool down below {limit:.0f} °C; take it off its charger or case",
+    )
+    problem = mismatch(profile.match, place.properties)
+    yield Check(
+        name="model",
+        ok=problem is None,
+        found=problem or place.properties.get("ro.product.model", "unknown"),
+        remedy="name the profile that is this phone's; `phonelm-search devices list` shows it",
     )
     cores = ", ".join(f"{c.number} ({c.capacity or c.max_khz or '?'})" for c in place.cores)
     yield Check(name="cores", ok=True, found=cores)

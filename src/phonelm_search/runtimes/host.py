@@ -70,16 +70,17 @@ def conditions() -> dict[str, Any]:
     """What varies from run to run; null where this machine does not tell."""
     load = _first(r"^([0-9.]+)", _read(Path("/proc/loadavg")))
     cores = sorted(os.sched_getaffinity(0))
-    frequencies, limits = (
+    frequencies, limits, full = (
         [int(text) for n in cores if (text := _read(_CPU / f"cpu{n}/cpufreq/{name}"))]
-        for name in ("scaling_cur_freq", "scaling_max_freq")
+        for name in ("scaling_cur_freq", "scaling_max_freq", "cpuinfo_max_freq")
     )
     zones = [_read(p) for p in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))]
     degrees = [int(z) / 1000 for z in zones if z and z.lstrip("-").isdigit()]
     return {
         "load_1min": float(load) if load else None,
-        "frequency_khz": min(frequencies, default=None),
+        "frequency_khz": max(frequencies, default=None),
         "frequency_limits_khz": sum(limits) or None,
+        "frequency_full_khz": sum(full) or None,
         "temperature_c": max(degrees, default=None),
         "available_bytes": available_bytes(),
         "swapped_pages": _swapped_pages(),

@@ -6,7 +6,7 @@ from phonelm_search.units import format_bytes
 
 _START_SECONDS = 60.0
 _LEAST_RUNS = 8  # two windows of warm-up and five samples are made however long they take
-_SLOW_FLOPS = 2e10
+_SLOW_FLOPS = 5e9  # a phone's small core
 _BYTES_PER_SECOND = 50e6  # slowest plausible making and loading of weights
 
 
@@ -32,7 +32,8 @@ def check_memory(job: Job, available_bytes: int | None) -> None:
     Raises:
         MeasurementError: If it needs more than is available.
     """
-    needed = needed_bytes(job.stored_bytes, job.cache.copies) + job.cache.flush_bytes
+    needed = needed_bytes(job.stored_bytes, job.cache.copies)
+    needed += job.cache.flush_bytes + job.bandwidth_bytes
     if available_bytes is not None and needed > available_bytes:
         raise MeasurementError(
             f"{job.cache.copies} copies of the weights need about {format_bytes(needed)}, "

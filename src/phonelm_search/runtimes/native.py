@@ -20,9 +20,16 @@ from phonelm_search.runtimes.toolchain import HOST, build_runner, host_library
 
 PROBE_SECONDS = 60.0
 _GRACE_SECONDS = 15.0  # the runner's own limit comes first, and says where it was
-_ANSWERED, _MISUSED = (0, 1, 3), 2
+SIGSYS = 128 + signal.SIGSYS  # a kernel's filter refuses a system call of the C library
+_ANSWERED = (0, 1, 3)
+_STAGES = {
+    2: "protocol",  # a malformed job
+    -signal.SIGKILL: "memory",
+    128 + signal.SIGKILL: "memory",  # through a shell
+    126: "start",
+    127: "start",  # no such program: the next job brings it again
+}
 _JOB = "job.json"
-_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # here, and through a shell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +229,6 @@ def _answer(done: Finished) -> str:
     """What a runner printed, where its exit code says that it printed an answer."""
     if done.returncode in _ANSWERED:
         return done.stdout
-    if done.returncode in _KILLED:
-        stage = "memory"
-    else:
-        stage = "protocol" if done.returncode == _MISUSED else "run"
-    raise MeasurementError(why_it_ended(done.returncode, done.stderr), stage=stage)
+    stage = _STAGES.get(done.returncode, "run")
+    hint = "; the Android build may run: devices prepare --ndk" if done.returncode == SIGSYS else ""
+    raise MeasurementError(f"{why_it_ended(done.returncode, done.stderr)}{hint}", stage=stage)

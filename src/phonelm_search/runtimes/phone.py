@@ -30,11 +30,12 @@ from phonelm_search.devices.topology import Core, choose_cores
 from phonelm_search.errors import ConfigurationError, MeasurementError, TransportError
 from phonelm_search.runtimes.base import LEAST_PHONE_CACHE_BYTES, Placement
 from phonelm_search.runtimes.bundle import Bundle, android_bundle, glibc_bundle
-from phonelm_search.runtimes.native import PROBE_SECONDS, Finished
+from phonelm_search.runtimes.native import PROBE_SECONDS, SIGSYS, Finished
 from phonelm_search.runtimes.toolchain import RUNNER, cache_folder
 
 FOLDER = "/data/local/tmp/phonelm"
-_REFUSED = 128 + 31  # SIGSYS: the kernel's filter refuses a system call of the C library
+_NO_FOLDER = 250
+_NOT_THERE = (126, 127)
 _HOW_TO_PREPARE = "build it with `phonelm-search devices prepare --ndk FOLDER --ort-aar FILE`"
 _LOCK_SECONDS = 900.0
 _LOOK_SECONDS = 5.0
@@ -93,7 +94,12 @@ class Phone:
         adb = Adb()
         if serial is not None:
             phone = AdbPhone(adb, serial)
-            phone.retrying(lambda: phone.shell("true"))
+            if phone.state() == "absent":
+                shown = ", ".join(p.serial for p in adb.listed()) or "none"
+                raise ConfigurationError(
+                    f"{serial} must be connected and adb does not know it; connected: {shown}; "
+                    "plug it in, or `adb connect HOST:PORT`"
+                )
             if problem := mismatch(profile.match, properties_of(phone)):
                 raise ConfigurationError(
                     f"{serial} must be what {profile.name} describes: {problem}; make a profile "
@@ -105,8 +111,12 @@ class Phone:
         for found in listed:
             if found.state != "device":
                 continue
-            phone = AdbPhone(adb, found.serial)
-            if mismatch(profile.match, properties_of(phone)) is None:
+            try:
+                phone = AdbPhone(adb, found.serial)
+                fits = mismatch(profile.match, properties_of(phone, patient=False)) is None
+            except (ConfigurationError, TransportError):
+                continue  # another phone's trouble is not this one's
+            if fits:
                 fitting.append(phone)
         if len(fitting) != 1:
             shown = ", ".join(f"{p.serial} ({p.state})" for p in listed) or "none"
@@ -196,9 +206,14 @@ class Phone:
         timed: bool,
     ) -> Finished:
         with self._alone():
-            return self._phone.retrying(
-                lambda: self._once(bundle, arguments, files, seconds=seconds, timed=timed)
-            )
+            try:
+                return self._phone.retrying(
+                    lambda: self._once(bundle, arguments, files, seconds=seconds, timed=timed)
+                )
+            except KeyboardInterrupt:
+                with contextlib.suppress(TransportError):
+                    self._phone.shell(_SWEEP_SCRIPT)
+                raise
 
     def _once(
         self,
@@ -209,7 +224,7 @@ class Phone:
         seconds: float,
         timed: bool,
     ) -> Finished:
-        self._ask(_SWEEP_SCRIPT)
+        self._phone.shell(_SWEEP_SCRIPT)
         self._provide(bundle)
         folder = f"{FOLDER}/job-{secrets.token_hex(8)}"
         pushed = self._phone.push(files, folder) if files else 0
@@ -217,23 +232,35 @@ class Phone:
         target = shlex.quote(folder)
         words = shlex.join([*bundle.command(f"{FOLDER}/{bundle.name}"), *arguments])
         script = (
-            f"mkdir -p {target} && cd {target} || exit 1; {words} & echo $! > pid; wait $!; "
-            f"code=$?; cd /; rm -rf {target}; (exit $code)"
+            f"mkdir -p {target} && cd {target} || exit {_NO_FOLDER}; {words} & echo $! > pid; "
+            f"wait $!; code=$?; cd /; rm -rf {target}; (exit $code)"
         )
         try:
             said = self._phone.shell(script, seconds=seconds)
         except TransportError as error:
             if isinstance(error.__cause__, subprocess.TimeoutExpired) and self._answers():
+                self._phone.shell(_SWEEP_SCRIPT)
                 raise MeasurementError(
                     f"the runner on {self.serial} must finish within {seconds:.0f} s and did not",
                     stage="timeout",
                 ) from error
             raise
+        if said.returncode == _NO_FOLDER:
+            raise MeasurementError(
+                f"{self.serial} must let {folder} be made: {last_line(said.stderr)}",
+                stage="storage",
+            )
+        if said.returncode in _NOT_THERE:  # somebody removed the bundle meanwhile
+            self._provided = None
+        try:
+            after = self._conditions(parse_state(self._phone.shell(STATE_SCRIPT).stdout))
+        except TransportError:
+            after = {}  # the answer is complete: it is not thrown away for this
         return Finished(
             returncode=said.returncode,
             stdout=said.stdout,
             stderr=said.stderr,
-            conditions={"before": before, "after": self._conditions(self.state())},
+            conditions={"before": before, "after": after},
         )
 
     def _choose_bundle(self) -> Bundle:
@@ -252,12 +279,12 @@ class Phone:
             done = self._run(bundle, ["probe"], {}, seconds=PROBE_SECONDS, timed=False)
             if done.returncode == 0:
                 return bundle
-            if done.returncode == _REFUSED and bundle is not bundles[-1]:
+            if done.returncode == SIGSYS and bundle is not bundles[-1]:
                 self._note(
                     f"{self.serial} refuses system calls of the {bundle.flavour} build (status "
-                    f"{_REFUSED}), so it gets the Android build"
+                    f"{SIGSYS}), so it gets the Android build"
                 )
-            if done.returncode != _REFUSED:
+            if done.returncode != SIGSYS:
                 raise MeasurementError(
                     f"the runner must start on {self.serial} and ended with status "
                     f"{done.returncode}: {last_line(done.stderr)}",
@@ -265,7 +292,7 @@ class Phone:
                 )
         raise MeasurementError(
             f"{self.serial} must allow the runner's system calls and ended it with status "
-            f"{_REFUSED} (SIGSYS); {'the Android build, too' if android else _HOW_TO_PREPARE}",
+            f"{SIGSYS} (SIGSYS); {'the Android build, too' if android else _HOW_TO_PREPARE}",
             stage="start",
         )
 
@@ -275,9 +302,8 @@ class Phone:
             return
         folder = f"{FOLDER}/{bundle.name}"
         if self._phone.hashes(folder, list(bundle.files)) != bundle.hashes:
-            self._ask(f"rm -rf {FOLDER}/bundle-{bundle.flavour}-*")  # of other releases
+            self._phone.shell(f"rm -rf {FOLDER}/bundle-{bundle.flavour}-*")  # of other releases
             self._phone.push(bundle.files, folder)
-            self._ask(f"chmod -R 755 {shlex.quote(folder)}")
         self._provided = bundle.name
 
     def _cool_enough(self, *, wait: bool) -> dict[str, Any]:
@@ -285,20 +311,21 @@ class Phone:
         limits = self._profile.thermal or Thermal()
         began, told = self._clock(), False
         while True:
-            state, waited = self.state(), self._clock() - began
-            hot = state.temperature_c is not None and state.temperature_c > limits.highest_start_c
+            state = parse_state(self._phone.shell(STATE_SCRIPT).stdout)
+            waited, limit = self._clock() - began, limits.limit_c(of_battery=state.of_battery)
+            hot = state.temperature_c is not None and state.temperature_c > limit
             throttled = (state.thermal_status or 0) > 0
             if not wait or not (hot or throttled) or waited >= limits.longest_cooldown_s:
                 return {
                     **self._conditions(state),
                     "cooldown_s": round(waited, 1),
-                    "highest_start_c": limits.highest_start_c,
+                    "highest_start_c": limit,
                 }
             if not told:
                 told = True
                 why = "it throttles" if throttled else f"{state.temperature_c:.0f} °C"
                 self._note(
-                    f"{self.serial} cools down ({why}) to {limits.highest_start_c:.0f} °C, for "
+                    f"{self.serial} cools down ({why}) to {limit:.0f} °C, for "
                     f"{limits.longest_cooldown_s:.0f} s at most"
                 )
             self._sleep(_LOOK_SECONDS)
@@ -307,6 +334,7 @@ class Phone:
         return {
             "serial": self.serial,
             "phone_temperature_c": state.temperature_c,
+            "temperature_of_battery": state.of_battery,
             "thermal_status": state.thermal_status,
             "battery_level": state.battery_level,
             "charging": state.charging,
@@ -324,26 +352,35 @@ class Phone:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the phone against other processes of this computer."""
-        name = hashlib.sha256(self.serial.encode()).hexdigest()[:16]
+        """Hold the phone, however it is connected, against other processes of this computer."""
+        phone = self.properties.get("ro.serialno") or self.serial
+        name = hashlib.sha256(phone.encode()).hexdigest()[:16]
         path = cache_folder() / "locks" / f"phone-{name}.lock"
+        lock = filelock.FileLock(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path, timeout=_LOCK_SECONDS)
-            with lock:
-                yield
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                self._note(f"{self.serial} is at work for another process; waiting for it")
+                lock.acquire(timeout=_LOCK_SECONDS)
         except filelock.Timeout as error:
             raise TransportError(
                 f"{self.serial} must be used by one process at a time and another one has held it "
                 f"for {_LOCK_SECONDS:.0f} s; wait for it or end it",
                 retry=False,
             ) from error
-        except PermissionError as error:
+        except OSError as error:
             raise ConfigurationError(
                 f"{path} must be writable: {error.strerror}; set PHONELM_CACHE to another folder"
             ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
-def properties_of(phone: AdbPhone) -> dict[str, str]:
-    """What ``getprop`` tells on a phone."""
-    return parse_properties(phone.retrying(lambda: phone.shell("getprop")).stdout)
+def properties_of(phone: AdbPhone, *, patient: bool = True) -> dict[str, str]:
+    """What ``getprop`` tells on a phone; with patience, a lost connection is made again."""
+    said = phone.retrying(lambda: phone.shell("getprop")) if patient else phone.shell("getprop")
+    return parse_properties(said.stdout)

@@ -36,7 +36,7 @@ def connected_phones(profiles: Sequence[DeviceProfile]) -> list[ConnectedPhone]:
         properties: Mapping[str, str] | None = None
         if phone.state == "device":
             try:
-                properties = properties_of(AdbPhone(adb, phone.serial))
+                properties = properties_of(AdbPhone(adb, phone.serial), patient=False)
             except (ConfigurationError, MeasurementError):
                 properties = None  # it went away meanwhile
         fits = [

@@ -70,6 +70,14 @@ def cache_folder() -> Path:
     return Path(named) if named else platformdirs.user_cache_path("phonelm-search")
 
 
+def source_digest() -> str:
+    """Digest of the runner's source: what was built from another one is not used."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def build_runner(toolchain: Toolchain) -> Path:
     """The runner for a kind of processor, built unless the same one was built before.
 
@@ -79,8 +87,7 @@ def build_runner(toolchain: Toolchain) -> Path:
     compiler = toolchain.compiler()
     version = run_tool([compiler, "--version"]).splitlines()[0]
     digest = hashlib.sha256("\0".join((compiler, version, *_FLAGS, *_LIBRARIES)).encode())
-    for source in sorted(SOURCES.glob("*.[ch]pp")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    digest.update(source_digest().encode())
     target = cache_folder() / f"runner-{digest.hexdigest()[:16]}" / RUNNER
     if target.exists():
         return target
