@@ -138,5 +138,12 @@ def _try(
         decode_ms=decode,
         end_to_end_ms=prefill + (scenario.generated_tokens - 1) * decode,
         verdict=verdict,
-        reason="; ".join(reasons) or None,
+        reason=_first(reasons),
     )
+
+
+def _first(reasons: Sequence[str]) -> str | None:
+    """The first reason, and how many more there are."""
+    if not reasons:
+        return None
+    return reasons[0] if len(reasons) == 1 else f"{reasons[0]} (+{len(reasons) - 1})"

@@ -51,7 +51,7 @@ def examine(profile: DeviceProfile, serial: str | None) -> Iterator[Check]:
         adb = Adb()
         listed = adb.listed()
     except PhonelmSearchError as error:
-        yield Check(name="adb", ok=False, found=str(error), remedy="see the message")
+        yield Check(name="adb", ok=False, found=str(error), remedy="as the message says")
         return
     yield Check(name="adb", ok=True, found=str(adb.program))
     if serial is None and len(listed) != 1:
@@ -81,7 +81,7 @@ def _until_lost(*parts: Callable[[], Iterator[Check]]) -> Iterator[Check]:
             except StopIteration:
                 break
             except PhonelmSearchError as error:
-                yield Check(name="phone", ok=False, found=str(error), remedy="see the message")
+                yield Check(name="phone", ok=False, found=str(error), remedy="as the message says")
                 return
             yield check
 
@@ -130,5 +130,9 @@ def _inside(place: Phone, phone: AdbPhone, profile: DeviceProfile) -> Iterator[C
     )
     cores = ", ".join(f"{c.number} ({c.capacity or c.max_khz or '?'})" for c in place.cores)
     yield Check(name="cores", ok=True, found=cores)
-    bundle = place.bundle
+    try:
+        bundle = place.bundle
+    except PhonelmSearchError as error:
+        yield Check(name="runner", ok=False, found=str(error), remedy="as the message says")
+        return
     yield Check(name="runner", ok=True, found=f"{bundle.flavour} build starts ({bundle.name})")
