@@ -3,6 +3,7 @@
 import hashlib
 import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,21 @@ def test_a_phone_that_does_not_trust_us_is_for_a_person(plug: Plug) -> None:
     with pytest.raises(TransportError, match="unlock it and accept the question"):
         ours.retrying(lambda: ours.shell("true"))
     assert waits.seconds == []
+
+
+def test_an_offline_phone_comes_back_by_connecting_anew(plug: Plug) -> None:
+    phone = plug(connect=False)
+    phone.answering = False
+    with suppress(TransportError):  # adb itself waits for an answer
+        Adb().call("connect", phone.serial, seconds=2.0)
+    waits = Waits()
+    ours = connected(phone, waits)
+    assert ours.state() == "offline"
+    with pytest.raises(TransportError, match="must be online, adb says offline"):
+        ours.shell("true")
+    phone.answering = True
+    assert ours.retrying(lambda: ours.shell("echo hello")).stdout == "hello"
+    assert waits.seconds == [1.0]
 
 
 def test_an_absent_phone_is_named() -> None:
