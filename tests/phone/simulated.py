@@ -172,6 +172,9 @@ class SimulatedPhone:
         self._write("sys/class/thermal/thermal_zone1/temp", "71000")
         self._write("sys/class/power_supply/battery/current_now", "-412000")
         self._write("proc/cpuinfo", "".join(_CPUINFO.format(n=n) for n in cores))
+        # Nothing else runs on this phone, whatever runs on the machine that it is simulated on.
+        idle = "".join(f"cpu{n} 0 0 0 0 0 0 0 0 0 0\n" for n in cores)
+        self._write("proc/stat", f"cpu 0 0 0 0 0 0 0 0 0 0\n{idle}")
         self._write("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB")
         getprop = "".join(f"[{k}]: [{v}]\n" for k, v in self._properties.items())
         self._write("system/getprop.txt", getprop)

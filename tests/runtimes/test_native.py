@@ -126,6 +126,11 @@ def test_truncated_or_spoilt_json_is_refused_or_read_right(
             assert answer == "error", spoilt
 
 
+@pytest.mark.parametrize("text", ["0.", ".5", "01", "-", "1e", "+1", "1e+", "0x1", "--1", "1.e2"])
+def test_numbers_are_only_what_json_calls_so(tool: Path, text: str) -> None:
+    assert reread(tool, [text, f"[{text}]"]) == ["error", "error"]
+
+
 def test_json_that_is_nested_too_deep_ends_in_an_error(tool: Path) -> None:
     assert reread(tool, ["[" * 100_000, "[" * 40 + "]" * 40]) == ["error", "[" * 40 + "]" * 40]
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -165,16 +166,29 @@ class Reader {
         }
     }
 
+    size_t digits() {
+        const char* begin = at_;
+        while (at_ != end_ && std::isdigit(static_cast<unsigned char>(*at_))) ++at_;
+        return static_cast<size_t>(at_ - begin);
+    }
+
+    bool accept(const char* any) {
+        if (at_ == end_ || !std::strchr(any, *at_) || !*at_) return false;
+        ++at_;
+        return true;
+    }
+
+    // As RFC 8259 has it: no leading zeros, no point without digits on both sides.
     std::string number() {
         const char* begin = at_;
-        while (at_ != end_ && (std::isdigit(static_cast<unsigned char>(*at_)) || *at_ == '-' ||
-                               *at_ == '+' || *at_ == '.' || *at_ == 'e' || *at_ == 'E'))
-            ++at_;
-        std::string text(begin, at_);
-        char* end = nullptr;
-        std::strtod(text.c_str(), &end);
-        if (text.empty() || *end) fail("a number");
-        return text;
+        accept("-");
+        if (!accept("0") && !digits()) fail("a number");
+        if (accept(".") && !digits()) fail("digits behind the point");
+        if (accept("eE")) {
+            accept("+-");
+            if (!digits()) fail("an exponent");
+        }
+        return std::string(begin, at_);
     }
 
     std::string string() {
