@@ -10,7 +10,7 @@ from phonelm_search.pareto import non_dominated
 from phonelm_search.readings import Place, Readings, places_of
 from phonelm_search.records import identity
 from phonelm_search.store import Store
-from phonelm_search.tables import StudyRow, load_view
+from phonelm_search.tables import StudyRow, StudyView, load_view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,7 @@ def regret_matrix(store: Store, study: str) -> list[Regret]:
     """
     view = load_view(store, study)
     rows = [r for r in (view.scored or view.sampled) if r.verdict != "rejected"]
-    times = {
-        name: found
-        for name, found in _times(store, view.record.name, rows).items()
-        if len(found) >= 2
-    }
+    times = {name: found for name, found in _times(store, view, rows).items() if len(found) >= 2}
     if len(times) < 2:
         raise ConfigurationError(
             f"shapes of study '{study}' must be measured on two devices for regrets, they are on "
@@ -67,9 +63,8 @@ def _quality(row: StudyRow) -> float:
     return -float(row.shape.decoder_parameters) if bits is None else bits
 
 
-def _times(store: Store, study: str, rows: Sequence[StudyRow]) -> dict[str, dict[str, float]]:
+def _times(store: Store, view: StudyView, rows: Sequence[StudyRow]) -> dict[str, dict[str, float]]:
     """End-to-end milliseconds by device and shape, of every environment that has all workloads."""
-    view = load_view(store, study)
     ids = [r.shape.shape_id for r in rows]
     own = places_of(view.record)
     known = {p.environment_id: p for p in own}
