@@ -17,7 +17,14 @@ Plug = Callable[..., SimulatedPhone]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def prepared() -> None:
+    """What `devices prepare` does, while pip still finds its configuration at home."""
+    bundle.fetch_wheel()
+    bundle.glibc_bundle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def adb_server(prepared: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A server on a port of its own: tests must not touch a developer's phones."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -35,13 +42,6 @@ def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             os.environ[name] = value
         else:
             os.environ.pop(name, None)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def prepared(adb_server: None) -> None:
-    """What `devices prepare` does: the aarch64 wheel's library, the cross-compiled runner."""
-    bundle.fetch_wheel()
-    bundle.glibc_bundle()
 
 
 @pytest.fixture(autouse=True)
