@@ -1,5 +1,8 @@
 """Shapes, stores and studies that several tests need."""
 
+import os
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import product
@@ -108,14 +111,9 @@ def score(shape: ModelShape, bits_per_byte: float | None, **changes: Any) -> Pro
     return ProxyScore(**{**base, **changes})
 
 
-def study(
-    folder: Path, points: list[tuple[float, float | None]], *, verdict: str = "valid", **scores: Any
-) -> tuple[Store, StudyView]:
-    """A stored study of shapes with given end-to-end milliseconds and bits per byte."""
-    store = Store(folder)
-    device = fake_device()
-    environment = {"soc": "x"}
-    record = StudyRecord(
+def study_record(device: DeviceProfile, environment: dict[str, str]) -> StudyRecord:
+    """A study called so, of `SCENARIO`, scored with settings ``s``."""
+    return StudyRecord(
         name="study",
         config={
             "space": {"name": "s"},
@@ -128,6 +126,27 @@ def study(
         environment_id=measurement([1], environment=environment).environment_id,
         environment=environment,
     )
+
+
+def outlives(pid: int, *, seconds: float = 5.0) -> bool:
+    """Whether a process is still there after a while; it is ended then."""
+    for _ in range(round(seconds / 0.05)):
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().split()[2] == "Z":
+            return False
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def study(
+    folder: Path, points: list[tuple[float, float | None]], *, verdict: str = "valid", **scores: Any
+) -> tuple[Store, StudyView]:
+    """A stored study of shapes with given end-to-end milliseconds and bits per byte."""
+    store = Store(folder)
+    device = fake_device()
+    environment = {"soc": "x"}
+    record = study_record(device, environment)
     store.save_study(record)
     for i, (latency_ms, bits) in enumerate(points):
         shape = small_shape(num_hidden_layers=i + 1)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from helpers import SCENARIO, WORKLOADS, fake_device, measurement, score, small_shape
+from helpers import SCENARIO, WORKLOADS, fake_device, measurement, score, small_shape, study_record
 from phonelm_search.cli.main import run_command
 from phonelm_search.errors import ConfigurationError, StudyMismatchError
-from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure.reference import REFERENCE
-from phonelm_search.records import StudyRecord, StudyShape
+from phonelm_search.records import StudyShape
 from phonelm_search.regret import Regret, regret_matrix
-from phonelm_search.runtimes.base import PROTOCOL_VERSION, Job, Result
+from phonelm_search.runtimes.base import Job, Result
 from phonelm_search.runtimes.registry import RUNTIMES
 from phonelm_search.search.driver import trials_of
 from phonelm_search.searching import SearchPlan, run_search
@@ -216,21 +215,7 @@ def stored(folder: Path, times: dict[str, list[Any]], bits: list[float]) -> Stor
     environments = {name: {"soc": name} for name in times}
     first = next(iter(times))
     device = fake_device(name=first)
-    store.save_study(
-        StudyRecord(
-            name="study",
-            config={
-                "space": {"name": "s"},
-                "device": device.model_dump(mode="json"),
-                "scenario": str(SCENARIO),
-                "objectives": ["latency"],
-                "score": {"settings_id": "s"},
-                "versions": {"graph": GRAPH_VERSION, "protocol": PROTOCOL_VERSION},
-            },
-            environment_id=measurement([1], environment=environments[first]).environment_id,
-            environment=environments[first],
-        )
-    )
+    store.save_study(study_record(device, environments[first]))
     for i, value in enumerate(bits):
         shape = small_shape(num_hidden_layers=i + 1)
         for name, ms in times.items():

@@ -97,7 +97,7 @@ class StudyRow:
     @property
     def latency_text(self) -> str:
         """`latency` with its unit."""
-        if self.unit_ms == 1.0:
+        if not self.elsewhere:
             return f"{format_ms(self.latency.ms)} ms"
         return f"{self.latency.ms:.3g} times the reference shape's on {self.device}"
 

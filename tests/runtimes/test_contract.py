@@ -1,16 +1,15 @@
 """One contract for every runtime; and what the child process makes of failures."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract import FILES, RuntimeContract, job
+from helpers import outlives
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, UnknownNameError
 from phonelm_search.runtimes import Runtime, get_runtime, host
@@ -105,13 +104,7 @@ def test_a_child_does_not_outlive_its_parent() -> None:
     pid = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    for _ in range(100):
-        status = Path(f"/proc/{pid}/stat")
-        if not status.exists() or status.read_text().split()[2] == "Z":
-            return
-        time.sleep(0.05)
-    os.kill(pid, 9)
-    pytest.fail("the child outlived its parent")
+    assert not outlives(pid)
 
 
 def test_too_little_memory_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ class Profiler:
             get_runtime(device, serial=s, note=note) for s in serials or (None,)
         ]
         self._executors = [Executor(device, r, self.settings, clock) for r in runtimes]
-        first = self._executor = self._executors[0]
+        first = self._executors[0]
         for other in self._executors[1:]:
             first.check_same(other.environment)
         self.environment = first.environment
@@ -153,6 +153,11 @@ class Profiler:
         self._units = Units(self.settings.drift_limit)
         self._gates = {e: Gate(store, e) for e in self._executors}
         self._note, self._telling = note, Lock()
+
+    @property
+    def _executor(self) -> Executor:
+        """Any of them, for what is alike on all."""
+        return self._executors[0]
 
     @property
     def workers(self) -> int:

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import filelock
@@ -100,12 +100,13 @@ class Phone:
                     f"{serial} must be connected and adb does not know it; connected: {shown}; "
                     "plug it in, or `adb connect HOST:PORT`"
                 )
-            if problem := mismatch(profile.match, properties_of(phone)):
+            place = cls(phone, profile, note=note)
+            if problem := mismatch(profile.match, place.properties):
                 raise ConfigurationError(
                     f"{serial} must be what {profile.name} describes: {problem}; make a profile "
                     f"for it with `phonelm-search devices add --serial {serial}`"
                 )
-            return cls(phone, profile, note=note)
+            return place
         fitting = []
         listed = adb.listed()
         for found in listed:
@@ -194,22 +195,16 @@ class Phone:
         timed: bool = False,
     ) -> Finished:
         """See `Place.start`; where the connection is lost, the whole job is made again."""
-        return self._run(self.bundle, arguments, files, seconds=seconds, timed=timed)
+        bundle = self.bundle
+        return self._alone_and_again(
+            partial(self._once, bundle, arguments, files, seconds=seconds, timed=timed)
+        )
 
-    def _run(
-        self,
-        bundle: Bundle,
-        arguments: Sequence[str],
-        files: Mapping[str, bytes],
-        *,
-        seconds: float,
-        timed: bool,
-    ) -> Finished:
+    def _alone_and_again(self, once: Callable[[], Finished]) -> Finished:
+        """Hold the phone, and try until the connection holds."""
         with self._alone():
             try:
-                return self._phone.retrying(
-                    lambda: self._once(bundle, arguments, files, seconds=seconds, timed=timed)
-                )
+                return self._phone.retrying(once)
             except KeyboardInterrupt:
                 with contextlib.suppress(TransportError):
                     self._phone.shell(_SWEEP_SCRIPT)
@@ -276,7 +271,9 @@ class Phone:
                 f"{_HOW_TO_PREPARE}"
             )
         for bundle in bundles:
-            done = self._run(bundle, ["probe"], {}, seconds=PROBE_SECONDS, timed=False)
+            done = self._alone_and_again(
+                partial(self._once, bundle, ["probe"], {}, seconds=PROBE_SECONDS, timed=False)
+            )
             if done.returncode == 0:
                 return bundle
             if done.returncode == SIGSYS and bundle is not bundles[-1]:
