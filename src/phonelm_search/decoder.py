@@ -3,7 +3,7 @@
 The proxy trains it, and the parity tests hold it against the ONNX graph and transformers.
 """
 
-import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,16 @@ from torch import Tensor, nn
 from phonelm_search.shape import HiddenAct, ModelShape
 
 KeyValues = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """Constant factors that training puts beside the weights; `Decoder.fold` moves them inside."""
+
+    residual: float = 1.0
+    """Of what each branch adds to the residual stream."""
+    logits: float = 1.0
+    """Of the logits."""
 
 
 def activate(name: HiddenAct, x: Tensor) -> Tensor:
@@ -115,8 +125,9 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Pre-norm attention and feed-forward network, each on a residual branch."""
 
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, residual: float) -> None:
         super().__init__()
+        self.residual = residual
         self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.self_attn = Attention(shape)
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
@@ -126,47 +137,50 @@ class Layer(nn.Module):
         self, x: Tensor, rotary: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         mixed, present = self.self_attn(self.input_layernorm(x), rotary, past)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), present
+        x = x.add(mixed, alpha=self.residual)
+        return x.add(self.mlp(self.post_attention_layernorm(x)), alpha=self.residual), present
 
 
 class _Stack(nn.Module):
     """Embedding, layers and final norm, under the prefix ``model.`` as in transformers."""
 
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, residual: float) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(shape, residual) for _ in range(shape.num_hidden_layers))
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
 
 class Decoder(nn.Module):
-    """A decoder of a shape, initialised for training.
-
-    Matrices are drawn with deviation 1/√fan-in, outputs of residual branches smaller by
-    √(2·layers) (GPT-2), embeddings with 0.02.
+    """A decoder of a shape, with torch's default weights.
 
     Args:
         shape: The dimensions.
+        scales: Factors for training; by default there are none and it is a plain Llama.
     """
 
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, scales: Scales | None = None) -> None:
         super().__init__()
         self.shape = shape
-        self.model = _Stack(shape)
+        self.scales = scales or Scales()
+        self.model = _Stack(shape, self.scales.residual)
         self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
         if shape.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
-        branch = 1 / math.sqrt(2 * shape.num_hidden_layers)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear) and name != "lm_head":
-                gain = branch if name.endswith(("o_proj", "down_proj")) else 1.0
-                nn.init.normal_(module.weight, std=gain / math.sqrt(module.in_features))
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        nn.init.normal_(self.model.embed_tokens.weight, std=0.02)
-        if not shape.tie_word_embeddings:
-            nn.init.normal_(self.lm_head.weight, std=0.02)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Multiply the factors into the weights: o and down projections, and the final norm.
+
+        Afterwards this is a plain Llama that gives the same logits, up to rounding.
+        """
+        for layer in self.model.layers:
+            assert isinstance(layer, Layer)
+            layer.self_attn.o_proj.weight.mul_(self.scales.residual)
+            layer.mlp.down_proj.weight.mul_(self.scales.residual)
+            layer.residual = 1.0
+        self.model.norm.weight.mul_(self.scales.logits)
+        self.scales = Scales()
 
     def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines [count, head_dim/2] of positions from ``start`` on."""
@@ -195,4 +209,7 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.model.layers):
             x, kv = layer(x, rotary, past[i] if past else None)
             present.append(kv)
-        return self.lm_head(self.model.norm(x)), present
+        x = self.model.norm(x)
+        if self.scales.logits != 1.0:
+            x = x * self.scales.logits
+        return self.lm_head(x), present

@@ -101,7 +101,7 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         * planned_seconds(planned, setup.goals.workloads, costs)
         * (blocks / len(planned)),
         scoring=scoring,
-        score_seconds=scoring.estimated_seconds(cores),
+        score_seconds=scoring.estimated_seconds(settings, cores),
     )
 
 

@@ -7,8 +7,8 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.latency import far_off
 from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
-from phonelm_search.proxy.comparison import score_interval
-from phonelm_search.records import ProxyScore, judged_together
+from phonelm_search.proxy.comparison import Score
+from phonelm_search.records import judged_together
 from phonelm_search.shape import ModelShape
 from phonelm_search.tables import StudyRow, StudyView
 from phonelm_search.timing import Latency, ScenarioTime, Span
@@ -147,14 +147,7 @@ def _study_row(
         "reasons": list(row.reasons),
         "notes": list(row.notes),
         "coverage": None,
-        "bits_per_byte": row.bits_per_byte,
-        "score_ci": score_interval(score) if score else None,
-        "tokens": score.tokens if score else None,
-        "tokens_per_parameter": score.tokens_per_parameter if score else None,
-        "seeds": 1 if score else None,
-        "miniature": score.miniature if score else None,
-        "trained_parameters": _trained_parameters(score) if score else None,
-        "score_notes": list(score.notes) if score else [],
+        **_score_columns(score, view.record.config["device"]["precision"]),
         "front": sampled and row.shape.shape_id in front,
         "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
         "pick": picked,
@@ -162,9 +155,23 @@ def _study_row(
     }
 
 
-def _trained_parameters(score: ProxyScore) -> int:
-    """Decoder parameters of what was trained: the shape itself or its miniature."""
-    return ModelShape(**score.trained).decoder_parameters
+def _score_columns(score: Score | None, precision: str) -> Row:
+    """What is known of a score; parameters are those of what was trained."""
+    first = score.first if score else None
+    trained = ModelShape(**first.trained) if first else None
+    return {
+        "bits_per_byte": score.bits_per_byte if score else None,
+        "score_ci": score.interval if score else None,
+        "quantised_bits_per_byte": score.quantised(precision) if score else None,
+        "tokens": first.tokens if first else None,
+        "tokens_per_parameter": first.tokens_per_parameter if first else None,
+        "seeds": len(score.finished) if score else None,
+        "miniature": first.miniature if first else None,
+        "trained_parameters": trained.decoder_parameters if trained else None,
+        "trained_total_parameters": trained.parameters if trained else None,
+        "score_notes": list(first.notes) if first else [],
+        "score_reason": score.reason if score else None,
+    }
 
 
 def study_rows(

@@ -7,13 +7,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from phonelm_search.errors import TrainingError
-from phonelm_search.proxy.comparison import SEED_DEVIATION, paired_difference
+from phonelm_search.proxy.comparison import Comparison
+from phonelm_search.proxy.scoring import QUICK_LOOK
 from phonelm_search.tables import StudyRow, StudyView
 
 Rule = Literal["knee", "fastest", "best"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 _RESOLVED = 2.0  # paired deviations
-_LEAST_TOKENS_PER_PARAMETER = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +47,17 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
     rule = rule or view.record.config.get("pick", "knee")
     rows = [r for r in view.scored if r.verdict != "rejected"]
     if not rows:
-        reasons = [r.score.reason for r in view.sampled if r.score and r.score.reason]
+        reasons = [
+            r.score.reason
+            for r in view.sampled
+            if r.score and r.score.reason and not r.score.first.stopped
+        ]
         why = f"; trainings failed: {reasons[0]}" if reasons else "; run `phonelm-search score`"
         raise TrainingError(f"study '{view.record.name}' must have a scored shape to pick{why}")
-    untied = _untied(rows)
+    judge = _Judge(view.comparison)
+    untied = judge.untied(rows)
     best = min(rows, key=lambda r: r.bits_per_byte or 0.0)
-    tied_with_best = [r for r in rows if _no_worse(r, best)]
+    tied_with_best = [r for r in rows if judge.no_worse(r, best)]
     if rule == "fastest":
         row, why = rows[0], "the fastest of the scored shapes"
     elif rule == "best":
@@ -68,8 +73,8 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
             if others
             else "the best score, which no faster shape reaches"
         )
-    tied = tuple(r for r in rows if r is not row and _tie(r, row))
-    return Pick(row=row, why=why, provisional=_doubts(row, tied), tied=tied)
+    tied = tuple(r for r in rows if r is not row and judge.tie(r, row))
+    return Pick(row=row, why=why, provisional=_doubts(row, tied, judge), tied=tied)
 
 
 def current_pick(view: StudyView) -> Pick | None:
@@ -79,49 +84,56 @@ def current_pick(view: StudyView) -> Pick | None:
     return choose(view)
 
 
-def _doubts(row: StudyRow, tied: Sequence[StudyRow]) -> tuple[str, ...]:
+def _doubts(row: StudyRow, tied: Sequence[StudyRow], judge: "_Judge") -> tuple[str, ...]:
     doubts = []
     assert row.score is not None
-    if row.score.tokens_per_parameter < _LEAST_TOKENS_PER_PARAMETER:
+    first = row.score.first
+    if first.tokens_per_parameter < QUICK_LOOK:
         doubts.append(
-            f"a quick look: trained on {row.score.tokens_per_parameter:.2g} tokens per decoder "
-            f"parameter, fewer than {_LEAST_TOKENS_PER_PARAMETER:.0f}"
+            f"a quick look: trained on {first.tokens_per_parameter:.2g} tokens per decoder "
+            f"parameter, fewer than {QUICK_LOOK:.0f}"
         )
     if tied:
         names = ", ".join(f"{r.label} ({r.latency_text})" for r in tied)
         doubts.append(
-            f"tied within two paired deviations (one seed, {SEED_DEVIATION} bits per byte "
-            f"between seeds assumed): {names}"
+            f"tied within two paired deviations ({judge.comparison.seed_deviation}; seeds: "
+            f"{len(row.score.finished)}): {names}"
         )
     if row.verdict == "suspect":
         doubts.append(f"its latency is suspect: {'; '.join(row.reasons)}")
     return tuple(doubts)
 
 
-def _untied(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Rows, fastest first, without those that a faster one is no worse than."""
-    return [
-        row for i, row in enumerate(rows) if not any(_no_worse(faster, row) for faster in rows[:i])
-    ]
+class _Judge:
+    """Tells which rows of one study differ."""
 
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
 
-def _no_worse(a: StudyRow, b: StudyRow) -> bool:
-    """Whether a is not worse than b by two paired deviations."""
-    if a is b:
-        return True
-    difference, deviation = _difference(a, b)
-    return difference <= _RESOLVED * deviation
+    def untied(self, rows: Sequence[StudyRow]) -> list[StudyRow]:
+        """Rows, fastest first, without those that a faster one is no worse than."""
+        return [
+            row
+            for i, row in enumerate(rows)
+            if not any(self.no_worse(faster, row) for faster in rows[:i])
+        ]
 
+    def no_worse(self, a: StudyRow, b: StudyRow) -> bool:
+        """Whether a is not worse than b by two paired deviations."""
+        if a is b:
+            return True
+        difference, deviation = self._difference(a, b)
+        return difference <= _RESOLVED * deviation
 
-def _tie(a: StudyRow, b: StudyRow) -> bool:
-    difference, deviation = _difference(a, b)
-    return abs(difference) <= _RESOLVED * deviation
+    def tie(self, a: StudyRow, b: StudyRow) -> bool:
+        """Whether neither is better than the other by two paired deviations."""
+        difference, deviation = self._difference(a, b)
+        return abs(difference) <= _RESOLVED * deviation
 
-
-def _difference(a: StudyRow, b: StudyRow) -> tuple[float, float]:
-    assert a.score is not None
-    assert b.score is not None
-    return paired_difference(a.score, b.score)
+    def _difference(self, a: StudyRow, b: StudyRow) -> tuple[float, float]:
+        assert a.score is not None
+        assert b.score is not None
+        return self.comparison.difference(a.score, b.score)
 
 
 def _knee(rows: Sequence[StudyRow]) -> int:

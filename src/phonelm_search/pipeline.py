@@ -1,6 +1,6 @@
 """The whole thread: space → shapes → latencies → front → trained scores → pick and files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from phonelm_search.devices import DeviceProfile
@@ -10,12 +10,11 @@ from phonelm_search.measure import Profiler
 from phonelm_search.pick import Pick, Rule, choose
 from phonelm_search.plots.draw import draw_front, draw_training, save
 from phonelm_search.plots.info import front_info, training_info
-from phonelm_search.proxy.scoring import ScoreSettings, score_shapes
+from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.readings import places_of
 from phonelm_search.reporting import Reporter
+from phonelm_search.scoring import run_score
 from phonelm_search.searching import SearchPlan, run_search
-from phonelm_search.shortlist import candidates, typical_size
-from phonelm_search.space import SearchSpace
 from phonelm_search.store import Store
 from phonelm_search.study import Setup
 from phonelm_search.tables import StudyView, load_view
@@ -30,6 +29,7 @@ def run_all(
     top: int,
     rule: Rule,
     report: Reporter,
+    data: Sequence[str] = (),
 ) -> tuple[Pick, StudyView]:
     """Search, train the front, pick, and write the files of ``results/STUDY``.
 
@@ -41,68 +41,15 @@ def run_all(
         top: How many shapes to train.
         rule: How to pick.
         report: Shows progress.
+        data: Text to train on; nothing: the embedded corpus.
 
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
     run_search(store, setup, plan, report=report)
-    run_score(store, setup.study, settings, top=top, report=report)
+    run_score(store, setup.study, settings, top=top, report=report, data=data)
     measure_peak(store, setup.study, rule=rule, report=report, serials=setup.serials)
     return finish(store, setup.study, rule=rule, report=report)
-
-
-def run_score(
-    store: Store,
-    study: str,
-    settings: ScoreSettings,
-    *,
-    top: int,
-    report: Reporter,
-    retrain: bool = False,
-) -> StudyView:
-    """Train the front and near-front of a study.
-
-    Raises:
-        UnknownNameError: If there is no such study.
-        TrainingError: If nothing was measured yet.
-        StoreError: If the database cannot be used.
-    """
-    view = load_view(store, study)
-    space = SearchSpace.model_validate(view.record.config["space"])
-    sizes = [r.shape.decoder_parameters for r in view.sampled]
-    # Settled by the first scoring: shapes measured later must not move the width factor.
-    before = view.record.config.get("score") or {}
-    settings = replace(settings, typical=before.get("typical") or typical_size(space, sizes))
-    shapes, left_out = candidates(view, top, settings)
-    if left_out:
-        report.note(f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}")
-    report.stage("preparing the text", 0)
-    progress: dict[int, int] = {}
-
-    def on_start(jobs: int, tokens: int) -> None:
-        if jobs:
-            report.stage("training", jobs * tokens)
-
-    def on_progress(index: int, tokens: int, bits: float) -> None:
-        report.advance(tokens - progress.get(index, 0), f"{bits:.3f} bits per byte")
-        progress[index] = tokens
-
-    scores, settings_id = score_shapes(
-        store, shapes, settings, retrain=retrain, on_start=on_start, on_progress=on_progress
-    )
-    for score in scores:
-        if score.reason:
-            report.note(f"{score.shape_id} has no score: {score.reason}")
-    chosen = {
-        "settings_id": settings_id,
-        "tokens_per_parameter": settings.tokens_per_parameter,
-        "budget": settings.budget,
-        "vocab_size": settings.vocab_size,
-        "seed": settings.seed,
-        "typical": settings.typical,
-    }
-    store.save_study(replace(view.record, config={**view.record.config, "score": chosen}))
-    return load_view(store, study)
 
 
 def measure_peak(

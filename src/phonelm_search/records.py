@@ -257,19 +257,25 @@ class ProxyScore:
     tokens_per_parameter: float
     """Tokens per decoder parameter of the trained shape."""
     bits_per_byte: float | None
-    """Validation score, lower is better; None when training failed."""
+    """Validation score, lower is better; None when training failed or was stopped early."""
     chunk_bits: tuple[float, ...]
     """Bits of each validation chunk, in the same order for every candidate."""
     chunk_bytes: tuple[int, ...]
     """Text bytes of each validation chunk."""
     curve: tuple[tuple[int, float], ...]
     """(tokens, training bits per byte, smoothed) along the run."""
+    rungs: tuple[tuple[int, float], ...] = ()
+    """(tokens, validation bits per byte of undecayed weights) where it was compared on its way."""
+    quantised: Mapping[str, float] = field(default_factory=dict)
+    """Bits per byte after weights were rounded as a precision scheme stores them, by its name."""
     seconds: float
     """Wall time."""
     reason: str | None
     """Why there is no score."""
     transient: bool = False
     """Whether another try may succeed."""
+    stopped: bool = False
+    """Whether halving ended it; the reason says where."""
     package_version: str
     """Release that trained."""
     created_at: str

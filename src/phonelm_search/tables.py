@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from phonelm_search.measure import LatencySummary
 from phonelm_search.pareto import membership_probability, non_dominated
+from phonelm_search.proxy.comparison import Comparison, Score, gather
 from phonelm_search.readings import Readings, places_of
 from phonelm_search.records import (
     Kind,
-    ProxyScore,
     StudyRecord,
     StudyShape,
     Verdict,
@@ -23,6 +23,8 @@ from phonelm_search.units import format_ms
 from phonelm_search.workload import Scenario
 
 _Z = 1.959964
+_EMBEDDED_LZMA = 2.18
+"""Of the embedded text, for scores from before studies kept it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class StudyRow:
     several devices; else a millisecond."""
     peak_bytes: int | None
     """Peak memory, where it was measured."""
-    score: ProxyScore | None
+    score: Score | None
     """The trained score, where there is one."""
     estimate_ms: float | None = None
     """Time of the whole scenario as blocks tell it, where they were measured."""
@@ -153,6 +155,17 @@ class StudyView:
         return tuple(r for r in self.sampled if r.bits_per_byte is not None)
 
     @property
+    def comparison(self) -> Comparison:
+        """Tells which scores differ."""
+        return Comparison([r.score for r in self.scored if r.score])
+
+    @property
+    def lzma_bits_per_byte(self) -> float:
+        """What lzma reaches on the validation text of the study's scores."""
+        score = self.record.config.get("score") or {}
+        return float(score.get("lzma_bits_per_byte", _EMBEDDED_LZMA))
+
+    @property
     def front(self) -> tuple[StudyRow, ...]:
         """Non-dominated rows, fastest first.
 
@@ -208,10 +221,10 @@ def load_view(store: Store, study: str) -> StudyView:
     parts = store.study_shapes(study)
     ids = [p.shape_id for p in parts]
     shapes = store.shapes(ids)
-    settings_id = (record.config.get("score") or {}).get("settings_id", "")
-    seed = (record.config.get("score") or {}).get("seed", 0)
-    found_scores = store.scores(shape_ids=ids, settings_id=settings_id)
-    scores = {s.shape_id: s for s in found_scores if s.seed == seed}
+    scored = record.config.get("score") or {}
+    seeds = scored.get("seeds") or [scored.get("seed", 0)]
+    found_scores = store.scores(shape_ids=ids, settings_id=scored.get("settings_id", ""))
+    scores = gather(s for s in found_scores if s.seed in seeds)
     readings = [Readings(store, place, scenario, ids) for place in places_of(record)]
     rows: list[StudyRow] = []
     failed = [

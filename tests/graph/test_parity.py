@@ -8,11 +8,13 @@ import pytest
 import torch
 import transformers
 
-from phonelm_search.decoder import Decoder
+from phonelm_search.decoder import Decoder, Scales
 from phonelm_search.graph import Graph, build_graph
-from phonelm_search.graph.quantise import dequantise_blocks, graph_tensors, quantise_blocks
+from phonelm_search.graph.quantise import graph_tensors
 from phonelm_search.hf_config import to_hf_config
 from phonelm_search.precision import Precision, get_precision
+from phonelm_search.proxy.parametrisation import build_decoder
+from phonelm_search.proxy.quantised import quantised_copy
 from phonelm_search.shape import ModelShape
 
 PROMPT, STEPS = 9, 10
@@ -56,7 +58,7 @@ def trained_looking(shape: ModelShape) -> Decoder:
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
             if "embed" in name or "lm_head" in name:
-                parameter.mul_(10)  # logits of unit size, so that differences are relative ones
+                parameter.normal_(std=0.2)  # logits of unit size: differences are relative ones
     return model
 
 
@@ -132,14 +134,13 @@ def test_decoder_onnx_graph_and_transformers_agree(shape: ModelShape) -> None:
 
 def dequantised(model: Decoder, shape: ModelShape, precision: Precision) -> Decoder:
     """The same decoder with every matrix replaced by what its quantised form stands for."""
+    if precision.storage == "block":
+        return quantised_copy(model, precision)
     state = state_of(model)
     for name, matrix in state.items():
         if matrix.ndim != 2:
             continue
-        if precision.storage == "block":
-            packed, scales = quantise_blocks(matrix, precision)
-            state[name] = dequantise_blocks(packed, scales, precision, matrix.shape[1])
-        elif precision.storage == "dynamic":
+        if precision.storage == "dynamic":
             scale = np.abs(matrix).max(1, keepdims=True) / 127
             state[name] = (np.rint(matrix / scale) // 2 * 2 * scale).astype(np.float32)
     copy = Decoder(shape).eval()
@@ -193,6 +194,24 @@ def test_quantised_graph_agrees_with_its_dequantised_weights(
     assert relative_rms <= 0.05
     # The quantisation itself must be visible, or the test compares nothing.
     assert np.abs(expected - run_torch(model, ids)).max() > 1e-3
+
+
+@pytest.mark.parametrize("layers", [1, 3, 7])
+def test_the_factors_of_training_fold_into_a_plain_llama(layers: int) -> None:
+    shape, precision = shape_of(num_hidden_layers=layers), get_precision("fp32")
+    ids = token_ids(shape)
+    model = build_decoder(shape, seed=5).eval()
+    assert model.scales.residual != 1
+    assert model.scales.logits != 1
+    before = run_torch(model, ids)
+    model.fold()
+    assert model.scales == Scales()
+    after = run_torch(model, ids)
+    np.testing.assert_allclose(after, before, atol=1e-5, rtol=0)
+    # Nothing is left beside the weights: they alone give the same logits elsewhere.
+    graph = build_graph(shape, precision, logits="all", max_positions=64)
+    session = session_of(graph, graph_tensors(graph, shape, precision, state_of(model)))
+    np.testing.assert_allclose(run_onnx(session, shape, ids), before, atol=1e-4, rtol=0)
 
 
 def test_last_position_logits_are_the_last_row_of_all() -> None:

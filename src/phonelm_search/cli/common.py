@@ -12,7 +12,6 @@ from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.listing import Row, study_rows
 from phonelm_search.pick import RULES, Pick, Rule, current_pick
-from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.regret import Regret
 from phonelm_search.search.samplers import SAMPLERS
@@ -34,6 +33,8 @@ _COLUMNS = (
     ("estimate_ms", "by blocks ms"),
     ("bits_per_byte", "bits/byte"),
     ("score_ci", "±"),
+    ("quantised_bits_per_byte", "quantised"),
+    ("seeds", "seeds"),
     ("verdict", "verdict"),
 )
 
@@ -59,7 +60,9 @@ def check_sampler(name: str) -> None:
         raise UnknownNameError("sampler", name, list(SAMPLERS))
 
 
-def parse_score_settings(tokens_per_parameter: float, budget: str, seed: int) -> ScoreSettings:
+def parse_score_settings(
+    tokens_per_parameter: float, budget: str, seed: int, *, seeds: int | None, finalists: int
+) -> ScoreSettings:
     """What the scoring options say.
 
     Raises:
@@ -71,7 +74,13 @@ def parse_score_settings(tokens_per_parameter: float, budget: str, seed: int) ->
         raise ConfigurationError(f"--proxy-parameters: {error}, or full") from error
     if parameters is not None and parameters < 1:
         raise ConfigurationError(f"--proxy-parameters must be positive or full, got {budget}")
-    return ScoreSettings(tokens_per_parameter=tokens_per_parameter, budget=parameters, seed=seed)
+    return ScoreSettings(
+        tokens_per_parameter=tokens_per_parameter,
+        budget=parameters,
+        seed=seed,
+        seeds=seeds,
+        finalists=finalists,
+    )
 
 
 def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
@@ -193,7 +202,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
         tell(f"  provisional: {doubt}")
-    for note in pick.row.score.notes if pick.row.score else ():
+    for note in pick.row.score.first.notes if pick.row.score else ():
         tell(f"  its miniature: {note}")
 
 
@@ -202,5 +211,5 @@ def _title(view: StudyView) -> str:
     precision = view.record.config["device"]["precision"]
     text = f"{view.record.name}: {view.scenario} on {', '.join(view.devices)}, {precision}"
     if view.scored:
-        text += f"; lzma on the whole validation text: {LZMA_BITS_PER_BYTE} bits per byte"
+        text += f"; lzma on the whole validation text: {view.lzma_bits_per_byte:.2f} bits per byte"
     return text

@@ -83,6 +83,29 @@ BudgetOption = Annotated[
         "--proxy-parameters", help="Decoder parameters of miniatures (1M), or full for none."
     ),
 ]
+FinalistsOption = Annotated[
+    int,
+    typer.Option(
+        "--finalists",
+        min=1,
+        help="Of the trained shapes, how many train to the end; the others stop half-way.",
+    ),
+]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Trainings of each finalist. Default: 2; 1 below 2 tokens per parameter.",
+    ),
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Text to train on: a file, a folder, or hf:NAME; repeats. Default: the embedded text.",
+    ),
+]
 PickOption = Annotated[str, typer.Option("--pick", help="knee, fastest or best.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
@@ -92,6 +115,7 @@ DEFAULT_DEVICE = "host-cpu"
 DEFAULT_SCENARIO = "chat=256:128"
 DEFAULT_TRIALS = 20
 DEFAULT_TOP = 4
+DEFAULT_FINALISTS = 4
 DEFAULT_TOKENS = 0.5
 DEFAULT_BUDGET = "1M"
 DEFAULT_RESULTS = Path("results")

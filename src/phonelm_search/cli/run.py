@@ -24,6 +24,9 @@ def command(
     score_top: o.ScoreTopOption = o.DEFAULT_TOP,
     tokens_per_parameter: o.TokensOption = o.DEFAULT_TOKENS,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
+    finalists: o.FinalistsOption = o.DEFAULT_FINALISTS,
+    seeds: o.SeedsOption = None,
+    data: o.DataOption = None,
     scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
     strategy: o.StrategyOption = None,
@@ -57,7 +60,9 @@ def command(
 
     rule = check_rule(pick)
     check_sampler(sampler)
-    settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed)
+    settings = parse_score_settings(
+        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=finalists
+    )
     setup = prepare(
         space,
         device or [o.DEFAULT_DEVICE],
@@ -95,6 +100,7 @@ def command(
             top=score_top,
             rule=rule,
             report=report,
+            data=data or (),
         )
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

@@ -19,6 +19,9 @@ def command(
     score_top: o.ScoreTopOption = o.DEFAULT_TOP,
     tokens_per_parameter: o.TokensOption = o.DEFAULT_TOKENS,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
+    finalists: o.FinalistsOption = o.DEFAULT_FINALISTS,
+    seeds: o.SeedsOption = None,
+    data: o.DataOption = None,
     seed: o.SeedOption = 0,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train what has a score already, too.")
@@ -32,12 +35,17 @@ def command(
     from phonelm_search import pipeline
     from phonelm_search.cli.common import parse_score_settings, show_pick
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.scoring import run_score
     from phonelm_search.store import Store
 
-    settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed)
+    settings = parse_score_settings(
+        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=finalists
+    )
     store = Store(results, url=storage, create=False)
     with ProgressReporter() as report:
-        pipeline.run_score(store, study, settings, top=score_top, report=report, retrain=retrain)
+        run_score(
+            store, study, settings, top=score_top, report=report, data=data or (), retrain=retrain
+        )
         chosen, view = pipeline.finish(store, study, report=report)
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / study}; next: `phonelm-search pareto {study}`")

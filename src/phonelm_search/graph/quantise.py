@@ -53,6 +53,24 @@ def dequantise_blocks(
     return flat
 
 
+def quantise_rows(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Symmetric int8 codes ``[out, in]`` and a scale for each output ``[out, 1]``."""
+    scale = np.abs(weight).max(1, keepdims=True) / 127
+    scale[scale == 0] = 1
+    return np.rint(weight / scale).astype(np.int8), scale
+
+
+def rounded(weight: Floats, precision: Precision) -> Floats:
+    """What is left of a matrix ``[out, in]`` after it was stored in a precision."""
+    if precision.storage == "float":
+        return weight
+    if precision.storage == "dynamic":
+        codes, scale = quantise_rows(weight)
+        return codes.astype(np.float32) * scale
+    packed, scales = quantise_blocks(weight, precision)
+    return dequantise_blocks(packed, scales, precision, weight.shape[1])
+
+
 def graph_tensors(
     graph: Graph, shape: ModelShape, precision: Precision, state: Mapping[str, Floats]
 ) -> dict[str, npt.NDArray[Any]]:
@@ -81,9 +99,7 @@ def graph_tensors(
                 packed, scales = quantise_blocks(matrix, precision)
                 found[spec.name], found[f"{base}.weight_scales"] = packed, scales
             case "weight_i8":
-                scale = np.abs(matrix).max(1, keepdims=True) / 127
-                scale[scale == 0] = 1
-                codes = np.rint(matrix / scale).astype(np.int8)
+                codes, scale = quantise_rows(matrix)
                 embedding = base == "model.embed_tokens"
                 found[spec.name] = codes if embedding else np.ascontiguousarray(codes.T)
                 found[f"{base}.weight_scale"] = scale if embedding else scale[:, 0]

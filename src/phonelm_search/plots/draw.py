@@ -129,7 +129,7 @@ def draw_front(info: FrontInfo) -> Figure:
     if info.baseline is not None:
         axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
         axes.annotate(
-            f"lzma on the whole validation text: {info.baseline}",
+            f"lzma on the whole validation text: {info.baseline:.2f}",
             (0.01, info.baseline),
             xycoords=("axes fraction", "data"),
             va="bottom",
@@ -170,7 +170,7 @@ def draw_training(info: TrainingInfo) -> Figure:
             axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)
     axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
     axes.annotate(
-        f"lzma on the whole validation text: {info.baseline}",
+        f"lzma on the whole validation text: {info.baseline:.2f}",
         (0.01, info.baseline),
         xycoords=("axes fraction", "data"),
         va="bottom",

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phonelm_search.pick import Pick, current_pick
-from phonelm_search.proxy.comparison import score_interval
-from phonelm_search.proxy.corpus import LZMA_BITS_PER_BYTE
 from phonelm_search.tables import StudyRow, StudyView
 from phonelm_search.timing import Latency, Span
 from phonelm_search.units import format_count
@@ -112,7 +110,7 @@ def front_info(view: StudyView) -> FrontInfo:
             continue
         time = row.latency
         y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
-        interval = score_interval(row.score) if scored and row.score else None
+        interval = row.score.interval if scored and row.score else None
         points.append(
             Point(
                 x=time.ms,
@@ -135,7 +133,7 @@ def front_info(view: StudyView) -> FrontInfo:
         if scored
         else "decoder parameters [M]",
         points=tuple(points),
-        baseline=LZMA_BITS_PER_BYTE if scored else None,
+        baseline=view.lzma_bits_per_byte if scored else None,
         pick_name=_pick_name(pick),
         footnote=_footnote(view),
     )
@@ -149,18 +147,18 @@ def training_info(view: StudyView) -> TrainingInfo:
     """Collect the training curves of a study."""
     pick = current_pick(view)
     picked = pick.row.shape.shape_id if pick else None
-    rows = [r for r in view.rows if r.score is not None and r.score.curve]
+    rows = [r for r in view.rows if r.score is not None and r.score.first.curve]
     return TrainingInfo(
         title=f"{view.record.name}: short-horizon training",
         curves=tuple(_curve(r, picked) for r in rows),
         pick_name=_pick_name(pick),
-        baseline=LZMA_BITS_PER_BYTE,
+        baseline=view.lzma_bits_per_byte,
     )
 
 
 def _curve(row: StudyRow, pick: str | None) -> CurveInfo:
     assert row.score is not None
-    tokens, bits = zip(*row.score.curve, strict=True)
+    tokens, bits = zip(*row.score.first.curve, strict=True)
     return CurveInfo(
         label=row.label,
         tokens=tokens,
@@ -240,7 +238,7 @@ def _footnote(view: StudyView) -> str:
     if suspect:
         common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
         parts.append(f"hollow: suspect ({'; '.join(common) or 'reasons in trials.csv'})")
-    scores = [r.score for r in view.scored if r.score]
+    scores = [r.score.first for r in view.scored if r.score]
     if scores:
         least = min(s.tokens_per_parameter for s in scores)
         kind = "miniatures" if any(s.miniature for s in scores) else "shapes"

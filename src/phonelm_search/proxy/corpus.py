@@ -1,13 +1,10 @@
-"""The embedded text and its tokens.
-
-233 State of the Union addresses (see ``data/sotu.LICENSE``), every 12th held out for validation.
-"""
+"""Text as tokens, made once and cached."""
 
 import hashlib
 import lzma
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +13,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from phonelm_search.errors import TrainingError
-
-SEPARATOR = "<|endoftext|>"
-LZMA_BITS_PER_BYTE = 2.18
-"""What lzma (preset 6) reaches on the validation text; a test recomputes it."""
-_EVERY, _OFFSET = 12, 5
-
-
-def load_documents() -> tuple[list[str], list[str]]:
-    """The embedded corpus: training and validation documents, in order of time."""
-    packed = resources.files("phonelm_search.proxy").joinpath("data/sotu.txt.xz").read_bytes()
-    documents = lzma.decompress(packed).decode("utf-8").split("\x1e")
-    held_out = set(range(_OFFSET, len(documents), _EVERY))
-    train = [d for i, d in enumerate(documents) if i not in held_out]
-    return train, [documents[i] for i in sorted(held_out)]
+from phonelm_search.proxy.text import SEPARATOR, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +26,9 @@ class TokenisedCorpus:
     """Validation tokens, likewise."""
     token_bytes: npt.NDArray[np.int64]
     """UTF-8 bytes of each token id [vocab_size]; 0 for the separator."""
+    lzma_bits_per_byte: float
+    """What lzma (preset 6) reaches on the whole validation text: a model that learned something is
+    below it."""
     digest: str
     """Identifies text, split and tokenizer."""
 
@@ -51,7 +38,7 @@ class TokenisedCorpus:
         return len(self.token_bytes)
 
 
-def train_tokenizer(documents: list[str], vocab_size: int) -> Any:
+def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Any:
     """A byte-level BPE trained on documents; id 0 separates documents.
 
     Raises:
@@ -80,36 +67,34 @@ def token_bytes(tokenizer: Any) -> npt.NDArray[np.int64]:
     return np.array([0] + [len(tokenizer.id_to_token(i)) for i in range(1, size)], np.int64)
 
 
-def tokenise(vocab_size: int, cache: Path) -> TokenisedCorpus:
-    """Tokenise the embedded corpus, or read it from a cache folder.
+def tokenise(text: Text, vocab_size: int, cache: Path) -> TokenisedCorpus:
+    """Tokenise a text, or read it from a cache folder.
 
     Args:
-        vocab_size: Size of the BPE vocabulary.
+        text: Documents.
+        vocab_size: Size of the BPE vocabulary, which is trained on the training documents.
         cache: Folder of token files; made when missing.
 
     Raises:
         TrainingError: If the vocabulary is impossible or the cache cannot be written.
     """
-    train, validation = load_documents()
-    text = "\x1e".join([*train, "\x1d", *validation]).encode()
-    digest = hashlib.sha256(text + f"|bpe{vocab_size}|1".encode()).hexdigest()[:12]
+    whole = "\x1e".join([*text.train, "\x1d", *text.validation]).encode()
+    digest = hashlib.sha256(whole + f"|bpe{vocab_size}|2".encode()).hexdigest()[:12]
     file = cache / f"tokens-{digest}.npz"
     if not file.exists():
-        tokenizer = train_tokenizer(train, vocab_size)
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "train": _encode(tokenizer, train),
-            "validation": _encode(tokenizer, validation),
-            "token_bytes": token_bytes(tokenizer),
-        }
+        tokenizer = train_tokenizer(text.train, vocab_size)
+        held_out = "\n\n".join(text.validation).encode()
+        train, validation = _encode(tokenizer, text.train), _encode(tokenizer, text.validation)
         partial = file.with_suffix(".part.npz")
         try:
             cache.mkdir(parents=True, exist_ok=True)
             np.savez(
                 partial,
                 allow_pickle=False,
-                train=arrays["train"],
-                validation=arrays["validation"],
-                token_bytes=arrays["token_bytes"],
+                train=train,
+                validation=validation,
+                token_bytes=token_bytes(tokenizer),
+                lzma=np.float64(8 * len(lzma.compress(held_out)) / len(held_out)),
             )
             partial.replace(file)
         except OSError as error:
@@ -131,6 +116,7 @@ def load_tokens(file: Path) -> TokenisedCorpus:
                 train=data["train"],
                 validation=data["validation"],
                 token_bytes=data["token_bytes"],
+                lzma_bits_per_byte=float(data["lzma"]),
                 digest=file.stem.removeprefix("tokens-"),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -142,7 +128,7 @@ def tokens_file(cache: Path, corpus: TokenisedCorpus) -> Path:
     return cache / f"tokens-{corpus.digest}.npz"
 
 
-def _encode(tokenizer: Any, documents: list[str]) -> npt.NDArray[np.uint16]:
+def _encode(tokenizer: Any, documents: Sequence[str]) -> npt.NDArray[np.uint16]:
     parts = []
     for encoding in tokenizer.encode_batch(documents, add_special_tokens=False):
         parts += [np.zeros(1, np.uint16), np.asarray(encoding.ids, np.uint16)]

@@ -1,58 +1,76 @@
 """Muon for the matrices of the layers, AdamW for the rest, warm-up–stable–decay."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from phonelm_search.decoder import Decoder
+from phonelm_search.proxy.muon import StackedMuon
 
 
-def make_optimisers(
-    model: Decoder, *, matrix_lr: float, vector_lr: float, fused: bool
-) -> list[Optimizer]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRates:
+    """Base learning rates; none depends on the shape."""
+
+    matrices: float = 0.04
+    """Muon, for the matrices of the layers."""
+    embedding: float = 1.0
+    """AdamW, for the embedding and an untied head, of deviation 1 at the start."""
+    vectors: float = 0.01
+    """AdamW, for norm weights and biases."""
+
+
+def make_optimisers(model: Decoder, rates: LearningRates, *, fused: bool) -> list[Optimizer]:
     """The optimisers of a decoder.
 
     Args:
-        model: What is trained.
-        matrix_lr: Muon's learning rate (``adjust_lr_fn="original"``, which carries over width).
-        vector_lr: AdamW's learning rate for embeddings, norms, biases and head.
+        model: What is trained; q, k, v, gate and up are matrices of their own, as Muon wants them.
+        rates: Base learning rates.
         fused: Whether AdamW runs fused.
     """
     matrices: list[torch.nn.Parameter] = []
-    rest: list[torch.nn.Parameter] = []
+    tables: list[torch.nn.Parameter] = []
+    vectors: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        inner = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
-        (matrices if inner else rest).append(parameter)
-    return [
-        Muon(matrices, lr=matrix_lr, weight_decay=0.0, momentum=0.95, adjust_lr_fn="original"),
-        AdamW(rest, lr=vector_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused),
+        if parameter.ndim == 1:
+            vectors.append(parameter)
+        elif "embed_tokens" in name or "lm_head" in name:
+            tables.append(parameter)
+        else:
+            matrices.append(parameter)
+    groups = [
+        {"params": tables, "lr": rates.embedding},
+        {"params": vectors, "lr": rates.vectors},
     ]
-
-
-def schedule(step: int, steps: int, *, warmup: float = 0.05, decay: float = 0.3) -> float:
-    """Warm-up–stable–decay factor of a step.
-
-    Args:
-        step: From 0 to steps − 1.
-        steps: Length of the run.
-        warmup: Share of the run that warms up linearly.
-        decay: Share of the run that decays linearly towards 0.
-    """
-    up = (step + 1) / max(1.0, warmup * steps)
-    down = (steps - step) / max(1.0, decay * steps)
-    return min(1.0, up, down)
-
-
-def set_learning_rates(
-    optimisers: Sequence[Optimizer], base: Sequence[float], factor: float
-) -> None:
-    """Set every optimiser's learning rate to its base times a factor."""
-    for optimiser, lr in zip(optimisers, base, strict=True):
+    # Gradients shrink with width by the logits' factor, so epsilon is far below them.
+    adamw = AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, eps=1e-12, fused=fused)
+    for parameter in (*tables, *vectors):  # here already, so that a checkpoint can be read into it
+        adamw.state[parameter] = {
+            "step": torch.zeros((), device=parameter.device if fused else "cpu"),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    optimisers: list[Optimizer] = [StackedMuon(matrices, lr=rates.matrices), adamw]
+    for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = lr * factor
+            group["base_lr"] = group["lr"]
+    return optimisers
 
 
-def clip(model: Decoder, largest: float = 1.0) -> float:
-    """Clip the gradient's global norm; returns the norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), largest))
+def set_learning_rates(optimisers: Sequence[Optimizer], factor: float) -> None:
+    """Set every learning rate to its base times a factor."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+
+def trunk_factor(step: int, warmup_steps: int) -> float:
+    """Factor of a step from 0 on: a linear warm-up, then 1 without end."""
+    return min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+def decay_factor(step: int, decay_steps: int) -> float:
+    """Factor of a step after the trunk: linear from 1 towards 0."""
+    return (decay_steps - step) / max(1, decay_steps)

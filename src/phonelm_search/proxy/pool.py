@@ -1,7 +1,8 @@
-"""Training candidates in parallel, one child process per core."""
+"""Training candidates in parallel, one child process per core or per GPU."""
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -14,13 +15,13 @@ from typing import Any
 import torch
 
 from phonelm_search.childprocess import why_it_ended
-from phonelm_search.proxy.training import Outcome, TrainingSettings
+from phonelm_search.proxy.settings import Outcome, TrainingSettings
 from phonelm_search.shape import ModelShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One candidate to train."""
+    """One candidate to train, whole or up to a step."""
 
     shape: ModelShape
     """What is trained."""
@@ -30,22 +31,36 @@ class TrainingJob:
     """The tokenised corpus."""
     seed: int
     """Seed of weights and data order."""
+    checkpoints: Path
+    """Folder of this training's states."""
+    until: int | None = None
+    """Step of the trunk to stop at; None: to the end, decay included."""
+    scheme: str | None = None
+    """Precision scheme to score rounded weights of, too."""
 
 
 class TrainingPool:
     """Runs training jobs in child processes.
 
     Args:
-        workers: Jobs at once; by default one where there is a GPU, else one per core that this
-            process may use.
+        workers: Jobs at once; by default one per GPU, where there is none one per core that
+            this process may use.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        cores = len(os.sched_getaffinity(0))
-        self.workers = workers or (1 if torch.cuda.is_available() else cores)
+        gpus = torch.cuda.device_count()
+        self.workers = workers or gpus or len(os.sched_getaffinity(0))
+        self._gpus: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(self.workers if gpus else 0):
+            self._gpus.put(slot % gpus)
         self._children: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._stopped = False
+
+    @property
+    def threads(self) -> int:
+        """Threads of one child process."""
+        return 1 if self.workers > 1 else len(os.sched_getaffinity(0))
 
     def run(
         self,
@@ -93,12 +108,30 @@ class TrainingPool:
     def _run_one(
         self, job: TrainingJob, index: int, report: Callable[[int, int, float], None]
     ) -> Outcome:
+        if self._gpus.empty():
+            return self._train(job, index, report, {})
+        gpu = self._gpus.get()
+        try:
+            return self._train(job, index, report, {"CUDA_VISIBLE_DEVICES": str(gpu)})
+        finally:
+            self._gpus.put(gpu)
+
+    def _train(
+        self,
+        job: TrainingJob,
+        index: int,
+        report: Callable[[int, int, float], None],
+        variables: dict[str, str],
+    ) -> Outcome:
         document = {
             "shape": job.shape.as_dict(),
             "settings": asdict(job.settings),
             "tokens_file": str(job.tokens_file.resolve()),
             "seed": job.seed,
-            "threads": 1 if self.workers > 1 else len(os.sched_getaffinity(0)),
+            "until": job.until,
+            "checkpoints": str(job.checkpoints.resolve()),
+            "scheme": job.scheme,
+            "threads": self.threads,
         }
         with self._lock:
             if self._stopped:
@@ -109,6 +142,7 @@ class TrainingPool:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                env={**os.environ, **variables},
             )
             self._children.add(child)
         try:
@@ -148,14 +182,17 @@ def _outcome(document: dict[str, Any]) -> Outcome:
             "chunk_bits": tuple(document["chunk_bits"]),
             "chunk_bytes": tuple(document["chunk_bytes"]),
             "curve": tuple((int(n), float(b)) for n, b in document["curve"]),
+            "notes": tuple(document["notes"]),
         }
     )
 
 
 def _failed(reason: str) -> Outcome:
     return Outcome(
+        finished=False,
         chunk_bits=(),
         chunk_bytes=(),
+        quantised=None,
         curve=(),
         tokens=0,
         seconds=0.0,

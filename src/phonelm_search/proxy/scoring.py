@@ -1,22 +1,34 @@
-"""Scoring the shapes of a study: what is in the database is read, the rest is trained."""
+"""Scoring the shapes of a study: halving on the trunk, then seeds for the finalists."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from phonelm_search import __version__
-from phonelm_search.proxy.corpus import tokenise, tokens_file
+from phonelm_search.precision import Precision
+from phonelm_search.proxy.comparison import Score, gather
+from phonelm_search.proxy.corpus import TokenisedCorpus, tokens_file
+from phonelm_search.proxy.halving import Halving, Rung, plan_rungs
+from phonelm_search.proxy.learning_rate import (
+    LearningRateCheck,
+    check_learning_rate,
+    learning_rate_runs,
+)
 from phonelm_search.proxy.miniature import Candidate, make_candidates, width_factor
-from phonelm_search.proxy.pool import TrainingJob, TrainingPool
-from phonelm_search.proxy.training import Outcome, TrainingSettings
-from phonelm_search.records import ProxyScore, identity
+from phonelm_search.proxy.probe import choose_acceleration
+from phonelm_search.proxy.runs import Run, Runner
+from phonelm_search.proxy.settings import Outcome, TrainingSettings
+from phonelm_search.records import ProxyScore
+from phonelm_search.reporting import Reporter
 from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 
 DEFAULT_TOKENS_PER_PARAMETER = 0.5
 DEFAULT_BUDGET = 1_000_000
+QUICK_LOOK = 2.0
+"""Below so many tokens per decoder parameter a score is a quick look: by default one seed, and
+learning rates are not checked."""
 _TOKEN_UNIT = 16_384
 _LOCAL_SPEED = 4000.0  # tokens/s of a 1M decoder on one core, for the dry run's estimate
 
@@ -34,7 +46,24 @@ class ScoreSettings:
     vocab_size: int = 512
     """The proxy's vocabulary."""
     seed: int = 0
-    """Seed of weights and data order, common to all candidates."""
+    """First seed of weights and data order, common to all candidates."""
+    seeds: int | None = None
+    """Seeds of the finalists; None: one for a quick look, else two."""
+    finalists: int = 4
+    """Candidates that train to the end; the others stop on the way."""
+    settled: Mapping[str, Any] = field(default_factory=dict)
+    """What an earlier scoring of the study has settled: ``acceleration``, ``learning_rate``."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is a quick look."""
+        return self.tokens_per_parameter < QUICK_LOOK
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Seeds of the finalists."""
+        count = self.seeds or (1 if self.quick else 2)
+        return tuple(range(self.seed, self.seed + count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +73,34 @@ class ScorePlan:
     candidates: tuple[Candidate, ...]
     """A candidate for each shape."""
     tokens: int
-    """Tokens for each of them."""
+    """Tokens for each finalist."""
     width_factor: float
     """By which all of them shrank."""
 
-    def estimated_seconds(self, workers: int) -> float:
+    def estimated_seconds(self, settings: ScoreSettings, workers: int) -> float:
         """A rough time on this machine's processors."""
-        work = [self.tokens * c.trained.decoder_parameters / 1e6 for c in self.candidates]
-        return max(sum(work) / workers, max(work)) / _LOCAL_SPEED
+        sizes = sorted((c.trained.decoder_parameters for c in self.candidates), reverse=True)
+        ends = min(settings.finalists, len(sizes))
+        # Halving costs less than half a run for each that stops on its way.
+        runs = ends * len(settings.all_seeds) + 0.4 * (len(sizes) - ends)
+        if not settings.quick:
+            runs += 1.5
+        work = self.tokens * sum(sizes) / len(sizes) / 1e6
+        return max(runs / workers, 1) * work / _LOCAL_SPEED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What a scoring gave."""
+
+    settings: TrainingSettings
+    """How all were trained."""
+    seeds: tuple[int, ...]
+    """Seeds of the finalists."""
+    scores: Mapping[str, Score]
+    """By shape id; one without bits per byte was stopped or failed, and says why."""
+    settled: Mapping[str, Any]
+    """What later scorings of the study keep."""
 
 
 def plan_scoring(shapes: Sequence[ModelShape], settings: ScoreSettings) -> ScorePlan:
@@ -77,37 +126,39 @@ def plan_scoring(shapes: Sequence[ModelShape], settings: ScoreSettings) -> Score
 
 def score_shapes(
     store: Store,
+    study: str,
     shapes: Sequence[ModelShape],
     settings: ScoreSettings,
+    corpus: TokenisedCorpus,
     *,
+    scheme: Precision,
+    report: Reporter,
     retrain: bool = False,
-    on_start: Callable[[int, int], None] = lambda jobs, tokens: None,
-    on_progress: Callable[[int, int, float], None] = lambda index, tokens, bits: None,
     workers: int | None = None,
-) -> tuple[list[ProxyScore], str]:
+) -> Scoring:
     """Score shapes by training each for the same tokens.
 
-    Every finished candidate is in the database at once; a rerun trains only what is missing.
+    Every finished candidate is in the database at once and every rung has its checkpoint; a
+    rerun trains only what is missing and comes to the same numbers.
 
     Args:
         store: The database.
+        study: Name of the study, to which the halving belongs.
         shapes: What to compare.
-        settings: Horizon and size.
+        settings: Horizon, size, seeds, finalists.
+        corpus: The text, from `corpus.tokenise` into the results' cache.
+        scheme: Finalists are also scored with weights rounded like this.
+        report: Shows progress.
         retrain: Train what is known, too.
-        on_start: Called with (number of trainings, tokens of each).
-        on_progress: Called with (training, tokens so far, training bits per byte).
-        workers: Trainings at once; by default one per core.
-
-    Returns:
-        A score for each shape, in order, and the id of the settings they share.
+        workers: Trainings at once; by default one per core or GPU.
 
     Raises:
-        TrainingError: If there is no shape or the corpus cannot be prepared.
+        TrainingError: If there is no shape, or training cannot run here.
         StoreError: If the database cannot be written.
     """
     plan = plan_scoring(shapes, settings)
-    cache = store.results / "cache"
-    corpus = tokenise(settings.vocab_size, cache)
+    file: Path = tokens_file(store.results / "cache", corpus)
+    runner = Runner(store, file, scheme=scheme.name, report=report, workers=workers)
     training = TrainingSettings(
         corpus=corpus.digest,
         vocab_size=corpus.vocab_size,
@@ -115,59 +166,115 @@ def score_shapes(
         budget=settings.budget,
         width_factor=plan.width_factor,
     )
-    settings_id = identity(asdict(training))
-    ids = [s.shape_id for s in shapes]
-    known = {
-        s.shape_id: s
-        for s in store.scores(shape_ids=ids, settings_id=settings_id)
-        if s.seed == settings.seed
-    }
-    todo = [
-        c
-        for c in plan.candidates
-        if retrain
-        or c.shape.shape_id not in known
-        or known[c.shape.shape_id].transient
-        or dict(known[c.shape.shape_id].trained) != c.trained.as_dict()
-    ]
-    # The deepest take longest a token; first in, so that no core is idle at the end.
-    todo.sort(key=lambda c: -c.trained.num_hidden_layers)
-    on_start(len(todo), training.steps * training.sequence * training.batch)
-
-    def keep(index: int, outcome: Outcome) -> None:
-        score = _score(todo[index], outcome, training, settings_id, settings.seed)
-        store.add_score(todo[index].shape, score)
-        known[score.shape_id] = score
-
-    file: Path = tokens_file(cache, corpus)
-    jobs = [
-        TrainingJob(shape=c.trained, settings=training, tokens_file=file, seed=settings.seed)
-        for c in todo
-    ]
-    TrainingPool(workers).run(jobs, on_progress=on_progress, on_done=keep)
-    return [known[i] for i in ids], settings_id
-
-
-def _score(
-    candidate: Candidate, outcome: Outcome, training: TrainingSettings, settings_id: str, seed: int
-) -> ProxyScore:
-    return ProxyScore(
-        shape_id=candidate.shape.shape_id,
-        settings_id=settings_id,
-        settings=asdict(training),
-        trained=candidate.trained.as_dict(),
-        miniature=candidate.miniature,
-        notes=candidate.notes,
-        seed=seed,
-        tokens=outcome.tokens,
-        tokens_per_parameter=outcome.tokens / candidate.trained.decoder_parameters,
-        bits_per_byte=outcome.bits_per_byte,
-        chunk_bits=outcome.chunk_bits,
-        chunk_bytes=outcome.chunk_bytes,
-        curve=outcome.curve,
-        seconds=outcome.seconds,
-        reason=outcome.reason,
-        transient=outcome.transient,
-        package_version=__version__,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    training, settled = _settle(plan.candidates, training, settings, runner, report)
+    runs = [Run(candidate=c, settings=training, seed=settings.seed) for c in plan.candidates]
+    seeded = [replace(r, seed=seed) for seed in settings.all_seeds for r in runs]
+    if retrain:
+        runner.forget(seeded)
+    halving = Halving(
+        store, study, training, plan.candidates, finalists=settings.finalists, anew=retrain
     )
+    rungs = plan_rungs(training, candidates=len(runs), finalists=settings.finalists)
+    first = _halve(halving, runs, rungs, runner)
+    finalists = {s.shape_id for s in first if s.bits_per_byte is not None}
+    again = [
+        r for r in seeded if r.seed != settings.seed and r.candidate.shape.shape_id in finalists
+    ]
+    if again:
+        runner.stage("training finalists with other seeds", again)
+    return Scoring(
+        settings=training,
+        seeds=settings.all_seeds,
+        scores=gather([*first, *runner.scores(again)]),
+        settled=settled,
+    )
+
+
+def _settle(
+    candidates: Sequence[Candidate],
+    training: TrainingSettings,
+    settings: ScoreSettings,
+    runner: Runner,
+    report: Reporter,
+) -> tuple[TrainingSettings, dict[str, Any]]:
+    """Number type, compilation and learning rate, as settled before or measured now."""
+    settled = dict(settings.settled)
+    if "acceleration" not in settled:
+        report.stage("measuring how this machine trains fastest", 0)
+        largest = max(candidates, key=lambda c: c.trained.decoder_parameters)
+        found = choose_acceleration(
+            largest.trained, training, runner.tokens_file, threads=runner.pool.threads
+        )
+        if found.note:
+            report.note(found.note)
+        settled["acceleration"] = found.as_dict()
+    training = replace(
+        training,
+        number_type=settled["acceleration"]["number_type"],
+        compiled=settled["acceleration"]["compiled"],
+    )
+    if "learning_rate" not in settled and not settings.quick:
+        runs = learning_rate_runs(candidates, training, settings.seed)
+        runner.stage("checking the learning rate", runs)
+        check = check_learning_rate(runs, runner)
+        settled["learning_rate"] = check.as_dict()
+        for shape_id, lost in check.given_up.items():
+            if lost > check.tolerance:
+                report.note(
+                    f"learning rates don't carry over to {shape_id}: it is {lost:.3f} bits per "
+                    "byte above its own best; its score is too pessimistic by about that"
+                )
+    if "learning_rate" in settled:
+        check = LearningRateCheck.from_dict(settled["learning_rate"])
+        training = replace(training, lr_factor=check.chosen)
+    return training, settled
+
+
+def _halve(
+    halving: Halving, runs: Sequence[Run], rungs: Sequence[Rung], runner: Runner
+) -> list[ProxyScore]:
+    """A record for each run: a score for finalists, a reason for the others."""
+    by_id = {r.candidate.shape.shape_id: r for r in runs}
+    known = {key[1]: s for key, s in runner.known(runs, stopped=True).items()}
+    runner.stage("training", runs)
+    for rung in rungs:
+        here = {i: replace(by_id[i], until=rung.step) for i in halving.running()}
+        for shape_id in list(here):
+            seen = dict(known[shape_id].rungs) if shape_id in known else {}
+            if halving.value(shape_id, rung) is None and rung.tokens in seen:
+                halving.report(shape_id, rung, seen[rung.tokens])
+        missing = [r for i, r in here.items() if halving.value(i, rung) is None]
+
+        def arrive(run: Run, outcome: Outcome, rung: Rung = rung) -> None:
+            shape_id = run.candidate.shape.shape_id
+            if outcome.bits_per_byte is not None:
+                halving.report(shape_id, rung, outcome.bits_per_byte)
+                return
+            known[shape_id] = runner.keep(by_id[shape_id], outcome)
+            if not outcome.transient:
+                halving.finish(shape_id, None)
+
+        runner.outcomes(missing, arrive)
+        weak = halving.weak(rung)
+        stopping = [here[i] for i in weak]
+        # From the checkpoint of this rung; the record is written before the trial is told.
+        for run, outcome in zip(stopping, runner.outcomes(stopping), strict=True):
+            shape_id = run.candidate.shape.shape_id
+            ended = replace(by_id[shape_id], rungs=halving.values(shape_id))
+            known[shape_id] = runner.keep(ended, outcome, stopped=weak[shape_id])
+            halving.stop(shape_id)
+            runner.skip(ended)
+    running = halving.running()
+    left = [
+        replace(run, rungs=halving.values(i))
+        for i, run in by_id.items()
+        if i in running or i not in known
+    ]
+    for run in runs:
+        if run.candidate.shape.shape_id not in running:
+            runner.skip(run)
+    for score in runner.scores(left):
+        known[score.shape_id] = score
+        if not score.transient:
+            halving.finish(score.shape_id, score.bits_per_byte)
+    return [known[r.candidate.shape.shape_id] for r in runs]

@@ -1,79 +1,40 @@
-"""Training one candidate and scoring it in bits per byte."""
+"""Training one candidate: along the trunk, and down the decay to a score in bits per byte."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
 from phonelm_search.decoder import Decoder
+from phonelm_search.errors import TrainingError
+from phonelm_search.precision import Precision
+from phonelm_search.proxy.batches import Batches, validation_chunks
+from phonelm_search.proxy.checkpoint import Checkpoints, Progress
 from phonelm_search.proxy.corpus import TokenisedCorpus
-from phonelm_search.proxy.optimiser import clip, make_optimisers, schedule, set_learning_rates
+from phonelm_search.proxy.optimiser import (
+    LearningRates,
+    decay_factor,
+    make_optimisers,
+    set_learning_rates,
+    trunk_factor,
+)
+from phonelm_search.proxy.parametrisation import build_decoder
+from phonelm_search.proxy.quantised import quantised_copy
+from phonelm_search.proxy.settings import Outcome, TrainingSettings
 from phonelm_search.shape import ModelShape
 
-Progress = Callable[[int, float], None]
+Report = Callable[[int, float], None]
+_LARGEST_NORM = 1.0
+_POINT_TOKENS = 32_768  # between two points of a curve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSettings:
-    """Everything that a score depends on beside shape and seed."""
-
-    corpus: str
-    """Digest of text, split and tokenizer."""
-    vocab_size: int
-    """The proxy's vocabulary; small, so that embeddings don't decide."""
-    tokens: int
-    """Tokens to train on, the same for every candidate."""
-    budget: int | None
-    """Decoder parameters of a miniature; None: trained in full."""
-    width_factor: float
-    """By which every candidate shrank; 1 in full."""
-    sequence: int = 128
-    """Tokens of one sequence."""
-    batch: int = 16
-    """Sequences of one step."""
-    matrix_lr: float = 0.02
-    """Muon's learning rate."""
-    vector_lr: float = 0.04
-    """AdamW's learning rate."""
-    validation_chunks: int = 512
-    """Validation sequences, spread evenly over the held-out text."""
-    version: int = 2
-    """Version of the procedure."""
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps: enough for the wished tokens."""
-        return max(1, math.ceil(self.tokens / (self.sequence * self.batch)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a training gave."""
-
-    chunk_bits: tuple[float, ...]
-    """Bits of each validation chunk; empty when training failed."""
-    chunk_bytes: tuple[int, ...]
-    """Text bytes of each validation chunk."""
-    curve: tuple[tuple[int, float], ...]
-    """(tokens, training bits per byte averaged since the last point)."""
-    tokens: int
-    """Tokens trained on."""
-    seconds: float
-    """Wall time."""
-    reason: str | None
-    """Why there is no score."""
-    transient: bool = False
-    """Whether another try may succeed: the child process was killed or could not start."""
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        """All bits over all bytes."""
-        return sum(self.chunk_bits) / sum(self.chunk_bytes) if self.chunk_bits else None
+class DivergedError(TrainingError):
+    """A loss that is no number, or above its start: a result and no accident."""
 
 
 def train(
@@ -82,85 +43,101 @@ def train(
     settings: TrainingSettings,
     *,
     seed: int,
-    progress: Progress = lambda tokens, loss: None,
+    until: int | None = None,
+    checkpoints: Path | None = None,
+    scheme: Precision | None = None,
+    report: Report = lambda tokens, bits: None,
 ) -> tuple[Outcome, Decoder]:
-    """Train a shape from scratch and score it on the validation text.
+    """Train a shape and score it on the validation text.
 
-    The seed decides initial weights and data order; the order is the same for every shape
-    (common random numbers). A loss that is no number, or ends above its start, is an outcome
-    with its reason.
+    The seed decides initial weights and data order; the order is the same for every shape. From
+    the latest checkpoint on, the numbers are to the last bit those of a run without a stop, on
+    one thread.
 
     Args:
         shape: The decoder, with the corpus' vocabulary.
         corpus: The tokens.
-        settings: Length of the run and learning rates.
-        seed: Any integer.
-        progress: Called with (tokens so far, training bits per byte).
+        settings: How and for how long.
+        seed: Any integer from 0 on.
+        until: Step of the trunk to stop at, undecayed; None: to the end, decay included.
+        checkpoints: Folder of this training's states; None keeps none.
+        scheme: Also score the weights rounded like this; None does not.
+        report: Called with (tokens so far, training bits per byte).
+
+    Returns:
+        The outcome and the decoder, its factors folded into plain Llama weights. A diverging
+        training is an outcome with its reason.
+
+    Raises:
+        TrainingError: If a checkpoint cannot be written, or one sequence does not fit in memory.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(seed)
-    model = Decoder(shape).to(device)
-    base = (settings.matrix_lr, settings.vector_lr)
-    optimisers = make_optimisers(model, matrix_lr=base[0], vector_lr=base[1], fused=True)
-    per_byte = _bits_per_nat_and_byte(corpus)
-    batches = _batches(corpus.train, settings, seed)
-    step_tokens = settings.sequence * settings.batch
-    every = max(1, settings.steps // 50)
-    curve: list[tuple[int, float]] = []
-    losses: list[float] = []
-    began = time.perf_counter()
+    run = _Run(shape, corpus, settings, seed=seed, report=report)
+    store = Checkpoints(checkpoints) if checkpoints else None
+    stop = settings.trunk_steps if until is None else until
+    finished = until is None
     reason = None
-    for step in range(settings.steps):
-        batch = torch.from_numpy(next(batches)).to(device)
-        set_learning_rates(optimisers, base, schedule(step, settings.steps))
-        logits, _ = model(batch[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
-        clip(model)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad()
-        losses.append(loss.item() * per_byte)
-        if not math.isfinite(losses[-1]):
-            reason = f"training diverged: the loss is {losses[-1]} after step {step + 1}"
-            break
-        if (step + 1) % every == 0 or step + 1 == settings.steps:
-            curve.append(((step + 1) * step_tokens, float(np.mean(losses[-every:]))))
-            progress(*curve[-1])
-    if reason is None and len(losses) > 1 and curve[-1][1] > losses[0]:
-        reason = (
-            f"training diverged: the loss ended at {curve[-1][1]:.2f}, above its start of "
-            f"{losses[0]:.2f} bits per byte"
-        )
-    bits, text_bytes = ((), ()) if reason else validate(model, corpus, settings)
-    if not all(map(math.isfinite, bits)):
-        bits, text_bytes = (), ()
-        reason = "training diverged: the validation loss is no number"
+    bits: tuple[float, ...] = ()
+    text_bytes: tuple[int, ...] = ()
+    quantised = None
+    try:
+        if store:
+            run.resume(store, stop)
+        run.go_on(stop)
+        if store:
+            store.save(run.progress(), run.model, run.optimisers)
+        if finished:
+            run.decay()
+        run.model.fold()
+        bits, text_bytes = validate(run.model, corpus, settings)
+        if not all(map(math.isfinite, bits)):
+            raise DivergedError("training diverged: the validation loss is no number")
+        if finished and scheme:
+            rounded = quantised_copy(run.model, scheme)
+            quantised = sum(validate(rounded, corpus, settings)[0]) / sum(text_bytes)
+    except DivergedError as error:
+        reason, bits, text_bytes = str(error), (), ()
     outcome = Outcome(
+        finished=finished,
         chunk_bits=bits,
         chunk_bytes=text_bytes,
-        curve=tuple(curve),
-        tokens=len(losses) * step_tokens,
-        seconds=time.perf_counter() - began,
+        quantised=quantised,
+        curve=tuple(run.curve),
+        tokens=run.step * settings.step_tokens,
+        seconds=run.seconds,
         reason=reason,
+        notes=run.notes,
     )
-    return outcome, model
+    return outcome, run.model
+
+
+def step_seconds(
+    shape: ModelShape, corpus: TokenisedCorpus, settings: TrainingSettings, steps: int
+) -> list[float]:
+    """Wall time of each of the first steps of a training; the first one warms up."""
+    run = _Run(shape, corpus, settings, seed=0, report=lambda tokens, bits: None)
+    found = []
+    for step in range(steps):
+        before = run.seconds
+        run.go_on(step + 1)
+        found.append(run.seconds - before)
+    return found
 
 
 @torch.no_grad()
 def validate(
     model: Decoder, corpus: TokenisedCorpus, settings: TrainingSettings
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Bits and text bytes of each validation chunk.
+    """Bits and text bytes of each validation chunk, in fp32.
 
     A chunk is ``sequence + 1`` tokens; its first token is context only. Separators cost bits
     and stand for no bytes.
     """
-    model.eval()
     device = model.lm_head.weight.device
     bits: list[float] = []
     text_bytes: list[int] = []
-    chunks = validation_chunks(corpus.validation, settings)
+    chunks = validation_chunks(
+        corpus.validation, sequence=settings.sequence, count=settings.validation_chunks
+    )
     for start in range(0, len(chunks), settings.batch):
         batch = torch.from_numpy(chunks[start : start + settings.batch]).to(device)
         logits, _ = model(batch[:, :-1])
@@ -168,37 +145,147 @@ def validate(
         nats = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1)
         bits += (nats.double() / math.log(2)).tolist()
         text_bytes += corpus.token_bytes[targets.cpu().numpy()].sum(1).tolist()
-    model.train()
     return tuple(bits), tuple(text_bytes)
 
 
-def validation_chunks(
-    tokens: npt.NDArray[np.uint16], settings: TrainingSettings
-) -> npt.NDArray[np.int64]:
-    """Chunks [n, sequence + 1] spread evenly over the tokens, without overlap."""
-    available = (len(tokens) - 1) // settings.sequence
-    count = min(settings.validation_chunks, available)
-    picked = np.unique(np.linspace(0, available - 1, count).round().astype(int))
-    return np.stack(
-        [tokens[i * settings.sequence : (i + 1) * settings.sequence + 1] for i in picked]
-    ).astype(np.int64)
+class _Run:
+    """A training in memory."""
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        corpus: TokenisedCorpus,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        report: Report,
+    ) -> None:
+        self._settings, self._report = settings, report
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = build_decoder(shape, seed).to(self._device)
+        rates = LearningRates()
+        factor = settings.lr_factor
+        rates = replace(
+            rates,
+            matrices=rates.matrices * factor,
+            embedding=rates.embedding * factor,
+            vectors=rates.vectors * factor,
+        )
+        self.optimisers = make_optimisers(self.model, rates, fused=True)
+        self._batches = Batches(
+            corpus.train, sequence=settings.sequence, batch=settings.batch, seed=seed
+        )
+        if settings.compiled:
+            for layer in self.model.model.layers:  # all of one size: compiled once
+                layer.compile()
+        self._bits_per_nat = 1 / (math.log(2) * float(corpus.token_bytes[corpus.train].mean()))
+        self._rows = settings.batch
+        self.step = 0
+        self.curve: list[tuple[int, float]] = []
+        self._recent: list[float] = []
+        self._first_loss = math.nan
+        self.seconds = 0.0
+        self.notes: tuple[str, ...] = ()
+
+    def progress(self) -> Progress:
+        """What a checkpoint keeps."""
+        return Progress(
+            step=self.step,
+            first_loss=self._first_loss,
+            curve=tuple(self.curve),
+            seconds=self.seconds,
+        )
+
+    def resume(self, checkpoints: Checkpoints, until: int) -> None:
+        """Go back to the latest state of at most ``until`` steps, where there is one."""
+        found = checkpoints.load(until, self.model, self.optimisers)
+        if found:
+            self.step, self._first_loss = found.step, found.first_loss
+            self.curve, self.seconds = list(found.curve), found.seconds
+
+    def go_on(self, until: int) -> None:
+        """Train along the trunk."""
+        while self.step < until:
+            self._advance(trunk_factor(self.step, self._settings.warmup_steps))
+        self._close_point()
+        self._check_level()
+
+    def decay(self) -> None:
+        """Train down to a learning rate of nearly 0."""
+        for step in range(self._settings.decay_steps):
+            self._advance(decay_factor(step, self._settings.decay_steps))
+        self._close_point()
+        self._check_level()
+
+    def _advance(self, lr_factor: float) -> None:
+        began = time.perf_counter()
+        set_learning_rates(self.optimisers, lr_factor)
+        loss = self._gradients(torch.from_numpy(self._batches[self.step]).to(self._device))
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_NORM)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        self.seconds += time.perf_counter() - began
+        self.step += 1
+        bits = loss * self._bits_per_nat
+        if not math.isfinite(bits):
+            raise DivergedError(f"training diverged: the loss is {bits} after step {self.step}")
+        if self.step == 1:
+            self._first_loss = bits
+        self._recent.append(bits)
+        if len(self._recent) * self._settings.step_tokens >= _POINT_TOKENS:
+            self._close_point()
+
+    def _gradients(self, batch: torch.Tensor) -> float:
+        """Loss of a batch in nats per token, its gradients added up; split when memory is short."""
+        while True:
+            try:
+                total = 0.0
+                for rows in torch.split(batch, self._rows):
+                    with torch.autocast(
+                        self._device.type,
+                        torch.bfloat16,
+                        enabled=self._settings.number_type == "bf16",
+                    ):
+                        logits, _ = self.model(rows[:, :-1])
+                    loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+                    (loss * (len(rows) / len(batch))).backward()  # type: ignore[no-untyped-call]
+                    total += loss.item() * len(rows) / len(batch)
+                return total
+            except (RuntimeError, MemoryError) as error:
+                if not _is_memory(error):
+                    raise
+                if self._rows == 1:
+                    raise TrainingError(
+                        "one sequence must fit in memory, out of memory even so; take a smaller "
+                        "--proxy-parameters"
+                    ) from error
+            self._rows //= 2
+            self.notes = (f"memory was short: the batch was split into {self._rows} sequences",)
+            for optimiser in self.optimisers:
+                optimiser.zero_grad()
+
+    def _close_point(self) -> None:
+        if self._recent:
+            self.curve.append(
+                (self.step * self._settings.step_tokens, float(np.mean(self._recent)))
+            )
+            self._report(*self.curve[-1])
+            self._recent = []
+
+    def _check_level(self) -> None:
+        # Learning rates still rise before, and the loss may with them.
+        settled = self.step >= 2 * self._settings.warmup_steps
+        if settled and self.curve[-1][1] > self._first_loss:
+            raise DivergedError(
+                f"training diverged: the loss ended at {self.curve[-1][1]:.2f}, above its start of "
+                f"{self._first_loss:.2f} bits per byte"
+            )
 
 
-def _batches(
-    tokens: npt.NDArray[np.uint16], settings: TrainingSettings, seed: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Batches [batch, sequence + 1]: every stretch of the text once per epoch, shuffled."""
-    rng = np.random.default_rng(seed)
-    while True:
-        offset = int(rng.integers(settings.sequence))
-        starts = np.arange(offset, len(tokens) - settings.sequence - 1, settings.sequence)
-        rng.shuffle(starts)
-        for i in range(0, len(starts) - settings.batch + 1, settings.batch):
-            rows = [tokens[s : s + settings.sequence + 1] for s in starts[i : i + settings.batch]]
-            yield np.stack(rows).astype(np.int64)
-
-
-def _bits_per_nat_and_byte(corpus: TokenisedCorpus) -> float:
-    """Mean loss in nats per token × this = bits per byte, at the training text's average."""
-    bytes_per_token = float(corpus.token_bytes[corpus.train].mean())
-    return 1 / (math.log(2) * bytes_per_token)
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out; on the CPU torch says so in words only."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        w in str(error) for w in words
+    )

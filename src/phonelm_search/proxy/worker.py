@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from phonelm_search.childprocess import die_with_parent
+from phonelm_search.precision import get_precision
 from phonelm_search.proxy.corpus import load_tokens
-from phonelm_search.proxy.training import TrainingSettings, train
+from phonelm_search.proxy.settings import TrainingSettings
+from phonelm_search.proxy.training import train
 from phonelm_search.shape import ModelShape
 
 
@@ -27,7 +29,10 @@ def main() -> int:
         load_tokens(Path(job["tokens_file"])),
         TrainingSettings(**job["settings"]),
         seed=job["seed"],
-        progress=progress,
+        until=job["until"],
+        checkpoints=Path(job["checkpoints"]),
+        scheme=get_precision(job["scheme"]) if job["scheme"] else None,
+        report=progress,
     )
     print(json.dumps({"outcome": asdict(outcome)}), flush=True)
     return 0

@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from phonelm_search.errors import MeasurementError, StoreError, UnsupportedShapeError
+from phonelm_search.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.measure import Request
 from phonelm_search.records import StudyShape, rejection
 from phonelm_search.search.objectives import Goals
@@ -18,6 +17,7 @@ from phonelm_search.search.samplers import distributions, grid_rows, make_sample
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import Coordinates, FeasibleSet
 from phonelm_search.store import Store
+from phonelm_search.store.trials import foreign_errors, open_optuna_storage
 from phonelm_search.timing import Latency
 from phonelm_search.workload import Workload
 
@@ -117,7 +117,7 @@ class SearchDriver:
         self._random = np.random.default_rng(seed)
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
-        with _foreign("open"):
+        with foreign_errors("open"):
             storage = open_optuna_storage(store)
             self._study = optuna.create_study(
                 study_name=study,
@@ -187,7 +187,7 @@ class SearchDriver:
             if shape_id in self._known and self._known[shape_id].estimated:
                 del self._known[shape_id]
         rows = self._feasible.rows_of(set(shape_ids) - self._known.keys())
-        with _foreign("write"):
+        with foreign_errors("write"):
             for row in rows:
                 self._study.enqueue_trial(self._coordinates.point(row))
             # Points that a killed process left in the queue come first.
@@ -197,7 +197,7 @@ class SearchDriver:
 
     def _ask(self) -> tuple[optuna.Trial, ModelShape]:
         """The next point and the shape nearest to it."""
-        with _foreign("write"):
+        with foreign_errors("write"):
             trial = self._study.ask(self._distributions)
         return trial, self._feasible.shape(self._coordinates.nearest(trial.params))
 
@@ -231,7 +231,7 @@ class SearchDriver:
         found = self._measure({shape.shape_id: shape for _, shape in asked}, source)
         for trial, shape in asked:
             outcome = found[shape.shape_id]
-            with _foreign("write"):
+            with foreign_errors("write"):
                 self._record(trial, shape, outcome)
             on_trial(
                 TrialReport(
@@ -251,7 +251,7 @@ class SearchDriver:
         while len(fresh) < size:
             if self._sampler == "grid" or repeats >= _MOST_REPEATS:
                 row = self._unseen_row(wanted, fresh)
-                with _foreign("write"):
+                with foreign_errors("write"):
                     self._study.enqueue_trial(self._coordinates.point(row))
             trial, shape = self._ask()
             new = shape.shape_id not in fresh and shape.shape_id not in self._known
@@ -316,30 +316,6 @@ class SearchDriver:
             self._study.tell(trial, list(found.values))
 
 
-class _foreign:  # noqa: N801 - reads as a statement
-    """Turns Optuna's and the database's failures into ours, with the action named."""
-
-    def __init__(self, action: str) -> None:
-        self._action = action
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SQLAlchemyError | optuna.exceptions.OptunaError):
-            cause = error.__cause__ or error
-            first = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-            raise StoreError(
-                f"cannot {self._action} the study's trials: {first}; what was finished before is "
-                "kept, run again to continue"
-            ) from error
-
-
-def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
-    """Optuna's own tables in the same database."""
-    return optuna.storages.RDBStorage(store.url, engine_kwargs={"connect_args": store.connect_args})
-
-
 def trials_of(store: Store, study: str) -> list[FrozenTrial]:
     """All trials of a study, in order; empty before the first search.
 
@@ -347,7 +323,7 @@ def trials_of(store: Store, study: str) -> list[FrozenTrial]:
         StoreError: If the database cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with _foreign("read"):
+    with foreign_errors("read"):
         storage = open_optuna_storage(store)
         names = {s.study_name for s in storage.get_all_studies()}
         if study not in names:

@@ -1,6 +1,6 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -206,6 +206,19 @@ class Store:
         with self._transaction("read") as connection:
             found = connection.execute(query).mappings().all()
         return [rows.to_score(r) for r in found]
+
+    def forget_scores(self, keys: Collection[tuple[str, str, int]]) -> None:
+        """Drop scores by settings, shape and seed."""
+        table = t.scores.c
+        with self._transaction("write") as connection:
+            for settings_id, shape_id, seed in keys:
+                connection.execute(
+                    delete(t.scores).where(
+                        table.settings_id == settings_id,
+                        table.shape_id == shape_id,
+                        table.seed == seed,
+                    )
+                )
 
     def set_estimates(self, found: Sequence[tuple[ModelShape, Sequence[LatencyEstimate]]]) -> None:
         """Keep estimates of shapes; earlier ones of the same key are replaced."""

@@ -71,8 +71,11 @@ def to_score(row: Mapping[Any, Any]) -> ProxyScore:
     values = _fields(ProxyScore, row)
     for name in ("notes", "chunk_bits", "chunk_bytes"):
         values[name] = tuple(values[name])
-    values["curve"] = tuple((int(n), float(b)) for n, b in values["curve"])
-    values["transient"] = bool(values["transient"])
+    for name in ("curve", "rungs"):
+        values[name] = tuple((int(n), float(b)) for n, b in values[name] or ())
+    values["quantised"] = values["quantised"] or {}
+    for name in ("transient", "stopped"):
+        values[name] = bool(values[name])
     return ProxyScore(**values)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -128,6 +128,10 @@ scores = Table(
     Column("package_version", String(32), nullable=False),
     Column("created_at", String(40), nullable=False),
     Column("transient", Boolean),  # since schema 2
+    # Since schema 3, empty in older rows.
+    Column("rungs", JSON),
+    Column("quantised", JSON),
+    Column("stopped", Boolean),
     UniqueConstraint("shape_id", "settings_id", "seed"),
 )
 

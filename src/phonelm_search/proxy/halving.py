@@ -1,0 +1,234 @@
+"""Successive halving on the trunk, within depth bins, kept as an Optuna study of its own.
+
+At short horizons shallow shapes learn faster, so a shape is only held against others of about
+its depth. A rung's decision waits for the whole bin: it depends on the values alone, and not on
+which training was quicker.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from phonelm_search.proxy.miniature import Candidate
+from phonelm_search.proxy.settings import TrainingSettings
+from phonelm_search.records import identity
+from phonelm_search.store import Store
+from phonelm_search.store.trials import foreign_errors, open_optuna_storage
+
+_SHARES = (0.25, 0.5)
+"""Rungs, as shares of the trunk."""
+_LEAST_IN_BIN = 4
+_BIN, _SHAPE = "depth_bin", "shape_id"
+_DIMENSIONS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """A point of the trunk where the weaker half stops."""
+
+    step: int
+    """Optimiser steps done."""
+    tokens: int
+    """Tokens trained on."""
+
+
+def plan_rungs(settings: TrainingSettings, *, candidates: int, finalists: int) -> list[Rung]:
+    """Where candidates are compared; nowhere when all of them can be finalists."""
+    if candidates <= finalists:
+        return []
+    trunk = settings.trunk_steps
+    steps = dict.fromkeys(max(1, round(share * trunk)) for share in _SHARES)
+    return [Rung(step=s, tokens=s * settings.step_tokens) for s in steps if s < trunk]
+
+
+def depth_bins(depths: Sequence[int], finalists: int) -> list[int]:
+    """The bin of each candidate: equal counts by depth, at least four to a bin where there are.
+
+    Args:
+        depths: Layers of each candidate.
+        finalists: How many shall be left; a bin keeps at least two of them where it can.
+    """
+    count = max(1, min(finalists // 2, len(depths) // _LEAST_IN_BIN))
+    order = np.argsort(depths, kind="stable")
+    bins = np.empty(len(depths), int)
+    for number, members in enumerate(np.array_split(order, count)):
+        bins[members] = number
+    return [int(b) for b in bins]
+
+
+def survivors(values: dict[str, float], finalists: int) -> set[str]:
+    """Who of one bin goes on: the better half, and never fewer than the bin's finalists.
+
+    Args:
+        values: Bits per byte by shape id.
+        finalists: How many of the bin shall be left at the end.
+    """
+    kept = max(finalists, math.ceil(len(values) / 2))
+    return set(sorted(values, key=lambda shape_id: (values[shape_id], shape_id))[:kept])
+
+
+class HalvingPruner(optuna.pruners.BasePruner):
+    """Prunes a trial that is not among its bin's survivors at its last step.
+
+    Args:
+        finalists: How many of each bin shall be left at the end.
+    """
+
+    def __init__(self, finalists: dict[int, int]) -> None:
+        self._finalists = finalists
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether a trial stops; everything of its bin must have reported."""
+        step, number = trial.last_step, trial.user_attrs[_BIN]
+        if step is None:
+            return False
+        values = {
+            t.user_attrs[_SHAPE]: t.intermediate_values[step]
+            for t in study.get_trials(deepcopy=False)
+            if t.user_attrs.get(_BIN) == number and step in t.intermediate_values
+        }
+        return trial.user_attrs[_SHAPE] not in survivors(values, self._finalists[number])
+
+
+class Halving:
+    """The Optuna study of one scoring: a trial a candidate, a step a rung.
+
+    Args:
+        store: Its database.
+        study: Name of the study that is scored.
+        settings: How candidates are trained.
+        candidates: Who takes part.
+        finalists: How many shall be left.
+        anew: Whether an earlier halving of the same candidates is dropped.
+
+    Raises:
+        StoreError: If the database cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: str,
+        settings: TrainingSettings,
+        candidates: Sequence[Candidate],
+        *,
+        finalists: int,
+        anew: bool = False,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        bins = depth_bins([c.trained.num_hidden_layers for c in candidates], finalists)
+        dimensions = {n: [getattr(c.shape, n) for c in candidates] for n in _DIMENSIONS}
+        self._distributions: dict[str, optuna.distributions.BaseDistribution] = {
+            n: optuna.distributions.IntDistribution(min(v), max(v)) for n, v in dimensions.items()
+        }
+        shares = np.array_split(range(finalists), max(bins) + 1)
+        ids = sorted(c.shape.shape_id for c in candidates)
+        content = {"settings": settings.settings_id, "candidates": ids, "finalists": finalists}
+        name = f"{study}.score-{identity(content)}"
+        with foreign_errors("open"):
+            storage = open_optuna_storage(store)
+            if anew and name in optuna.get_all_study_names(storage):
+                optuna.delete_study(study_name=name, storage=storage)
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=storage,
+                direction="minimize",
+                sampler=optuna.samplers.RandomSampler(seed=0),  # every trial's point is given
+                pruner=HalvingPruner({i: len(share) for i, share in enumerate(shares)}),
+                load_if_exists=True,
+            )
+            known = {t.user_attrs[_SHAPE]: t for t in self._study.get_trials(deepcopy=False)}
+            self._numbers = {
+                c.shape.shape_id: (
+                    known[c.shape.shape_id].number
+                    if c.shape.shape_id in known
+                    else self._start(c, bins[i])
+                )
+                for i, c in enumerate(candidates)
+            }
+
+    def _start(self, candidate: Candidate, number: int) -> int:
+        shape = candidate.shape
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params={name: getattr(shape, name) for name in _DIMENSIONS},
+            distributions=self._distributions,
+            user_attrs={_SHAPE: shape.shape_id, _BIN: number},
+        )
+        self._study.add_trial(trial)
+        return max(t.number for t in self._study.get_trials(deepcopy=False))
+
+    def running(self) -> set[str]:
+        """Candidates that are neither stopped nor finished."""
+        return {i for i in self._numbers if self._frozen(i).state == TrialState.RUNNING}
+
+    def value(self, shape_id: str, rung: Rung) -> float | None:
+        """What a candidate reported at a rung."""
+        return self._frozen(shape_id).intermediate_values.get(rung.tokens)
+
+    def values(self, shape_id: str) -> tuple[tuple[int, float], ...]:
+        """(tokens, bits per byte) of all rungs that a candidate came to."""
+        return tuple(sorted(self._frozen(shape_id).intermediate_values.items()))
+
+    def report(self, shape_id: str, rung: Rung, bits_per_byte: float) -> None:
+        """A candidate came to a rung."""
+        with foreign_errors("write"):
+            self._trial(shape_id).report(bits_per_byte, rung.tokens)
+
+    def weak(self, rung: Rung) -> dict[str, str]:
+        """Who is not among the survivors of a rung, and why in words.
+
+        Everyone who is still running should have reported.
+        """
+        with foreign_errors("read"):
+            reached = [i for i in self.running() if self.value(i, rung) is not None]
+            return {
+                i: f"stopped by halving after {rung.tokens} tokens at {self.value(i, rung):.3f} "
+                f"bits per byte (undecayed), in the weaker half of {self._told_bin(i)}"
+                for i in reached
+                if self._trial(i).should_prune()
+            }
+
+    def stop(self, shape_id: str) -> None:
+        """A candidate goes no further."""
+        with foreign_errors("write"):
+            self._study.tell(self._numbers[shape_id], state=TrialState.PRUNED)
+
+    def finish(self, shape_id: str, bits_per_byte: float | None) -> None:
+        """A candidate has its score, or failed."""
+        if self._frozen(shape_id).state != TrialState.RUNNING:
+            return
+        with foreign_errors("write"):
+            if bits_per_byte is None:
+                self._study.tell(self._numbers[shape_id], state=TrialState.FAIL)
+            else:
+                self._study.tell(self._numbers[shape_id], bits_per_byte)
+
+    def _told_bin(self, shape_id: str) -> str:
+        number = self._frozen(shape_id).user_attrs[_BIN]
+        layers = [
+            t.params["num_hidden_layers"]
+            for t in self._study.get_trials(deepcopy=False)
+            if t.user_attrs[_BIN] == number
+        ]
+        return f"{len(layers)} candidates of {min(layers)} to {max(layers)} layers"
+
+    def _frozen(self, shape_id: str) -> FrozenTrial:
+        with foreign_errors("read"):
+            return self._study.get_trials(deepcopy=False)[self._numbers[shape_id]]
+
+    def _trial(self, shape_id: str) -> optuna.Trial:
+        trials: Collection[FrozenTrial] = self._study.get_trials(deepcopy=False)
+        (trial_id,) = [t._trial_id for t in trials if t.number == self._numbers[shape_id]]
+        return optuna.Trial(self._study, trial_id)

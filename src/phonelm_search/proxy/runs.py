@@ -1,0 +1,189 @@
+"""Trainings of candidates: what is in the database is read, the rest is trained and kept."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from phonelm_search import __version__
+from phonelm_search.proxy.miniature import Candidate
+from phonelm_search.proxy.pool import TrainingJob, TrainingPool
+from phonelm_search.proxy.settings import Outcome, TrainingSettings
+from phonelm_search.records import ProxyScore
+from phonelm_search.reporting import Reporter
+from phonelm_search.store import Store
+
+Key = tuple[str, str, int]
+"""Settings, shape and seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One candidate with one seed."""
+
+    candidate: Candidate
+    """What is trained."""
+    settings: TrainingSettings
+    """How."""
+    seed: int
+    """Seed of weights and data order."""
+    until: int | None = None
+    """Step of the trunk to stop at; None: to the score."""
+    rungs: tuple[tuple[int, float], ...] = ()
+    """(tokens, bits per byte) that halving compared it by on its way."""
+
+    @property
+    def key(self) -> Key:
+        """What its score is found by."""
+        return self.settings.settings_id, self.candidate.shape.shape_id, self.seed
+
+    @property
+    def trunk(self) -> Key:
+        """Runs of one trunk share their checkpoints."""
+        return self.settings.trunk_id, self.candidate.shape.shape_id, self.seed
+
+    @property
+    def tokens(self) -> int:
+        """Tokens at its end."""
+        steps = self.settings.steps if self.until is None else self.until
+        return steps * self.settings.step_tokens
+
+
+class Runner:
+    """Trains runs in parallel and keeps every score as soon as it is there.
+
+    Args:
+        store: The database; checkpoints are kept in its results' cache.
+        tokens_file: The tokenised text.
+        scheme: Name of the precision scheme that rounded weights are scored in, too.
+        report: Shows progress.
+        workers: Trainings at once; by default one per core or GPU.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tokens_file: Path,
+        *,
+        scheme: str | None,
+        report: Reporter,
+        workers: int | None = None,
+    ) -> None:
+        self.pool = TrainingPool(workers)
+        self.tokens_file = tokens_file
+        self._store, self._scheme, self._report = store, scheme, report
+        self._reached: dict[Key, int] = {}
+
+    def stage(self, title: str, runs: Sequence[Run]) -> None:
+        """A stage of these runs begins."""
+        ends: dict[Key, int] = {}
+        for run in runs:
+            ends[run.trunk] = max(ends.get(run.trunk, 0), run.tokens)
+        self._report.stage(title, sum(ends.values()))
+        self._reached.clear()
+
+    def outcomes(
+        self, runs: Sequence[Run], on_done: Callable[[Run, Outcome], None] = lambda run, found: None
+    ) -> list[Outcome]:
+        """Train; an outcome for each run, in order."""
+        found: dict[int, Outcome] = {}
+
+        def advance(index: int, tokens: int, bits: float) -> None:
+            before = self._reached.get(runs[index].trunk, 0)
+            self._reached[runs[index].trunk] = max(before, tokens)
+            self._report.advance(max(0, tokens - before), f"{bits:.3f} bits per byte")
+
+        def done(index: int, outcome: Outcome) -> None:
+            found[index] = outcome
+            on_done(runs[index], outcome)
+
+        self.pool.run([self._job(r) for r in runs], on_progress=advance, on_done=done)
+        return [found[i] for i in range(len(runs))]
+
+    def skip(self, run: Run) -> None:
+        """A run of the stage goes no further."""
+        self._report.advance(max(0, run.tokens - self._reached.get(run.trunk, 0)))
+        self._reached[run.trunk] = run.tokens
+
+    def scores(self, runs: Sequence[Run]) -> list[ProxyScore]:
+        """A score for each run: from the database where it is known, else trained and kept."""
+        known = self.known(runs)
+        for run in runs:
+            if run.key in known:
+                self.skip(run)
+        todo = [r for r in runs if r.key not in known]
+        # The deepest take longest a token; first in, so that no core is idle at the end.
+        todo.sort(key=lambda r: (-r.tokens, -r.candidate.trained.num_hidden_layers))
+
+        def keep(run: Run, outcome: Outcome) -> None:
+            known[run.key] = self.keep(run, outcome)
+
+        self.outcomes(todo, keep)
+        return [known[r.key] for r in runs]
+
+    def known(self, runs: Sequence[Run], *, stopped: bool = False) -> dict[Key, ProxyScore]:
+        """What became of runs earlier, accidents left out, and by default what halving stopped."""
+        trained = {r.candidate.shape.shape_id: r.candidate.trained.as_dict() for r in runs}
+        wanted = {r.key for r in runs}
+        found = {}
+        for settings_id in {r.settings.settings_id for r in runs}:
+            for s in self._store.scores(shape_ids=list(trained), settings_id=settings_id):
+                key = (settings_id, s.shape_id, s.seed)
+                final = not s.transient and (stopped or not s.stopped)
+                if key in wanted and final and dict(s.trained) == trained[s.shape_id]:
+                    found[key] = s
+        return found
+
+    def forget(self, runs: Sequence[Run]) -> None:
+        """Drop scores and checkpoints of runs."""
+        self._store.forget_scores({r.key for r in runs})
+        for run in runs:
+            shutil.rmtree(self.checkpoints(run), ignore_errors=True)
+
+    def keep(self, run: Run, outcome: Outcome, *, stopped: str | None = None) -> ProxyScore:
+        """Write what became of a run; ``stopped`` says why halving ended it."""
+        candidate = run.candidate
+        whole = outcome.finished
+        rounded = {self._scheme: outcome.quantised} if self._scheme and outcome.quantised else {}
+        score = ProxyScore(
+            shape_id=candidate.shape.shape_id,
+            settings_id=run.settings.settings_id,
+            settings=asdict(run.settings),
+            trained=candidate.trained.as_dict(),
+            miniature=candidate.miniature,
+            notes=(*candidate.notes, *outcome.notes),
+            seed=run.seed,
+            tokens=outcome.tokens,
+            tokens_per_parameter=outcome.tokens / candidate.trained.decoder_parameters,
+            bits_per_byte=outcome.bits_per_byte if whole else None,
+            chunk_bits=outcome.chunk_bits if whole else (),
+            chunk_bytes=outcome.chunk_bytes if whole else (),
+            curve=outcome.curve,
+            rungs=run.rungs,
+            quantised=rounded,
+            seconds=outcome.seconds,
+            reason=outcome.reason or stopped,
+            transient=outcome.transient,
+            stopped=stopped is not None,
+            package_version=__version__,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._store.add_score(candidate.shape, score)
+        return score
+
+    def checkpoints(self, run: Run) -> Path:
+        """Folder of a run's states; a shape that is trained at another size has another."""
+        name = f"{run.candidate.trained.shape_id}-s{run.seed}"
+        return self._store.results / "cache" / "training" / run.settings.trunk_id / name
+
+    def _job(self, run: Run) -> TrainingJob:
+        return TrainingJob(
+            shape=run.candidate.trained,
+            settings=run.settings,
+            tokens_file=self.tokens_file,
+            seed=run.seed,
+            checkpoints=self.checkpoints(run),
+            until=run.until,
+            scheme=self._scheme,
+        )

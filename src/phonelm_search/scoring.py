@@ -1,0 +1,107 @@
+"""Training the front of a study, from what was measured to scores that are kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.proxy.corpus import TokenisedCorpus, tokenise
+from phonelm_search.proxy.scoring import ScoreSettings, Scoring, score_shapes
+from phonelm_search.proxy.text import load_text
+from phonelm_search.reporting import Reporter
+from phonelm_search.shortlist import candidates, typical_size
+from phonelm_search.space import SearchSpace
+from phonelm_search.store import Store
+from phonelm_search.tables import StudyView, load_view
+
+
+def run_score(
+    store: Store,
+    study: str,
+    settings: ScoreSettings,
+    *,
+    top: int,
+    report: Reporter,
+    data: Sequence[str] = (),
+    retrain: bool = False,
+) -> StudyView:
+    """Train the front and near-front of a study.
+
+    Args:
+        store: The database.
+        study: Name of the study.
+        settings: How to train.
+        top: How many shapes enter training.
+        report: Shows progress.
+        data: Text to train on, see `proxy.text.load_text`; nothing: the embedded corpus.
+        retrain: Train what has a score already, too.
+
+    Raises:
+        UnknownNameError: If there is no such study.
+        TrainingError: If nothing was measured yet, or the text cannot be used.
+        StoreError: If the database cannot be used.
+    """
+    view = load_view(store, study)
+    before = view.record.config.get("score") or {}
+    settings = continued(view, settings, data)
+    shapes, left_out = candidates(view, top, settings)
+    if left_out:
+        report.note(f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}")
+    corpus = prepare_corpus(store, settings, data, report)
+    found = score_shapes(
+        store,
+        study,
+        shapes,
+        settings,
+        corpus,
+        scheme=DeviceProfile.model_validate(view.record.config["device"]).scheme,
+        report=report,
+        retrain=retrain,
+    )
+    for shape_id, score in found.scores.items():
+        if score.reason and not score.first.stopped:
+            report.note(f"{shape_id} has no score: {score.reason}")
+    chosen = {**before, **_kept(settings, found, corpus, data)}
+    store.save_study(replace(view.record, config={**view.record.config, "score": chosen}))
+    return load_view(store, study)
+
+
+def continued(view: StudyView, settings: ScoreSettings, data: Sequence[str]) -> ScoreSettings:
+    """Settings with what the study's first scoring has settled."""
+    before: Mapping[str, Any] = view.record.config.get("score") or {}
+    space = SearchSpace.model_validate(view.record.config["space"])
+    sizes = [r.shape.decoder_parameters for r in view.sampled]
+    # Shapes measured later must not move the width factor.
+    typical = before.get("typical") or typical_size(space, sizes)
+    same = (before.get("budget"), before.get("data", [])) == (settings.budget, list(data))
+    settled = before.get("settled", {}) if same and not settings.settled else settings.settled
+    return replace(settings, typical=typical, settled=settled)
+
+
+def prepare_corpus(
+    store: Store, settings: ScoreSettings, data: Sequence[str], report: Reporter
+) -> TokenisedCorpus:
+    """Read and tokenise the text."""
+    report.stage("preparing the text", 0)
+    text = load_text(data)
+    for note in text.notes:
+        report.note(note)
+    return tokenise(text, settings.vocab_size, store.results / "cache")
+
+
+def _kept(
+    settings: ScoreSettings, found: Scoring, corpus: TokenisedCorpus, data: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "settings_id": found.settings.settings_id,
+        "tokens_per_parameter": settings.tokens_per_parameter,
+        "budget": settings.budget,
+        "vocab_size": settings.vocab_size,
+        "seed": settings.seed,
+        "seeds": list(found.seeds),
+        "finalists": settings.finalists,
+        "typical": settings.typical,
+        "data": list(data),
+        "lzma_bits_per_byte": corpus.lzma_bits_per_byte,
+        "settled": dict(found.settled),
+    }

@@ -1,0 +1,207 @@
+"""How far a short training's order of shapes is that of a long one, at equal decoder size.
+
+python tests/benchmarks/rank_quality.py --results /tmp/rank -o results/rank-quality.csv
+
+Twelve shapes of 0.3M decoder parameters (± 2 %), two seeds each, trained to 4 tokens per
+parameter, with a decayed score at every shorter horizon. Resumes from its results folder.
+"""
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import say, write_table
+
+from phonelm_search.proxy.agreement import Agreement, agreement
+from phonelm_search.proxy.comparison import Comparison, Score, gather, resolved_pairs
+from phonelm_search.proxy.corpus import tokenise, tokens_file
+from phonelm_search.proxy.miniature import Candidate
+from phonelm_search.proxy.runs import Run, Runner
+from phonelm_search.proxy.settings import TrainingSettings
+from phonelm_search.proxy.text import load_text
+from phonelm_search.shape import ModelShape
+from phonelm_search.store import Store
+
+TARGET = 300_000
+HORIZONS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+SHORT, LONG = 0.5, 4.0
+SEEDS = (0, 1)
+# hidden_size, layers, heads, KV heads, head dimension, activation
+GRID = (
+    (64, 4, 2, 2, 32, "silu"), (64, 6, 4, 2, 16, "silu"), (64, 8, 2, 2, 32, "relu"),
+    (64, 10, 2, 1, 32, "silu"), (96, 2, 3, 3, 32, "silu"), (96, 3, 6, 3, 16, "silu"),
+    (96, 4, 3, 1, 32, "relu"), (96, 5, 3, 3, 32, "silu"), (128, 1, 4, 4, 32, "silu"),
+    (128, 2, 4, 2, 32, "silu"), (128, 3, 4, 4, 32, "silu"), (160, 2, 5, 5, 32, "silu"),
+)  # fmt: skip
+
+
+class Lines:
+    """Progress as lines."""
+
+    def stage(self, title: str, total: float) -> None:
+        say(f"{title}: {total / 1e6:.1f}M tokens")
+
+    def advance(self, amount: float, detail: str = "") -> None:
+        return None
+
+    def note(self, text: str) -> None:
+        say(text)
+
+
+def shapes(vocab_size: int) -> list[ModelShape]:
+    """The grid, the feed-forward width chosen for equal decoder size."""
+    found = []
+    for hidden, layers, heads, kv_heads, head_dim, act in GRID:
+        least = ModelShape(
+            hidden_size=hidden, intermediate_size=2, num_hidden_layers=layers,
+            num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=head_dim,
+            vocab_size=vocab_size, hidden_act=act,
+        )  # fmt: skip
+        step = replace(least, intermediate_size=3).decoder_parameters - least.decoder_parameters
+        width = 2 + round((TARGET - least.decoder_parameters) / step)
+        found.append(replace(least, intermediate_size=width))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--vocab-size", type=int, default=512)
+    parser.add_argument("--horizons", type=float, nargs="*", default=HORIZONS)
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    store = Store(args.results)
+    corpus = tokenise(load_text(), args.vocab_size, args.results / "cache")
+    runner = Runner(
+        store, tokens_file(args.results / "cache", corpus), scheme="int4-b32", report=Lines()
+    )
+    candidates = [Candidate(shape=s, trained=s, notes=()) for s in shapes(args.vocab_size)]
+    base = TrainingSettings(
+        corpus=corpus.digest, vocab_size=args.vocab_size, tokens=0, budget=None, width_factor=1.0
+    )
+    scores: dict[float, list[Score]] = {}
+    for horizon in args.horizons:
+        runs = [
+            Run(candidate=c, settings=replace(base, tokens=round(horizon * TARGET)), seed=seed)
+            for seed in args.seeds
+            for c in candidates
+        ]
+        runner.stage(f"{horizon} tokens per parameter", runs)
+        by_shape = gather(runner.scores(runs))
+        scores[horizon] = [by_shape[c.shape.shape_id] for c in candidates]
+    rows: list[dict[str, Any]] = []
+    for horizon, found in scores.items():
+        for candidate, score in zip(candidates, found, strict=True):
+            s = candidate.shape
+            for run in score.runs:
+                rows.append(
+                    {
+                        "hidden_size": s.hidden_size, "num_hidden_layers": s.num_hidden_layers,
+                        "intermediate_size": s.intermediate_size,
+                        "num_attention_heads": s.num_attention_heads,
+                        "num_key_value_heads": s.num_key_value_heads, "hidden_act": s.hidden_act,
+                        "decoder_parameters": s.decoder_parameters,
+                        "embedding_parameters": s.parameters - s.decoder_parameters,
+                        "tokens_per_parameter": horizon, "seed": run.seed,
+                        "bits_per_byte": round(run.bits_per_byte or np.nan, 5),
+                        "int4_bits_per_byte": round(run.quantised.get("int4-b32", np.nan), 5),
+                        "seconds": round(run.seconds, 1),
+                    }
+                )  # fmt: skip
+    write_table(rows, args.output)
+    summary = [s for h in scores for s in summarise(scores, h)] if len(args.seeds) > 1 else []
+    summary += depth_or_embedding(candidates, scores)
+    for line in summary:
+        say(str(line))
+    if args.output:
+        for kind in ("order", "effect"):
+            kept = [{k: v for k, v in s.items() if k != "table"} for s in summary
+                    if s["table"] == kind]  # fmt: skip
+            if kept:
+                write_table(kept, args.output.with_name(f"{args.output.stem}-{kind}.csv"))
+
+
+def summarise(scores: dict[float, list[Score]], horizon: float) -> list[dict[str, Any]]:
+    """One horizon's order against the longest one's, with one seed and with all."""
+    long = scores[max(scores)]
+    resolved = [(i, j) for i, j, _ in resolved_pairs(long, Comparison(long))]
+    target = [s.bits_per_byte or np.nan for s in long]
+    rows = []
+    for what, values in (
+        ("mean of seeds", [s.bits_per_byte for s in scores[horizon]]),
+        *((f"seed {k}", [s.runs[k].bits_per_byte for s in scores[horizon]]) for k in SEEDS),
+    ):
+        if horizon == max(scores):
+            if what != "seed 0":
+                continue
+            what, target = "ceiling: one seed against the other", [ends(s, 1) for s in long]
+        found = agreement([v or np.nan for v in values], target, resolved)
+        rows.append(order_row(horizon, what, found))
+    if horizon == max(scores):
+        target = [s.bits_per_byte or np.nan for s in long]
+        trained = [ModelShape(**s.first.trained) for s in long]
+        for what, sizes in (
+            ("baseline: decoder parameters", [-t.decoder_parameters for t in trained]),
+            ("baseline: the largest, embedding included", [-t.parameters for t in trained]),
+            ("baseline: the shallowest", [t.num_hidden_layers for t in trained]),
+        ):
+            rows.append(order_row(0.0, what, agreement(sizes, target, resolved)))
+    return rows
+
+
+def ends(score: Score, seed: int) -> float:
+    """Bits per byte with one seed."""
+    return score.runs[seed].bits_per_byte or np.nan
+
+
+def order_row(horizon: float, what: str, found: Agreement) -> dict[str, Any]:
+    """A row of the table of orders."""
+    return {"table": "order", "tokens_per_parameter": horizon, "what": what, **flat(found)}
+
+
+def flat(found: Agreement) -> dict[str, Any]:
+    """For a table."""
+    document = asdict(found)
+    regret = document.pop("regret")
+    low, high = document.pop("kendall_interval") or (None, None)
+    share_low, share_high = document.pop("concordance_interval") or (None, None)
+    values = {
+        **document, "kendall_low": low, "kendall_high": high, "concordance_low": share_low,
+        "concordance_high": share_high, **{f"regret_top{k}": v for k, v in regret.items()},
+    }  # fmt: skip
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def depth_or_embedding(
+    candidates: list[Candidate], scores: dict[float, list[Score]]
+) -> list[dict[str, Any]]:
+    """Regression of loss on log2 depth and log2 width, which is the embedding's size."""
+    depth = np.log2([c.shape.num_hidden_layers for c in candidates])
+    width = np.log2([c.shape.hidden_size for c in candidates])
+    rows = []
+    for horizon, found in scores.items():
+        bits = np.array([s.bits_per_byte for s in found], float)
+        design = np.stack([np.ones_like(depth), depth, width], 1)
+        fitted, *_ = np.linalg.lstsq(design, bits, rcond=None)
+        left = bits - design @ fitted
+        error = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * (left @ left) / (len(bits) - 3))
+        rows.append(
+            {
+                "table": "effect", "vocab_size": candidates[0].shape.vocab_size,
+                "tokens_per_parameter": horizon,
+                "per_doubling_of_depth": round(float(fitted[1]), 4),
+                "depth_error": round(float(error[1]), 4),
+                "per_doubling_of_width": round(float(fitted[2]), 4),
+                "width_error": round(float(error[2]), 4),
+                "depth_width_correlation": round(float(np.corrcoef(depth, width)[0, 1]), 3),
+                "spread_of_loss": round(float(bits.std(ddof=1)), 4),
+            }
+        )  # fmt: skip
+    return rows
+
+
+if __name__ == "__main__":
+    main()

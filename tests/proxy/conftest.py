@@ -1,0 +1,23 @@
+"""The embedded text as tokens, made once."""
+
+from pathlib import Path
+
+import pytest
+
+from phonelm_search.proxy.corpus import TokenisedCorpus, tokenise
+from phonelm_search.proxy.text import Text, load_text
+
+
+@pytest.fixture(scope="session")
+def text() -> Text:
+    return load_text()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tokens")
+
+
+@pytest.fixture(scope="session")
+def corpus(text: Text, cache: Path) -> TokenisedCorpus:
+    return tokenise(text, 512, cache)
