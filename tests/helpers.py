@@ -140,7 +140,12 @@ def outlives(pid: int, *, seconds: float = 5.0) -> bool:
 
 
 def study(
-    folder: Path, points: list[tuple[float, float | None]], *, verdict: str = "valid", **scores: Any
+    folder: Path,
+    points: list[tuple[float, float | None]],
+    *,
+    verdict: str = "valid",
+    shapes: Sequence[ModelShape] = (),
+    **scores: Any,
 ) -> tuple[Store, StudyView]:
     """A stored study of shapes with given end-to-end milliseconds and bits per byte."""
     store = Store(folder)
@@ -149,7 +154,7 @@ def study(
     record = study_record(device, environment)
     store.save_study(record)
     for i, (latency_ms, bits) in enumerate(points):
-        shape = small_shape(num_hidden_layers=i + 1)
+        shape = shapes[i] if shapes else small_shape(num_hidden_layers=i + 1)
         rounds = []
         # Prefill takes 1 ms, the seven decode steps the rest.
         step_ns = round((latency_ms - 1) / (SCENARIO.generated_tokens - 1) * 1e6)

@@ -9,6 +9,7 @@ from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import Score
 from phonelm_search.records import judged_together
+from phonelm_search.sensitivity import Sensitivity
 from phonelm_search.shape import ModelShape
 from phonelm_search.tables import StudyRow, StudyView
 from phonelm_search.timing import Latency, ScenarioTime, Span
@@ -193,6 +194,43 @@ def study_rows(
     likely = view.front_probabilities()
     shown = view.rows if rows is None else rows
     return [_study_row(r, view, likely, front, pick, doubts) for r in shown]
+
+
+def sensitivity_rows(found: Sensitivity) -> list[Row]:
+    """Spreads, then effects: a row for each quantity."""
+    rows: list[Row] = [
+        {
+            "kind": "spread",
+            "quantity": s.name,
+            "dimension": None,
+            "low": f"{s.lowest:.4g} {s.unit}",
+            "high": f"{s.highest:.4g} {s.unit}",
+            "percent": s.percent,
+            "ci_low_percent": s.interval[0],
+            "ci_high_percent": s.interval[1],
+            "noise_percent": s.noise_percent,
+            "explained": found.explained[s.name],
+        }
+        for s in found.spreads
+    ]
+    for e in found.effects:
+        for quantity, percent in e.percent.items():
+            low, high = e.interval[quantity]
+            rows.append(
+                {
+                    "kind": "effect",
+                    "quantity": quantity,
+                    "dimension": e.dimension,
+                    "low": e.low,
+                    "high": e.high,
+                    "percent": percent,
+                    "ci_low_percent": low,
+                    "ci_high_percent": high,
+                    "noise_percent": None,
+                    "explained": None,
+                }
+            )
+    return rows
 
 
 def doubtful_rows(view: StudyView) -> list[Row]:

@@ -5,16 +5,22 @@ from dataclasses import replace
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError
-from phonelm_search.export import export_hf, export_onnx, write_tables
+from phonelm_search.export import export_hf, export_onnx, write_sensitivity, write_tables
 from phonelm_search.measure import Profiler
 from phonelm_search.pick import Pick, Rule, choose
-from phonelm_search.plots.draw import draw_front, draw_training, save
+from phonelm_search.plots.canvas import save
+from phonelm_search.plots.draw import draw_front, draw_training
 from phonelm_search.plots.info import front_info, training_info
+from phonelm_search.plots.sensitivity import draw_sensitivity, sensitivity_info
+from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.readings import places_of
 from phonelm_search.reporting import Reporter
 from phonelm_search.scoring import run_score
-from phonelm_search.searching import SearchPlan, run_search
+from phonelm_search.searching import SearchPlan, measure_chosen, run_search
+from phonelm_search.sensitivity import Sensitivity, analyse
+from phonelm_search.shortlist import typical_size
+from phonelm_search.space import spread_at_equal_size
 from phonelm_search.store import Store
 from phonelm_search.study import Setup
 from phonelm_search.tables import StudyView, load_view
@@ -50,6 +56,49 @@ def run_all(
     run_score(store, setup.study, settings, top=top, report=report, data=data)
     measure_peak(store, setup.study, rule=rule, report=report, serials=setup.serials)
     return finish(store, setup.study, rule=rule, report=report)
+
+
+def run_sensitivity(
+    store: Store,
+    setup: Setup,
+    settings: ScoreSettings,
+    *,
+    count: int,
+    report: Reporter,
+    data: Sequence[str] = (),
+) -> tuple[Sensitivity, StudyView]:
+    """Measure and train shapes of equal decoder size, and tell how far each moves.
+
+    Args:
+        store: The database.
+        setup: The study, which is an ordinary one afterwards.
+        settings: How to train; all shapes train to the end.
+        count: Shapes, spread over the space.
+        report: Shows progress.
+        data: Text to train on; nothing: the embedded corpus.
+
+    Raises:
+        PhonelmSearchError: As the stages do; what was finished before is kept.
+    """
+    sizes = setup.feasible.columns["decoder_parameters"]
+    typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
+    shapes = spread_at_equal_size(
+        setup.feasible,
+        count,
+        target=typical,
+        usable=lambda s: too_narrow(s, typical, settings.budget) is None,
+    )
+    measure_chosen(store, setup, shapes, report=report)
+    settings = replace(settings, finalists=len(shapes))
+    view = run_score(store, setup.study, settings, top=len(shapes), report=report, data=data)
+    found = analyse(view)
+    folder = store.results / setup.study
+    write_tables(view, folder)
+    write_sensitivity(found, folder)
+    for suffix in (".png", ".svg"):
+        figure = draw_sensitivity(sensitivity_info(view, found))
+        save(figure, folder / "plots" / f"sensitivity{suffix}")
+    return found, view
 
 
 def measure_peak(

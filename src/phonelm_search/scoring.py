@@ -5,14 +5,21 @@ from dataclasses import replace
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.proxy.corpus import TokenisedCorpus, tokenise
+from phonelm_search.errors import TrainingError
+from phonelm_search.proxy.corpus import TokenisedCorpus, tokenise, tokens_file
+from phonelm_search.proxy.runs import Runner
 from phonelm_search.proxy.scoring import ScoreSettings, Scoring, score_shapes
+from phonelm_search.proxy.settings import TrainingSettings
 from phonelm_search.proxy.text import load_text
+from phonelm_search.proxy.validation import Validation, plan_validation, validate_scores
 from phonelm_search.reporting import Reporter
 from phonelm_search.shortlist import candidates, typical_size
 from phonelm_search.space import SearchSpace
 from phonelm_search.store import Store
 from phonelm_search.tables import StudyView, load_view
+
+LEAST_COMPARED = 4
+"""Shapes that an order must have to be called one."""
 
 
 def run_score(
@@ -47,7 +54,7 @@ def run_score(
     shapes, left_out = candidates(view, top, settings)
     if left_out:
         report.note(f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}")
-    corpus = prepare_corpus(store, settings, data, report)
+    corpus = prepare_corpus(store, settings.vocab_size, data, report)
     found = score_shapes(
         store,
         study,
@@ -66,6 +73,49 @@ def run_score(
     return load_view(store, study)
 
 
+def run_validation(
+    store: Store, study: str, *, count: int, report: Reporter
+) -> tuple[Validation, StudyView]:
+    """Train a sample of a scored study's shapes much longer, and keep how the orders agree.
+
+    Args:
+        store: The database.
+        study: Name of a study that was scored.
+        count: Shapes of the sample: front and near-front, spread over depth.
+        report: Shows progress.
+
+    Raises:
+        UnknownNameError: If there is no such study.
+        TrainingError: If it has no score, or fewer than four shapes can be compared.
+        StoreError: If the database cannot be used.
+    """
+    view = load_view(store, study)
+    chosen = view.record.config.get("score")
+    if not chosen or not view.scored:
+        raise TrainingError(
+            f"study '{study}' must have scores to validate; run `phonelm-search score {study}`"
+        )
+    score = view.scored[0].score
+    assert score is not None
+    training = TrainingSettings(**score.first.settings)
+    settings = ScoreSettings(budget=chosen["budget"], typical=chosen["typical"])
+    shapes, _ = candidates(view, count, settings)
+    if len(shapes) < LEAST_COMPARED:
+        raise TrainingError(
+            f"at least {LEAST_COMPARED} shapes must be compared to validate, study '{study}' has "
+            f"{len(shapes)}; search on with more --trials"
+        )
+    corpus = prepare_corpus(store, chosen["vocab_size"], chosen["data"], report)
+    scheme = DeviceProfile.model_validate(view.record.config["device"]).scheme
+    file = tokens_file(store.results / "cache", corpus)
+    runner = Runner(store, file, scheme=scheme.name, report=report)
+    plan = plan_validation(shapes, training, typical=chosen["typical"], seed=chosen["seeds"][0])
+    found = validate_scores(shapes, plan, runner, [s.weight_bytes(scheme).total for s in shapes])
+    config = {**view.record.config, "validation": found.as_dict()}
+    store.save_study(replace(view.record, config=config))
+    return found, load_view(store, study)
+
+
 def continued(view: StudyView, settings: ScoreSettings, data: Sequence[str]) -> ScoreSettings:
     """Settings with what the study's first scoring has settled."""
     before: Mapping[str, Any] = view.record.config.get("score") or {}
@@ -79,14 +129,14 @@ def continued(view: StudyView, settings: ScoreSettings, data: Sequence[str]) -> 
 
 
 def prepare_corpus(
-    store: Store, settings: ScoreSettings, data: Sequence[str], report: Reporter
+    store: Store, vocab_size: int, data: Sequence[str], report: Reporter
 ) -> TokenisedCorpus:
     """Read and tokenise the text."""
     report.stage("preparing the text", 0)
     text = load_text(data)
     for note in text.notes:
         report.note(note)
-    return tokenise(text, settings.vocab_size, store.results / "cache")
+    return tokenise(text, vocab_size, store.results / "cache")
 
 
 def _kept(

@@ -14,6 +14,7 @@ from phonelm_search.reporting import Reporter, ShapeProgress
 from phonelm_search.screening import MOST_BLOCKS, ScreeningPlan, plan_screening, screen
 from phonelm_search.search.driver import LatencySource, SearchDriver, TrialReport
 from phonelm_search.search.worst import WorstDevice
+from phonelm_search.shape import ModelShape
 from phonelm_search.shortlist import near_front
 from phonelm_search.store import Store, study_lock
 from phonelm_search.study import Setup, open_study
@@ -60,8 +61,40 @@ def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter
         return _search(store, setup, plan, report)
 
 
-def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> StudyView:
-    profilers = [
+def measure_chosen(
+    store: Store, setup: Setup, shapes: Sequence[ModelShape], *, report: Reporter
+) -> StudyView:
+    """Measure references and given shapes of the space whole, as trials of the study.
+
+    Raises:
+        StudyMismatchError: If the study exists with another configuration or environment.
+        StoreError: If the database cannot be used, or another process works on the study.
+    """
+    with study_lock(store.results, setup.study):
+        profilers = _profilers(store, setup, report)
+        open_study(store, setup, [p.environment for p in profilers])
+        progress = ShapeProgress(report, _SETTINGS.rounds)
+        source = _worst_of(store, setup, profilers)
+        driver = SearchDriver(
+            store, setup.study, setup.feasible, source, setup.goals, on_round=progress.on_round
+        )
+
+        def on_trial(trial: TrialReport) -> None:
+            if trial.reason:
+                report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
+            progress.on_shape(trial.shape)
+
+        _retry(driver, on_trial, report, progress)
+        report.stage("measuring", len(setup.space.references) + len(shapes))
+        _measure_references(store, setup, profilers, report)
+        driver.measure_whole([s.shape_id for s in shapes], on_trial)
+        progress.restart()
+        _retry(driver, on_trial, report, progress)
+        return load_view(store, setup.study)
+
+
+def _profilers(store: Store, setup: Setup, report: Reporter) -> list[Profiler]:
+    return [
         Profiler(
             store,
             device,
@@ -71,6 +104,10 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
         )
         for device in setup.devices
     ]
+
+
+def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> StudyView:
+    profilers = _profilers(store, setup, report)
     open_study(store, setup, [p.environment for p in profilers])
     if plan.remeasure:
         _measure_again(store, setup, profilers, report)

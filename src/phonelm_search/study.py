@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from phonelm_search.devices import DeviceProfile, load_device
@@ -45,6 +45,15 @@ class Setup:
     def devices(self) -> tuple[DeviceProfile, ...]:
         """All of them."""
         return self.device, *self.beside
+
+    def renamed(self, study: str) -> "Setup":
+        """The same under another study's name.
+
+        Raises:
+            ConfigurationError: If it cannot be one.
+        """
+        check_study_name(study)
+        return replace(self, study=study)
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, as JSON."""

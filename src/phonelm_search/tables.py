@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from phonelm_search.measure import LatencySummary
 from phonelm_search.pareto import membership_probability, non_dominated
 from phonelm_search.proxy.comparison import Comparison, Score, gather
+from phonelm_search.proxy.validation import Validation
 from phonelm_search.readings import Readings, places_of
 from phonelm_search.records import (
     Kind,
@@ -158,6 +159,12 @@ class StudyView:
     def comparison(self) -> Comparison:
         """Tells which scores differ."""
         return Comparison([r.score for r in self.scored if r.score])
+
+    @property
+    def validation(self) -> Validation | None:
+        """How far its scores were found to be right, where that was asked."""
+        found = self.record.config.get("validation")
+        return Validation.from_dict(found) if found else None
 
     @property
     def lzma_bits_per_byte(self) -> float:

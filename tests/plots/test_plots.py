@@ -8,7 +8,8 @@ import pytest
 from helpers import SCENARIO, fake_device, measurement, small_shape, study
 from phonelm_search.errors import ExportError
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.plots.draw import draw_front, draw_spread, draw_training, save
+from phonelm_search.plots.canvas import save
+from phonelm_search.plots.draw import draw_front, draw_spread, draw_training
 from phonelm_search.plots.info import front_info, spread_info, step_line, training_info
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.records import LatencyEstimate, StudyShape

@@ -47,6 +47,28 @@ def test_it_is_brought_up_to_the_present_schema_and_takes_new_rounds(first_relea
     assert reopened.numerics(environment_id="e") == []
 
 
+@pytest.fixture
+def second_release(tmp_path: Path) -> Store:
+    with sqlite3.connect(tmp_path / "phonelm.db") as connection:
+        connection.executescript((FIXTURES / "phonelm-v2.sql").read_text(encoding="utf-8"))
+    return Store(tmp_path, create=False)
+
+
+def test_a_study_of_schema_2_keeps_its_scores_and_its_pick(second_release: Store) -> None:
+    view = load_view(second_release, STUDY)
+    pick = choose(view)
+    # As that release printed it.
+    assert pick.row.shape.shape_id == "w64-l10-f256-h2-kv1-silu-c9e6c2"
+    assert pick.row.bits_per_byte == pytest.approx(3.351533, abs=5e-6)
+    assert any("a quick look: trained on 0.027 tokens" in d for d in pick.provisional)
+    score = pick.row.score
+    assert score is not None
+    assert [r.seed for r in score.runs] == [0]
+    assert (score.first.rungs, score.first.quantised, score.first.stopped) == ((), {}, False)
+    assert view.lzma_bits_per_byte == 2.18
+    assert view.validation is None
+
+
 def test_a_study_is_not_continued_under_another_protocol(first_release: Store) -> None:
     setup = replace(prepare("tiny", ["host-cpu"], study=STUDY), device=fake_device())
     environment = fake_profiler(first_release).environment

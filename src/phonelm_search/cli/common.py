@@ -8,6 +8,7 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.trust import trust_line
 from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.listing import Row, study_rows
@@ -202,6 +203,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
         tell(f"  provisional: {doubt}")
+    tell(f"  {trust_line(view)}")
     for note in pick.row.score.first.notes if pick.row.score else ():
         tell(f"  its miniature: {note}")
 

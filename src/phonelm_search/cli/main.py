@@ -16,6 +16,7 @@ from phonelm_search.cli import (
     run,
     score,
     search,
+    sensitivity,
     spaces,
     studies,
 )
@@ -31,7 +32,7 @@ app = typer.Typer(
     help="Search the shape of a small language model for on-device speed before pre-training it. "
     "Begin with `phonelm-search run`, or with `phonelm-search run tiny` for a first try.",
 )
-for module in (run, search, score, profile, pareto, plot, export):
+for module in (run, search, score, profile, pareto, plot, export, sensitivity):
     app.command(name=module.NAME, help=module.HELP)(module.command)
 for name, group in (("studies", studies), ("spaces", spaces), ("devices", devices)):
     app.add_typer(group.app, name=name, help=group.HELP)

@@ -26,6 +26,14 @@ def command(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train what has a score already, too.")
     ] = False,
+    validate: Annotated[
+        bool,
+        typer.Option(
+            "--validate",
+            help="Also train a sample of the study's shapes 8 times as long, with two seeds, and "
+            "tell how far the score's order is theirs. Takes 20 times as long as a quick look.",
+        ),
+    ] = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
@@ -35,7 +43,9 @@ def command(
     from phonelm_search import pipeline
     from phonelm_search.cli.common import parse_score_settings, show_pick
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.scoring import run_score
+    from phonelm_search.cli.trust import show_validation
+    from phonelm_search.proxy.validation import LEAST_SHAPES
+    from phonelm_search.scoring import run_score, run_validation
     from phonelm_search.store import Store
 
     settings = parse_score_settings(
@@ -46,6 +56,12 @@ def command(
         run_score(
             store, study, settings, top=score_top, report=report, data=data or (), retrain=retrain
         )
+        if validate:
+            run_validation(store, study, count=max(score_top, LEAST_SHAPES), report=report)
         chosen, view = pipeline.finish(store, study, report=report)
+    if validate:
+        show_validation(view, as_json=as_json, fmt=fmt)
+        say(f"picture: `phonelm-search plot {study} --kind validation`")
+        return
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / study}; next: `phonelm-search pareto {study}`")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from phonelm_search.errors import ExportError
-from phonelm_search.listing import Row, study_rows
+from phonelm_search.listing import Row, sensitivity_rows, study_rows
 from phonelm_search.pick import current_pick
+from phonelm_search.sensitivity import Sensitivity
 from phonelm_search.tables import StudyView
 
 
@@ -40,6 +41,20 @@ def write_tables(view: StudyView, folder: Path) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ExportError(f"{folder} must be writable: {error.strerror}") from error
+
+
+def write_sensitivity(found: Sensitivity, folder: Path) -> None:
+    """Write ``sensitivity.csv``: spreads and effects, a row each.
+
+    Raises:
+        ExportError: If the folder cannot be written.
+    """
+    path = folder / "sensitivity.csv"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_csv(sensitivity_rows(found)), encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{path} must be writable: {error.strerror}") from error
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -1,52 +1,24 @@
-"""Drawing with matplotlib, colour-blind-safe (Okabe–Ito), PNG, SVG or PDF by the file's name."""
+"""Drawing a study's front, its training and its spread of speed."""
 
-import textwrap
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from phonelm_search.errors import ExportError
+from phonelm_search.plots.canvas import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    ORANGE,
+    add_footnote,
+    new_figure,
+    tidy,
+)
 from phonelm_search.plots.info import FrontInfo, Point, SpreadInfo, TrainingInfo, step_line
 
-_BLUE, _ORANGE, _GREEN, _GREY, _BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
-_CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
-_SUFFIXES = (".png", ".svg", ".pdf")
 _MANY_LABELS = 12
-_LETTERS = 14  # of small print to an inch
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure.
-
-    Raises:
-        ExportError: If the suffix is not .png, .svg or .pdf, or the file cannot be written.
-    """
-    if path.suffix not in _SUFFIXES:
-        raise ExportError(f"a plot's file must end in {', '.join(_SUFFIXES)}, got '{path.name}'")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context({"svg.hashsalt": "phonelm-search"}):
-            metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(path, dpi=160, metadata=metadata)
-    except OSError as error:
-        raise ExportError(f"{path} must be writable: {error.strerror}") from error
-    return path
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _tidy(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
 
 
 def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) -> None:
@@ -69,15 +41,15 @@ def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) 
 
 def draw_front(info: FrontInfo) -> Figure:
     """Draw a front: a step line, dominated points faint, references labelled."""
-    figure = _figure(8, 5)
+    figure = new_figure(8, 5)
     axes = figure.add_subplot()
     drawn = [(p, p.y) for p in info.points if p.y is not None]
     only_x = [p for p in info.points if p.y is None]
     right = max((p.x + p.x_error[1] for p in info.points), default=0.0)
     xs, ys = step_line(info.points, right)
-    axes.plot(xs, ys, color=_BLUE, linewidth=1.4, zorder=2, label="front")
+    axes.plot(xs, ys, color=BLUE, linewidth=1.4, zorder=2, label="front")
     for p, y in drawn:
-        colour = _GREEN if p.reference else _BLUE if p.front else _GREY
+        colour = GREEN if p.reference else BLUE if p.front else GREY
         _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
         if p.pick:
             axes.plot(
@@ -87,8 +59,8 @@ def draw_front(info: FrontInfo) -> Figure:
                 markersize=17,
                 linestyle="",
                 zorder=4,
-                markerfacecolor="white" if p.suspect else _ORANGE,
-                markeredgecolor=_ORANGE,
+                markerfacecolor="white" if p.suspect else ORANGE,
+                markeredgecolor=ORANGE,
                 markeredgewidth=1.6,
                 label=f"{info.pick_name}: {p.label}",
             )
@@ -99,7 +71,7 @@ def draw_front(info: FrontInfo) -> Figure:
                 xytext=(6, 6),
                 textcoords="offset points",
                 fontsize=8,
-                color=colour if p.reference else _BLACK,
+                color=colour if p.reference else BLACK,
             )
     if drawn and only_x:
         rug = [p.x for p in only_x if not p.reference]
@@ -108,14 +80,14 @@ def draw_front(info: FrontInfo) -> Figure:
                 rug,
                 [0.015] * len(rug),
                 "|",
-                color=_GREY,
+                color=GREY,
                 markersize=9,
                 transform=axes.get_xaxis_transform(),
                 label="not trained",
             )
         for p in only_x:
             if p.reference:
-                axes.axvline(p.x, color=_GREEN, linestyle="--", linewidth=1, zorder=1)
+                axes.axvline(p.x, color=GREEN, linestyle="--", linewidth=1, zorder=1)
                 axes.annotate(
                     f"{p.label} (not trained)",
                     (p.x, 0.98),
@@ -124,10 +96,10 @@ def draw_front(info: FrontInfo) -> Figure:
                     va="top",
                     ha="right",
                     fontsize=8,
-                    color=_GREEN,
+                    color=GREEN,
                 )
     if info.baseline is not None:
-        axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
+        axes.axhline(info.baseline, color=BLACK, linestyle=":", linewidth=1)
         axes.annotate(
             f"lzma on the whole validation text: {info.baseline:.2f}",
             (0.01, info.baseline),
@@ -138,26 +110,19 @@ def draw_front(info: FrontInfo) -> Figure:
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
     axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
-    _add_footnote(figure, info.footnote)
+    add_footnote(figure, info.footnote)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
-    _tidy(axes)
+    tidy(axes)
     return figure
-
-
-def _add_footnote(figure: Figure, text: str) -> None:
-    """Small print below the axes, in lines that the picture's width holds."""
-    if text:
-        inches = figure.get_size_inches()[0]
-        figure.supxlabel(textwrap.fill(text, round(_LETTERS * inches)), fontsize=8, color=_GREY)
 
 
 def draw_training(info: TrainingInfo) -> Figure:
     """Draw training curves; validation scores stand in the legend and at the end."""
-    figure = _figure(8, 5)
+    figure = new_figure(8, 5)
     axes = figure.add_subplot()
     for i, curve in enumerate(info.curves):
-        colour = _CYCLE[i % len(_CYCLE)]
+        colour = CYCLE[i % len(CYCLE)]
         final = "failed" if curve.final is None else f"{curve.final:.3f}"
         axes.plot(
             curve.tokens,
@@ -168,7 +133,7 @@ def draw_training(info: TrainingInfo) -> Figure:
         )
         if curve.final is not None:
             axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)
-    axes.axhline(info.baseline, color=_BLACK, linestyle=":", linewidth=1)
+    axes.axhline(info.baseline, color=BLACK, linestyle=":", linewidth=1)
     axes.annotate(
         f"lzma on the whole validation text: {info.baseline:.2f}",
         (0.01, info.baseline),
@@ -189,17 +154,17 @@ def draw_training(info: TrainingInfo) -> Figure:
         xlabel="training tokens",
         ylabel="bits per byte, lines: training, dots: validation",
     )
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
 def draw_spread(info: SpreadInfo) -> Figure:
     """Draw latency over depth, a panel a phase."""
-    figure = _figure(9, 4.2)
+    figure = new_figure(9, 4.2)
     for i, (label, points) in enumerate(info.panels):
         axes = figure.add_subplot(1, len(info.panels), i + 1)
         for p in points:
-            _mark(axes, p, _GREEN if p.reference else _BLUE, size=5)
+            _mark(axes, p, GREEN if p.reference else BLUE, size=5)
             if p.reference:
                 axes.annotate(
                     p.label,
@@ -207,12 +172,12 @@ def draw_spread(info: SpreadInfo) -> Figure:
                     xytext=(-6, 6),
                     textcoords="offset points",
                     fontsize=8,
-                    color=_GREEN,
+                    color=GREEN,
                     ha="right",
                 )
         axes.set(xlabel="layers", ylabel=label)
         axes.set_ylim(bottom=0)
-        _tidy(axes)
+        tidy(axes)
     figure.suptitle(info.title, fontsize=11)
-    _add_footnote(figure, info.footnote)
+    add_footnote(figure, info.footnote)
     return figure

@@ -1,0 +1,70 @@
+"""``phonelm-search sensitivity``: how far speed and loss move at equal size."""
+
+from typing import Annotated
+
+import typer
+
+from phonelm_search.cli import options as o
+from phonelm_search.cli.output import say
+
+NAME = "sensitivity"
+HELP = (
+    "Measure and train shapes of equal decoder size and tell how far speed moves, and how far "
+    "loss. Example: phonelm-search sensitivity slm-100m --shapes 12. Stopped runs continue."
+)
+
+
+def command(
+    space: o.SpaceArgument = o.DEFAULT_SPACE,
+    device: o.DevicesOption = None,
+    serial: o.SerialsOption = None,
+    study: Annotated[
+        str | None,
+        typer.Option("--study", help="Name of the study (default SPACE.DEVICE.sensitivity)."),
+    ] = None,
+    shapes: Annotated[
+        int, typer.Option("--shapes", min=6, help="Shapes to compare, spread over the space.")
+    ] = 12,
+    tokens_per_parameter: o.TokensOption = 1.0,
+    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Trainings of each shape.")] = 2,
+    data: o.DataOption = None,
+    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    seed: o.SeedOption = 0,
+    vocab_size: o.VocabOption = None,
+    precision: o.PrecisionOption = None,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+    as_json: o.JsonOption = False,
+    fmt: o.FormatOption = "table",
+) -> None:
+    """Measure, train, compare."""
+    from phonelm_search import pipeline
+    from phonelm_search.cli.common import parse_score_settings
+    from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.cli.trust import show_sensitivity
+    from phonelm_search.store import Store
+    from phonelm_search.study import prepare
+
+    settings = parse_score_settings(
+        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=shapes
+    )
+    devices = device or [o.DEFAULT_DEVICE]
+    setup = prepare(
+        space,
+        devices,
+        study=study,
+        scenario=scenario,
+        vocab_size=vocab_size,
+        precision=precision,
+        serials=serial or (),
+    )
+    if study is None:
+        setup = setup.renamed(f"{setup.study}.sensitivity")
+    store = Store(results, url=storage)
+    with ProgressReporter() as report:
+        found, _ = pipeline.run_sensitivity(
+            store, setup, settings, count=shapes, report=report, data=data or ()
+        )
+    show_sensitivity(found, as_json=as_json, fmt=fmt)
+    say(f"files: {store.results / setup.study}, with plots/sensitivity.png")

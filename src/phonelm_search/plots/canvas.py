@@ -1,0 +1,58 @@
+"""Figures, colours and files that all pictures share; PNG, SVG or PDF by the file's name."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from phonelm_search.errors import ExportError
+
+BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
+"""Colour-blind-safe, of Okabe and Ito."""
+SKY = "#56B4E9"
+"""Likewise."""
+CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
+_SUFFIXES = (".png", ".svg", ".pdf")
+_LETTERS = 14  # of small print to an inch
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure.
+
+    Raises:
+        ExportError: If the suffix is not .png, .svg or .pdf, or the file cannot be written.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise ExportError(f"a plot's file must end in {', '.join(_SUFFIXES)}, got '{path.name}'")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context({"svg.hashsalt": "phonelm-search"}):
+            metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(path, dpi=160, metadata=metadata)
+    except OSError as error:
+        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+    return path
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Any) -> None:
+    """Take off what is no data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def add_footnote(figure: Figure, text: str) -> None:
+    """Small print below the axes, in lines that the picture's width holds."""
+    if text:
+        inches = figure.get_size_inches()[0]
+        figure.supxlabel(textwrap.fill(text, round(_LETTERS * inches)), fontsize=8, color=GREY)

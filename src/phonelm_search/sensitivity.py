@@ -1,0 +1,273 @@
+"""How much speed and how much loss move with the shape at equal size, free of noise."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from phonelm_search.errors import TrainingError
+from phonelm_search.proxy.comparison import SeedDeviation
+from phonelm_search.shape import ModelShape
+from phonelm_search.tables import StudyRow, StudyView
+from phonelm_search.timing import Span
+
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+LEAST_SHAPES = 6
+_RESAMPLES = 2000
+_LEVEL = (2.5, 97.5)
+_Z = 1.959964
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How one quantity is spread over shapes of equal size."""
+
+    name: str
+    """``prefill speed``, ``decode speed`` or ``loss``."""
+    unit: str
+    """Its unit."""
+    lowest: float
+    """Over the shapes."""
+    highest: float
+    """Likewise."""
+    percent: float
+    """Deviation between shapes, noise taken off, in per cent of the value."""
+    interval: Interval
+    """95 % interval of that over resampled shapes."""
+    noise_percent: float
+    """Deviation of one shape's value between repeats or seeds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What one dimension does to one quantity, the others held."""
+
+    dimension: str
+    """Name of the dimension."""
+    low: str
+    """Its smallest value among the shapes."""
+    high: str
+    """Its largest."""
+    percent: Mapping[str, float]
+    """Quantity → change from the smallest to the largest value, in per cent."""
+    interval: Mapping[str, Interval]
+    """Quantity → 95 % interval of that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """PhoneLM's claim, measured: speed moves so far, loss so far."""
+
+    shapes: tuple[ModelShape, ...]
+    """What was compared."""
+    spreads: tuple[Spread, ...]
+    """Prefill speed, decode speed, loss."""
+    effects: tuple[Effect, ...]
+    """One a dimension; width stands in depth's place, as at equal size it follows from the
+    others."""
+    explained: Mapping[str, float]
+    """Quantity → share of the variance that the additive model explains."""
+    deviations: Mapping[str, tuple[float, ...]]
+    """Quantity → per cent above the geometric mean, shape by shape."""
+    errors: Mapping[str, float]
+    """Quantity → half width of one shape's 95 % interval, in per cent."""
+    trained: str
+    """What was trained, in words."""
+    seeds: int
+    """Seeds of every training."""
+    suspect: int
+    """Shapes whose latency is suspect."""
+
+    @property
+    def claim(self) -> str:
+        """The headline."""
+        prefill, decode, loss = self.spreads
+        return (
+            f"at equal size speed moves {prefill.percent:.1f} % (prefill) and "
+            f"{decode.percent:.1f} % (decode), loss moves {loss.percent:.1f} %"
+        )
+
+
+def analyse(view: StudyView) -> Sensitivity:
+    """Spread and effects of a study whose shapes are of equal size, measured and scored.
+
+    Raises:
+        TrainingError: If fewer than six shapes have both.
+    """
+    rows = [r for r in view.scored if r.kind == "measured" and r.verdict != "rejected"]
+    if len(rows) < LEAST_SHAPES:
+        raise TrainingError(
+            f"at least {LEAST_SHAPES} shapes must be measured and trained to tell how speed and "
+            f"loss are spread, study '{view.record.name}' has {len(rows)}; take more --shapes"
+        )
+    scores = [r.score for r in rows if r.score]
+    seeds = min(len(s.finished) for s in scores)
+    bits = np.array([r.bits_per_byte for r in rows], float)
+    between = SeedDeviation.of(scores).value
+    prompt = view.scenario.prompt_tokens
+    values = {
+        "prefill speed": np.array([1000 * prompt / r.time.ttft.ms for r in rows]),
+        "decode speed": np.array([1000 / r.time.tpot.ms for r in rows]),
+        "loss": bits,
+    }
+    noise = {
+        "prefill speed": np.array([_relative(r.time.ttft) for r in rows]),
+        "decode speed": np.array([_relative(r.time.tpot) for r in rows]),
+        "loss": between / math.sqrt(seeds) / bits,
+    }
+    units = {"prefill speed": "tokens/s", "decode speed": "tokens/s", "loss": "bits per byte"}
+    effects, explained = _effects([r.shape for r in rows], values)
+    return Sensitivity(
+        shapes=tuple(r.shape for r in rows),
+        spreads=tuple(_spread(n, units[n], values[n], noise[n]) for n in values),
+        effects=effects,
+        explained=explained,
+        deviations={
+            n: tuple((100 * (np.log(v) - np.log(v).mean())).tolist()) for n, v in values.items()
+        },
+        errors={n: 100 * _Z * float(np.median(v)) for n, v in noise.items()},
+        trained=_trained(rows),
+        seeds=seeds,
+        suspect=sum(r.verdict == "suspect" for r in rows),
+    )
+
+
+def _relative(span: Span) -> float:
+    """Deviation of a time as a share of it."""
+    return (span.high_ms - span.low_ms) / (2 * _Z * span.ms)
+
+
+def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:
+    logs, squares = np.log(values), np.square(noise)
+    rng = np.random.default_rng(0)
+    draws = rng.integers(len(values), size=(_RESAMPLES, len(values)))
+    # A resample repeats shapes, which makes its variance smaller by (n − 1)/n on average.
+    correction = len(values) / (len(values) - 1)
+    found = correction * logs[draws].var(1, ddof=1) - squares[draws].mean(1)
+    low, high = np.percentile(100 * np.sqrt(np.maximum(found, 0)), _LEVEL)
+    variance = logs.var(ddof=1) - squares.mean()
+    return Spread(
+        name=name,
+        unit=unit,
+        lowest=float(values.min()),
+        highest=float(values.max()),
+        percent=float(100 * math.sqrt(max(0.0, variance))),
+        interval=(float(low), float(high)),
+        noise_percent=float(100 * math.sqrt(squares.mean())),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dimension:
+    name: str
+    values: Floats
+    low: str
+    high: str
+
+
+def _effects(
+    shapes: Sequence[ModelShape], values: Mapping[str, Floats]
+) -> tuple[tuple[Effect, ...], dict[str, float]]:
+    """An additive model of each quantity's logarithm, by least squares."""
+    width, *others = _dimensions(shapes)
+    free = [d for d in others if np.ptp(d.values) > 0]
+    depth_at = next((i for i, d in enumerate(free) if d.name == "depth"), None)
+    fits = {n: _fit(free, np.log(v)) for n, v in values.items()}
+    effects = [_effect(d, i, fits) for i, d in enumerate(free)]
+    if depth_at is not None and np.ptp(width.values) > 0:
+        swapped = [*free[:depth_at], width, *free[depth_at + 1 :]]
+        again = {n: _fit(swapped, np.log(v)) for n, v in values.items()}
+        effects.insert(depth_at + 1, _effect(width, depth_at, again))
+    return tuple(effects), {n: fit.explained for n, fit in fits.items()}
+
+
+def _dimensions(shapes: Sequence[ModelShape]) -> list[_Dimension]:
+    """Width first; logarithms of sizes, 0 or 1 for kinds."""
+
+    def size(name: str, found: Sequence[float], style: str = ".0f") -> _Dimension:
+        numbers = np.array(found, float)
+        return _Dimension(
+            name=name,
+            values=np.log2(numbers),
+            low=format(numbers.min(), style),
+            high=format(numbers.max(), style),
+        )
+
+    def kind(name: str, found: Sequence[str]) -> list[_Dimension]:
+        first, *rest = sorted(set(found))
+        return [
+            _Dimension(
+                name=name,
+                values=np.array([f == other for f in found], float),
+                low=first,
+                high=other,
+            )
+            for other in rest
+        ]
+
+    return [
+        size("width", [s.hidden_size for s in shapes]),
+        size("depth", [s.num_hidden_layers for s in shapes]),
+        size("heads of", [s.head_dim for s in shapes]),
+        size("KV groups", [s.kv_groups for s in shapes]),
+        size("FFN ratio", [s.ffn_ratio for s in shapes], ".2f"),
+        *kind("activation", [s.hidden_act for s in shapes]),
+        *kind("FFN", [s.ffn for s in shapes]),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    coefficients: Floats
+    half_widths: Floats
+    explained: float
+
+
+def _fit(dimensions: Sequence[_Dimension], target: Floats) -> _Fit:
+    """Least squares with an intercept; 95 % intervals by Student's t, infinite without freedom."""
+    design = np.stack([np.ones_like(target), *(d.values for d in dimensions)], 1)
+    solve = np.linalg.pinv(design)
+    coefficients = solve @ target
+    left = target - design @ coefficients
+    free = len(target) - design.shape[1]
+    variance = float(left @ left) / free if free > 0 else math.inf
+    # solve @ solveᵀ is the inverse of designᵀ @ design.
+    errors = np.sqrt(variance * np.square(solve).sum(1))
+    total = float(np.square(target - target.mean()).sum())
+    return _Fit(
+        coefficients=coefficients,
+        half_widths=errors * (stats.t.ppf(0.975, free) if free > 0 else 1.0),
+        explained=1 - float(left @ left) / total if total else 0.0,
+    )
+
+
+def _effect(dimension: _Dimension, index: int, fits: Mapping[str, _Fit]) -> Effect:
+    span = float(np.ptp(dimension.values))
+    percent, interval = {}, {}
+    for name, fit in fits.items():
+        slope, half = fit.coefficients[index + 1], fit.half_widths[index + 1]
+        low, middle, high = (
+            float(100 * np.expm1(span * s)) for s in (slope - half, slope, slope + half)
+        )
+        percent[name], interval[name] = middle, (low, high)
+    return Effect(
+        dimension=dimension.name,
+        low=dimension.low,
+        high=dimension.high,
+        percent=percent,
+        interval=interval,
+    )
+
+
+def _trained(rows: Sequence[StudyRow]) -> str:
+    scores = [r.score.first for r in rows if r.score]
+    sizes = [ModelShape(**s.trained).decoder_parameters for s in scores]
+    what = "miniatures" if any(s.miniature for s in scores) else "the shapes themselves"
+    return (
+        f"{what} of {min(sizes) / 1e6:.2f}M to {max(sizes) / 1e6:.2f}M decoder parameters on "
+        f"{scores[0].tokens / 1e6:.2f}M tokens"
+    )

@@ -1,0 +1,76 @@
+"""Shapes of equal size that lie far apart: what a comparison of other dimensions needs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from phonelm_search.errors import EmptySpaceError
+from phonelm_search.shape import ModelShape
+from phonelm_search.space.feasible import FeasibleSet
+from phonelm_search.units import format_count
+
+_TRIED = 20_000
+
+
+def spread_at_equal_size(
+    feasible: FeasibleSet,
+    count: int,
+    *,
+    target: int,
+    tolerance: float = 0.02,
+    usable: Callable[[ModelShape], bool] = lambda shape: True,
+) -> list[ModelShape]:
+    """Choose shapes of nearly equal decoder size, spread over the space.
+
+    Greedily the one farthest from all that are chosen, with every dimension scaled to [0, 1],
+    sizes in logarithms; the first is the one nearest to the middle.
+
+    Args:
+        feasible: The space.
+        count: How many to choose; fewer where there are fewer.
+        target: Decoder parameters.
+        tolerance: Largest deviation from the target, as a share.
+        usable: Which shapes may be chosen.
+
+    Raises:
+        EmptySpaceError: If no usable shape is of that size.
+    """
+    sizes = feasible.columns["decoder_parameters"]
+    rows = np.flatnonzero(np.abs(sizes / target - 1) <= tolerance)
+    if len(rows) > _TRIED:
+        rows = rows[:: -(-len(rows) // _TRIED)]
+    shapes = {int(r): feasible.shape(int(r)) for r in rows}
+    rows = np.array([r for r in rows if usable(shapes[int(r)])], int)
+    if not len(rows):
+        raise EmptySpaceError(
+            f"the space must hold usable shapes within {tolerance:.0%} of {format_count(target)} "
+            f"decoder parameters, it holds {len(shapes)} and none of them is; take a larger "
+            "--proxy-parameters or another space"
+        )
+    points = _points(feasible, rows)
+    chosen = [int(np.argmin(np.square(points - points.mean(0)).sum(1)))]
+    nearest = np.full(len(rows), np.inf)
+    while len(chosen) < min(count, len(rows)):
+        nearest = np.minimum(nearest, np.square(points - points[chosen[-1]]).sum(1))
+        nearest[chosen] = -1
+        chosen.append(int(np.argmax(nearest)))
+    return [shapes[int(rows[i])] for i in chosen]
+
+
+def _points(feasible: FeasibleSet, rows: npt.NDArray[np.int_]) -> npt.NDArray[np.float64]:
+    columns = {k: v[rows].astype(float) for k, v in feasible.columns.items()}
+    values = np.stack(
+        [
+            np.log(columns["num_hidden_layers"]),
+            np.log(columns["head_dim"]),
+            np.log(columns["num_attention_heads"] / columns["num_key_value_heads"]),
+            np.log(columns["intermediate_size"] / columns["hidden_size"]),
+            columns["hidden_act"],
+            columns["ffn"],
+        ],
+        1,
+    )
+    span = np.ptp(values, axis=0)
+    scaled: npt.NDArray[np.float64] = (values - values.min(0)) / np.where(span > 0, span, 1)
+    return scaled
