@@ -97,7 +97,7 @@ def run_validation(
         )
     score = view.scored[0].score
     assert score is not None
-    training = TrainingSettings(**score.first.settings)
+    training = TrainingSettings.from_dict(score.first.settings)
     settings = ScoreSettings(budget=chosen["budget"], typical=chosen["typical"])
     shapes, _ = candidates(view, count, settings)
     if len(shapes) < LEAST_COMPARED:
@@ -108,9 +108,10 @@ def run_validation(
     corpus = prepare_corpus(store, chosen["vocab_size"], chosen["data"], report)
     scheme = DeviceProfile.model_validate(view.record.config["device"]).scheme
     file = tokens_file(store.results / "cache", corpus)
-    runner = Runner(store, file, scheme=scheme.name, report=report)
     plan = plan_validation(shapes, training, typical=chosen["typical"], seed=chosen["seeds"][0])
-    found = validate_scores(shapes, plan, runner, [s.weight_bytes(scheme).total for s in shapes])
+    sizes = [s.weight_bytes(scheme).total for s in shapes]
+    with Runner(store, file, scheme=scheme.name, report=report) as runner:
+        found = validate_scores(shapes, plan, runner, sizes)
     config = {**view.record.config, "validation": found.as_dict()}
     store.save_study(replace(view.record, config=config))
     return found, load_view(store, study)

@@ -21,3 +21,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(text: Text, cache: Path) -> TokenisedCorpus:
     return tokenise(text, 512, cache)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(text: Text, cache: Path) -> TokenisedCorpus:
+    """Half a megabyte of it, whose validation takes a moment only."""
+    train = tuple(d[2000:12_000] for d in text.train[:48])
+    return tokenise(Text(name="small", train=train, validation=text.validation[:1]), 512, cache)

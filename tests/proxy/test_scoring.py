@@ -50,6 +50,11 @@ class Recorder:
 
 
 @pytest.fixture
+def corpus(small_corpus: TokenisedCorpus) -> TokenisedCorpus:
+    return small_corpus
+
+
+@pytest.fixture
 def store(tmp_path: Path, corpus: TokenisedCorpus, cache: Path) -> Store:
     found = Store(tmp_path / "results")
     target = tokens_file(found.results / "cache", corpus)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,9 +268,12 @@ def test_the_pool_trains_in_children_and_reports(
     ]  # fmt: skip
     done: dict[int, Outcome] = {}
     seen: list[tuple[int, int]] = []
-    TrainingPool(2).run(
-        jobs, on_progress=lambda i, n, b: seen.append((i, n)), on_done=done.__setitem__
-    )
+    with TrainingPool(2) as pool:
+        pool.run(jobs, on_progress=lambda i, n, b: seen.append((i, n)), on_done=done.__setitem__)
+        # The one that failed is replaced, the other one serves on.
+        again: dict[int, Outcome] = {}
+        later = [replace(jobs[0], checkpoints=tmp_path / f"again{i}") for i in range(2)]
+        pool.run(later, on_progress=lambda i, n, b: None, on_done=again.__setitem__)
     assert done[0].bits_per_byte is not None
     assert done[0].quantised is not None
     assert (0, done[0].tokens) in seen
@@ -277,3 +281,4 @@ def test_the_pool_trains_in_children_and_reports(
     assert done[1].bits_per_byte is None
     assert "the child process failed" in (done[1].reason or "")
     assert (done[0].transient, done[1].transient) == (False, True)
+    assert [again[i].chunk_bits for i in range(2)] == [done[0].chunk_bits] * 2

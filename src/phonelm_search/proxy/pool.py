@@ -6,11 +6,12 @@ import queue
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -40,7 +41,7 @@ class TrainingJob:
 
 
 class TrainingPool:
-    """Runs training jobs in child processes.
+    """Runs training jobs in child processes, which serve one job after another until it is closed.
 
     Args:
         workers: Jobs at once; by default one per GPU, where there is none one per core that
@@ -48,14 +49,26 @@ class TrainingPool:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        gpus = torch.cuda.device_count()
-        self.workers = workers or gpus or len(os.sched_getaffinity(0))
-        self._gpus: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(self.workers if gpus else 0):
-            self._gpus.put(slot % gpus)
-        self._children: set[subprocess.Popen[str]] = set()
-        self._lock = threading.Lock()
-        self._stopped = False
+        self._gpus = torch.cuda.device_count()
+        self.workers = workers or self._gpus or len(os.sched_getaffinity(0))
+        self._children = [_Child(self._variables(slot)) for slot in range(self.workers)]
+        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        for child in self._children:
+            self._idle.put(child)
+        # One for the pool's life: a child ends with the thread that started it.
+        self._executor = ThreadPoolExecutor(self.workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all children."""
+        for child in self._children:
+            child.stop()
+        self._executor.shutdown()
 
     @property
     def threads(self) -> int:
@@ -78,101 +91,111 @@ class TrainingPool:
         """
         calls = threading.Lock()
 
-        def report(index: int, tokens: int, bits_per_byte: float) -> None:
-            with calls:
-                on_progress(index, tokens, bits_per_byte)
+        def train(index: int, job: TrainingJob) -> Outcome:
+            def report(tokens: int, bits_per_byte: float) -> None:
+                with calls:
+                    on_progress(index, tokens, bits_per_byte)
 
-        with ThreadPoolExecutor(self.workers) as executor:
-            futures: dict[Future[Outcome], int] = {
-                executor.submit(self._run_one, job, index, report): index
-                for index, job in enumerate(jobs)
-            }
-            pending = set(futures)
+            child = self._idle.get()
             try:
-                while pending:
-                    # A short wait keeps Ctrl-C quick.
-                    done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        with calls:
-                            on_done(futures[future], future.result())
-            except BaseException:
-                self._stop()
-                raise
+                return child.train(_document(job, self.threads), report)
+            finally:
+                self._idle.put(child)
 
-    def _stop(self) -> None:
+        futures = {self._executor.submit(train, i, job): i for i, job in enumerate(jobs)}
+        pending: set[Future[Outcome]] = set(futures)
+        try:
+            while pending:
+                # A short wait keeps Ctrl-C quick.
+                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    with calls:
+                        on_done(futures[future], future.result())
+        except BaseException:
+            self.close()
+            raise
+
+    def _variables(self, slot: int) -> dict[str, str]:
+        """Environment of a child: which GPU it sees."""
+        return {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus else {}
+
+
+class _Child:
+    """A process that trains, started when there is something to do and again after a crash."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = variables
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: deque[str] = deque(maxlen=50)
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def train(self, document: dict[str, Any], report: Callable[[int, float], None]) -> Outcome:
+        """Have one job done; a crash is an outcome that may be tried again."""
+        process = self._started()
+        if process is None:
+            return _failed("stopped")
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(json.dumps(document) + "\n")
+            stdin.flush()
+            for line in stdout:
+                message = json.loads(line)
+                if "outcome" in message:
+                    return _outcome(message["outcome"])
+                report(message["tokens"], message["bits_per_byte"])
+        except (OSError, ValueError) as error:
+            process.kill()
+            self._errors.append(f"{error}")
+        code = process.wait()
+        self._drain.join()
+        return _failed(why_it_ended(code, "\n".join(self._errors)))
+
+    def stop(self) -> None:
+        """End the process, now and for good."""
         with self._lock:
             self._stopped = True
-            for child in self._children:
-                child.kill()
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
 
-    def _run_one(
-        self, job: TrainingJob, index: int, report: Callable[[int, int, float], None]
-    ) -> Outcome:
-        if self._gpus.empty():
-            return self._train(job, index, report, {})
-        gpu = self._gpus.get()
-        try:
-            return self._train(job, index, report, {"CUDA_VISIBLE_DEVICES": str(gpu)})
-        finally:
-            self._gpus.put(gpu)
-
-    def _train(
-        self,
-        job: TrainingJob,
-        index: int,
-        report: Callable[[int, int, float], None],
-        variables: dict[str, str],
-    ) -> Outcome:
-        document = {
-            "shape": job.shape.as_dict(),
-            "settings": asdict(job.settings),
-            "tokens_file": str(job.tokens_file.resolve()),
-            "seed": job.seed,
-            "until": job.until,
-            "checkpoints": str(job.checkpoints.resolve()),
-            "scheme": job.scheme,
-            "threads": self.threads,
-        }
+    def _started(self) -> "subprocess.Popen[str] | None":
         with self._lock:
             if self._stopped:
-                return _failed("stopped")
-            child = subprocess.Popen(
-                [sys.executable, "-m", "phonelm_search.proxy.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env={**os.environ, **variables},
-            )
-            self._children.add(child)
-        try:
-            stdin, stdout, stderr = child.stdin, child.stdout, child.stderr
-            assert stdin is not None
-            assert stdout is not None
-            assert stderr is not None
-            stdin.write(json.dumps(document))
-            stdin.close()
-            # Read beside stdout: a full pipe of warnings must not stop the child.
-            errors: list[str] = []
-            drain = threading.Thread(target=lambda: errors.append(stderr.read()))
-            drain.start()
-            last: dict[str, Any] = {}
-            for line in stdout:
-                last = json.loads(line)
-                if "tokens" in last:
-                    report(index, last["tokens"], last["bits_per_byte"])
-            code = child.wait()
-            drain.join()
-            if "outcome" not in last:
-                return _failed(why_it_ended(code, "".join(errors)))
-            return _outcome(last["outcome"])
-        except (OSError, ValueError) as error:
-            return _failed(f"the child process failed: {error}")
-        finally:
-            child.kill()
-            child.wait()
-            with self._lock:
-                self._children.discard(child)
+                return None
+            if self._process is None or self._process.poll() is not None:
+                self._errors.clear()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "phonelm_search.proxy.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, **self._variables},
+                )
+                stderr = self._process.stderr
+                assert stderr is not None
+                # Read beside stdout: a full pipe of warnings must not stop the child.
+                self._drain = threading.Thread(
+                    target=self._errors.extend, args=(map(str.rstrip, stderr),), daemon=True
+                )
+                self._drain.start()
+            return self._process
+
+
+def _document(job: TrainingJob, threads: int) -> dict[str, Any]:
+    return {
+        "shape": job.shape.as_dict(),
+        "settings": asdict(job.settings),
+        "tokens_file": str(job.tokens_file.resolve()),
+        "seed": job.seed,
+        "until": job.until,
+        "checkpoints": str(job.checkpoints.resolve()),
+        "scheme": job.scheme,
+        "threads": threads,
+    }
 
 
 def _outcome(document: dict[str, Any]) -> Outcome:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from phonelm_search import __version__
 from phonelm_search.proxy.miniature import Candidate
@@ -51,7 +52,7 @@ class Run:
 
 
 class Runner:
-    """Trains runs in parallel and keeps every score as soon as it is there.
+    """Trains runs in parallel, until it is closed, and keeps every score as soon as it is there.
 
     Args:
         store: The database; checkpoints are kept in its results' cache.
@@ -74,6 +75,12 @@ class Runner:
         self.tokens_file = tokens_file
         self._store, self._scheme, self._report = store, scheme, report
         self._reached: dict[Key, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.close()
 
     def stage(self, title: str, runs: Sequence[Run]) -> None:
         """A stage of these runs begins."""

@@ -158,7 +158,6 @@ def score_shapes(
     """
     plan = plan_scoring(shapes, settings)
     file: Path = tokens_file(store.results / "cache", corpus)
-    runner = Runner(store, file, scheme=scheme.name, report=report, workers=workers)
     training = TrainingSettings(
         corpus=corpus.digest,
         vocab_size=corpus.vocab_size,
@@ -166,26 +165,28 @@ def score_shapes(
         budget=settings.budget,
         width_factor=plan.width_factor,
     )
-    training, settled = _settle(plan.candidates, training, settings, runner, report)
-    runs = [Run(candidate=c, settings=training, seed=settings.seed) for c in plan.candidates]
-    seeded = [replace(r, seed=seed) for seed in settings.all_seeds for r in runs]
-    if retrain:
-        runner.forget(seeded)
-    halving = Halving(
-        store, study, training, plan.candidates, finalists=settings.finalists, anew=retrain
-    )
-    rungs = plan_rungs(training, candidates=len(runs), finalists=settings.finalists)
-    first = _halve(halving, runs, rungs, runner)
-    finalists = {s.shape_id for s in first if s.bits_per_byte is not None}
-    again = [
-        r for r in seeded if r.seed != settings.seed and r.candidate.shape.shape_id in finalists
-    ]
-    if again:
-        runner.stage("training finalists with other seeds", again)
+    with Runner(store, file, scheme=scheme.name, report=report, workers=workers) as runner:
+        training, settled = _settle(plan.candidates, training, settings, runner, report)
+        runs = [Run(candidate=c, settings=training, seed=settings.seed) for c in plan.candidates]
+        seeded = [replace(r, seed=seed) for seed in settings.all_seeds for r in runs]
+        if retrain:
+            runner.forget(seeded)
+        halving = Halving(
+            store, study, training, plan.candidates, finalists=settings.finalists, anew=retrain
+        )
+        rungs = plan_rungs(training, candidates=len(runs), finalists=settings.finalists)
+        first = _halve(halving, runs, rungs, runner)
+        finalists = {s.shape_id for s in first if s.bits_per_byte is not None}
+        again = [
+            r for r in seeded if r.seed != settings.seed and r.candidate.shape.shape_id in finalists
+        ]
+        if again:
+            runner.stage("training finalists with other seeds", again)
+        others = runner.scores(again)
     return Scoring(
         settings=training,
         seeds=settings.all_seeds,
-        scores=gather([*first, *runner.scores(again)]),
+        scores=gather([*first, *others]),
         settled=settled,
     )
 

@@ -1,12 +1,16 @@
 """What a score depends on beside shape and seed, and what a training gave."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from phonelm_search.errors import TrainingError
 from phonelm_search.records import identity
 
 NumberType = Literal["fp32", "bf16"]
+VERSION = 3
+"""Of the training procedure: scores of different ones never compare."""
 NUMBER_TYPES: tuple[NumberType, ...] = get_args(NumberType)
 
 
@@ -44,8 +48,23 @@ class TrainingSettings:
     """Share of the tokens over which learning rates fall."""
     validation_chunks: int = 512
     """Validation sequences, spread evenly over the held-out text."""
-    version: int = 3
+    version: int = VERSION
     """Version of the procedure."""
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "TrainingSettings":
+        """Settings as a score keeps them.
+
+        Raises:
+            TrainingError: If an earlier release trained in another way.
+        """
+        version = found.get("version")
+        if version != VERSION:
+            raise TrainingError(
+                f"scores must be of training procedure {VERSION} to go on from, these are of "
+                f"{version}; score the study again"
+            )
+        return cls(**found)
 
     @property
     def step_tokens(self) -> int:

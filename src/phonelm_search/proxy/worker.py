@@ -1,24 +1,31 @@
-"""The child process that trains one candidate: a job on stdin, progress and outcome on stdout."""
+"""The child process that trains: a job a line on stdin; progress and outcomes on stdout."""
 
+import functools
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from phonelm_search.childprocess import die_with_parent
 from phonelm_search.precision import get_precision
-from phonelm_search.proxy.corpus import load_tokens
-from phonelm_search.proxy.settings import TrainingSettings
+from phonelm_search.proxy.corpus import TokenisedCorpus, load_tokens
+from phonelm_search.proxy.settings import Outcome, TrainingSettings
 from phonelm_search.proxy.training import train
 from phonelm_search.shape import ModelShape
 
 
 def main() -> int:
-    """Train one candidate; each line of stdout is a JSON object, the last one the outcome."""
+    """Train until there are no more jobs; every line of stdout is a JSON object."""
     die_with_parent()
-    job = json.loads(sys.stdin.read())
+    for line in sys.stdin:
+        print(json.dumps({"outcome": asdict(_run(json.loads(line)))}), flush=True)
+    return 0
+
+
+def _run(job: dict[str, Any]) -> Outcome:
     torch.set_num_threads(job["threads"])
 
     def progress(tokens: int, bits_per_byte: float) -> None:
@@ -26,7 +33,7 @@ def main() -> int:
 
     outcome, _ = train(
         ModelShape(**job["shape"]),
-        load_tokens(Path(job["tokens_file"])),
+        _corpus(job["tokens_file"]),
         TrainingSettings(**job["settings"]),
         seed=job["seed"],
         until=job["until"],
@@ -34,8 +41,12 @@ def main() -> int:
         scheme=get_precision(job["scheme"]) if job["scheme"] else None,
         report=progress,
     )
-    print(json.dumps({"outcome": asdict(outcome)}), flush=True)
-    return 0
+    return outcome
+
+
+@functools.lru_cache(maxsize=1)
+def _corpus(file: str) -> TokenisedCorpus:
+    return load_tokens(Path(file))
 
 
 if __name__ == "__main__":
