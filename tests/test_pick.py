@@ -6,7 +6,7 @@ import pytest
 
 from helpers import study
 from phonelm_search.errors import TrainingError
-from phonelm_search.pick import choose
+from phonelm_search.pick import choose, score_pairs
 
 
 def picked(folder: Path, points: list[tuple[float, float | None]], rule: str = "knee") -> float:
@@ -71,3 +71,14 @@ def test_rejected_and_unscored_shapes_are_never_picked(tmp_path: Path) -> None:
     _, rejected = study(tmp_path / "c", [(5.0, 2.0)], verdict="rejected")
     with pytest.raises(TrainingError, match="must have a scored shape"):
         choose(rejected)
+
+
+def test_every_pair_of_scores_is_told_apart_or_called_a_tie(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 2.50), (20.0, 2.49), (30.0, 2.30), (40.0, None)])
+    pairs = score_pairs(view)
+    assert [(round(p["difference_bits_per_byte"], 3), p["tied"]) for p in pairs] == [
+        (0.01, True),
+        (0.2, False),
+        (0.19, False),
+    ]
+    assert all(p["deviation_bits_per_byte"] > 0 for p in pairs)

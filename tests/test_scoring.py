@@ -88,7 +88,7 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     assert found.seeds == (0, 1)
     assert found.long_tokens_per_parameter == pytest.approx(2 * found.tokens_per_parameter)
     names = [o.name for o in found.orders]
-    assert names[:2] == ["score, one seed", "ceiling: one seed of the long run"]
+    assert names[:2] == ["score, one seed", "ceiling: the long run, one seed"]
     assert {"a tenth of the horizon", "most decoder parameters"} <= set(names)
     assert not any("times the size" in o.against for o in found.orders)  # nothing shrank
     assert view.validation == found == Validation.from_dict(json.loads(json.dumps(found.as_dict())))

@@ -48,8 +48,12 @@ def built(
     return store, load_view(store, "study")
 
 
+def everything(view: StudyView) -> Sensitivity:
+    return analyse(view, {r.shape.shape_id for r in view.rows})
+
+
 def found(folder: Path, **numbers: float) -> Sensitivity:
-    return analyse(built(folder, **numbers)[1])
+    return everything(built(folder, **numbers)[1])
 
 
 def test_effects_are_those_that_were_put_in(tmp_path: Path) -> None:
@@ -85,19 +89,40 @@ def test_intervals_hold_what_was_put_in_19_times_of_20() -> None:
     held = []
     for _ in range(500):
         fit = sensitivity._fit(free, rng.normal(size=8))
-        held += (np.abs(fit.coefficients) <= fit.half_widths).tolist()
+        held += [abs(slope) <= half for slope, half in fit.slopes.values()]
     assert 0.93 < np.mean(held) < 0.97
+
+
+def test_what_miniatures_do_not_preserve_has_no_effect_on_loss() -> None:
+    shapes = [
+        small_shape(num_hidden_layers=n, head_dim=d) for n, d in product((1, 2, 4), (16, 32, 64))
+    ]
+    values = {"decode speed": np.arange(1.0, 10.0), "loss": np.arange(2.0, 11.0)}
+    effects, _ = sensitivity._effects(shapes, values, {"loss": {"heads of"}})
+    assert [e.dimension for e in effects] == ["depth", "heads of"]
+    assert set(effects[0].percent) == {"decode speed", "loss"}
+    assert set(effects[1].percent) == {"decode speed"}
+
+
+def test_without_a_free_shape_there_is_no_interval() -> None:
+    shapes = [small_shape(num_hidden_layers=n, head_dim=d) for n, d in ((1, 16), (2, 16), (2, 32))]
+    (depth, heads), _ = sensitivity._effects(shapes, {"loss": np.array([1.0, 2.0, 3.0])}, {})
+    assert (depth.interval, heads.interval) == ({"loss": None}, {"loss": None})
 
 
 def test_too_few_shapes_are_refused(tmp_path: Path) -> None:
     _, view = study(tmp_path, [(10.0, 2.0), (20.0, 1.9)])
     with pytest.raises(TrainingError, match="at least 6 shapes must be measured and trained"):
-        analyse(view)
+        everything(view)
+    eight = enumerate_space(load_space("slm-100m"), get_precision("int4-b32"))
+    shapes = spread_at_equal_size(eight, 7, target=85_000_000)
+    with pytest.raises(TrainingError, match=r"at least 8 .*effects of 5 dimensions, there are 7"):
+        sensitivity.check_count(shapes)
 
 
 def test_the_picture_shows_every_quantity_and_effect(tmp_path: Path) -> None:
     _, view = built(tmp_path, per_doubling=0.1, silu=-0.02, loss=0.01, seed_noise=0.01)
-    info = sensitivity_info(view, analyse(view))
+    info = sensitivity_info(view, everything(view))
     assert [s[0] for s in info.strips] == ["prefill speed", "decode speed", "loss"]
     assert "8 shapes of" in info.title
     assert "seeds: 2" in info.footnote

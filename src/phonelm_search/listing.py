@@ -215,7 +215,7 @@ def sensitivity_rows(found: Sensitivity) -> list[Row]:
     ]
     for e in found.effects:
         for quantity, percent in e.percent.items():
-            low, high = e.interval[quantity]
+            low, high = e.interval[quantity] or (None, None)
             rows.append(
                 {
                     "kind": "effect",

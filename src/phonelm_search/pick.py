@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import combinations
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -75,6 +76,29 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
         )
     tied = tuple(r for r in rows if r is not row and judge.tie(r, row))
     return Pick(row=row, why=why, provisional=_doubts(row, tied, judge), tied=tied)
+
+
+def score_pairs(view: StudyView) -> list[dict[str, Any]]:
+    """Every pair of scored shapes: difference in bits per byte, its deviation, whether it is a tie.
+
+    Faster shapes come first in a pair and in the list.
+    """
+    comparison = view.comparison
+    rows = []
+    for a, b in combinations(view.scored, 2):
+        assert a.score is not None
+        assert b.score is not None
+        difference, deviation = comparison.difference(a.score, b.score)
+        rows.append(
+            {
+                "shape_id": a.shape.shape_id,
+                "other_shape_id": b.shape.shape_id,
+                "difference_bits_per_byte": difference,
+                "deviation_bits_per_byte": deviation,
+                "tied": abs(difference) <= _RESOLVED * deviation,
+            }
+        )
+    return rows
 
 
 def current_pick(view: StudyView) -> Pick | None:

@@ -18,7 +18,7 @@ from phonelm_search.readings import places_of
 from phonelm_search.reporting import Reporter
 from phonelm_search.scoring import run_score
 from phonelm_search.searching import SearchPlan, measure_chosen, run_search
-from phonelm_search.sensitivity import Sensitivity, analyse
+from phonelm_search.sensitivity import Sensitivity, analyse, check_count
 from phonelm_search.shortlist import typical_size
 from phonelm_search.space import spread_at_equal_size
 from phonelm_search.store import Store
@@ -81,17 +81,23 @@ def run_sensitivity(
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
     sizes = setup.feasible.columns["decoder_parameters"]
-    typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
+    typical = typical_size(setup.space, sizes.tolist())
+    assert typical is not None
     shapes = spread_at_equal_size(
         setup.feasible,
         count,
         target=typical,
         usable=lambda s: too_narrow(s, typical, settings.budget) is None,
     )
-    measure_chosen(store, setup, shapes, report=report)
+    check_count(shapes)
     settings = replace(settings, finalists=len(shapes))
-    view = run_score(store, setup.study, settings, top=len(shapes), report=report, data=data)
-    found = analyse(view)
+    measured = measure_chosen(store, setup, shapes, report=report).measured
+    ids = {r.shape.shape_id for r in measured}
+    ours = [s for s in shapes if s.shape_id in ids]
+    view = run_score(
+        store, setup.study, settings, top=len(ours), report=report, data=data, shapes=ours
+    )
+    found = analyse(view, {s.shape_id for s in ours})
     folder = store.results / setup.study
     write_tables(view, folder)
     write_sensitivity(found, folder)

@@ -11,15 +11,18 @@ from phonelm_search.proxy.runs import Runner
 from phonelm_search.proxy.scoring import ScoreSettings, Scoring, score_shapes
 from phonelm_search.proxy.settings import TrainingSettings
 from phonelm_search.proxy.text import load_text
-from phonelm_search.proxy.validation import Validation, plan_validation, validate_scores
+from phonelm_search.proxy.validation import (
+    LEAST_COMPARED,
+    Validation,
+    plan_validation,
+    validate_scores,
+)
 from phonelm_search.reporting import Reporter
+from phonelm_search.shape import ModelShape
 from phonelm_search.shortlist import candidates, typical_size
 from phonelm_search.space import SearchSpace
-from phonelm_search.store import Store
+from phonelm_search.store import Store, study_lock
 from phonelm_search.tables import StudyView, load_view
-
-LEAST_COMPARED = 4
-"""Shapes that an order must have to be called one."""
 
 
 def run_score(
@@ -31,6 +34,7 @@ def run_score(
     report: Reporter,
     data: Sequence[str] = (),
     retrain: bool = False,
+    shapes: Sequence[ModelShape] | None = None,
 ) -> StudyView:
     """Train the front and near-front of a study.
 
@@ -42,35 +46,52 @@ def run_score(
         report: Shows progress.
         data: Text to train on, see `proxy.text.load_text`; nothing: the embedded corpus.
         retrain: Train what has a score already, too.
+        shapes: Train these in place of the front.
 
     Raises:
         UnknownNameError: If there is no such study.
         TrainingError: If nothing was measured yet, or the text cannot be used.
         StoreError: If the database cannot be used.
     """
-    view = load_view(store, study)
-    before = view.record.config.get("score") or {}
-    settings = continued(view, settings, data)
-    shapes, left_out = candidates(view, top, settings)
-    if left_out:
-        report.note(f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}")
-    corpus = prepare_corpus(store, settings.vocab_size, data, report)
-    found = score_shapes(
-        store,
-        study,
-        shapes,
-        settings,
-        corpus,
-        scheme=DeviceProfile.model_validate(view.record.config["device"]).scheme,
-        report=report,
-        retrain=retrain,
-    )
-    for shape_id, score in found.scores.items():
-        if score.reason and not score.first.stopped:
-            report.note(f"{shape_id} has no score: {score.reason}")
-    chosen = {**before, **_kept(settings, found, corpus, data)}
-    store.save_study(replace(view.record, config={**view.record.config, "score": chosen}))
+    with study_lock(store.results, study):
+        view = load_view(store, study)
+        settings = continued(view, settings, data)
+        if shapes is None:
+            shapes, left_out = candidates(view, top, settings)
+            if left_out:
+                report.note(
+                    f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}"
+                )
+        corpus = prepare_corpus(store, settings.vocab_size, data, report)
+
+        def on_settled(settled: Mapping[str, Any]) -> None:
+            # At once: a scoring that is stopped must not choose anew and train all again.
+            kept = {"budget": settings.budget, "data": list(data), "typical": settings.typical}
+            _update(store, study, "score", {**kept, "settled": dict(settled)})
+
+        found = score_shapes(
+            store,
+            study,
+            shapes,
+            settings,
+            corpus,
+            scheme=DeviceProfile.model_validate(view.record.config["device"]).scheme,
+            report=report,
+            on_settled=on_settled,
+            retrain=retrain,
+        )
+        for shape_id, score in found.scores.items():
+            if score.reason and not score.first.stopped:
+                report.note(f"{shape_id} has no score: {score.reason}")
+        _update(store, study, "score", _kept(settings, found, corpus, data))
     return load_view(store, study)
+
+
+def _update(store: Store, study: str, key: str, values: Mapping[str, Any]) -> None:
+    """Add to a part of a study's configuration as it is now, perhaps hours after it was read."""
+    record = store.study(study)
+    part = {**(record.config.get(key) or {}), **values}
+    store.save_study(replace(record, config={**record.config, key: part}))
 
 
 def run_validation(
@@ -89,31 +110,36 @@ def run_validation(
         TrainingError: If it has no score, or fewer than four shapes can be compared.
         StoreError: If the database cannot be used.
     """
-    view = load_view(store, study)
-    chosen = view.record.config.get("score")
-    if not chosen or not view.scored:
-        raise TrainingError(
-            f"study '{study}' must have scores to validate; run `phonelm-search score {study}`"
-        )
-    score = view.scored[0].score
-    assert score is not None
-    training = TrainingSettings.from_dict(score.first.settings)
-    settings = ScoreSettings(budget=chosen["budget"], typical=chosen["typical"])
-    shapes, _ = candidates(view, count, settings)
-    if len(shapes) < LEAST_COMPARED:
-        raise TrainingError(
-            f"at least {LEAST_COMPARED} shapes must be compared to validate, study '{study}' has "
-            f"{len(shapes)}; search on with more --trials"
-        )
-    corpus = prepare_corpus(store, chosen["vocab_size"], chosen["data"], report)
-    scheme = DeviceProfile.model_validate(view.record.config["device"]).scheme
-    file = tokens_file(store.results / "cache", corpus)
-    plan = plan_validation(shapes, training, typical=chosen["typical"], seed=chosen["seeds"][0])
-    sizes = [s.weight_bytes(scheme).total for s in shapes]
-    with Runner(store, file, scheme=scheme.name, report=report) as runner:
-        found = validate_scores(shapes, plan, runner, sizes)
-    config = {**view.record.config, "validation": found.as_dict()}
-    store.save_study(replace(view.record, config=config))
+    with study_lock(store.results, study):
+        view = load_view(store, study)
+        chosen = view.record.config.get("score")
+        if not chosen or not view.scored:
+            raise TrainingError(
+                f"study '{study}' must have scores to validate; run `phonelm-search score {study}`"
+            )
+        score = view.scored[0].score
+        assert score is not None
+        training = TrainingSettings.from_dict(score.first.settings)
+        settings = ScoreSettings(budget=chosen["budget"], typical=chosen["typical"])
+        shapes, _ = candidates(view, count, settings)
+        if len(shapes) < LEAST_COMPARED:
+            raise TrainingError(
+                f"at least {LEAST_COMPARED} shapes must be compared to validate, study '{study}' "
+                f"has {len(shapes)}; search on with more --trials"
+            )
+        corpus = prepare_corpus(store, chosen["vocab_size"], chosen["data"], report)
+        if corpus.digest != training.corpus:
+            raise TrainingError(
+                f"the text must be what the scores of '{study}' were trained on, it has changed; "
+                "score the study again"
+            )
+        scheme = DeviceProfile.model_validate(view.record.config["device"]).scheme
+        file = tokens_file(store.results / "cache", corpus)
+        plan = plan_validation(shapes, training, typical=chosen["typical"], seed=chosen["seeds"][0])
+        sizes = [s.weight_bytes(scheme).total for s in shapes]
+        with Runner(store, file, scheme=scheme.name, report=report) as runner:
+            found = validate_scores(shapes, plan, runner, sizes)
+        _update(store, study, "validation", found.as_dict())
     return found, load_view(store, study)
 
 

@@ -1,7 +1,7 @@
 """How much speed and how much loss move with the shape at equal size, free of noise."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ LEAST_SHAPES = 6
 _RESAMPLES = 2000
 _LEVEL = (2.5, 97.5)
 _Z = 1.959964
+_HEADS = "heads of"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +54,10 @@ class Effect:
     high: str
     """Its largest."""
     percent: Mapping[str, float]
-    """Quantity → change from the smallest to the largest value, in per cent."""
-    interval: Mapping[str, Interval]
-    """Quantity → 95 % interval of that."""
+    """Quantity → change from the smallest to the largest value, in per cent; a quantity that
+    cannot see the dimension is left out."""
+    interval: Mapping[str, Interval | None]
+    """Quantity → 95 % interval of that; None where the shapes are too few to tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,22 +94,42 @@ class Sensitivity:
         )
 
 
-def analyse(view: StudyView) -> Sensitivity:
-    """Spread and effects of a study whose shapes are of equal size, measured and scored.
+def check_count(shapes: Sequence[ModelShape]) -> None:
+    """Refuse fewer shapes than an additive model of their dimensions needs, with two to spare.
 
     Raises:
-        TrainingError: If fewer than six shapes have both.
+        TrainingError: If there are too few.
     """
-    rows = [r for r in view.scored if r.kind == "measured" and r.verdict != "rejected"]
-    if len(rows) < LEAST_SHAPES:
+    free = [d for d in _dimensions(shapes)[1:] if np.ptp(d.values) > 0]
+    least = max(LEAST_SHAPES, len(free) + 3)
+    if len(shapes) < least:
         raise TrainingError(
-            f"at least {LEAST_SHAPES} shapes must be measured and trained to tell how speed and "
-            f"loss are spread, study '{view.record.name}' has {len(rows)}; take more --shapes"
+            f"at least {least} shapes must be measured and trained to tell the effects of "
+            f"{len(free)} dimensions, there are {len(shapes)}; take more --shapes"
         )
+
+
+def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
+    """Spread and effects of shapes of equal size that were measured and scored.
+
+    Args:
+        view: Their study.
+        shape_ids: The shapes; those that were not measured or failed in training are left out.
+
+    Raises:
+        TrainingError: If too few are left.
+    """
+    found = [r for r in view.scored if r.shape.shape_id in shape_ids and r.kind == "measured"]
+    most = max((len(r.score.finished) for r in found if r.score), default=0)
+    # Means over other seeds would differ by what is common to a seed.
+    rows = [
+        r for r in found if r.verdict != "rejected" and r.score and len(r.score.finished) == most
+    ]
+    check_count([r.shape for r in rows])
     scores = [r.score for r in rows if r.score]
-    seeds = min(len(s.finished) for s in scores)
+    seeds = most
     bits = np.array([r.bits_per_byte for r in rows], float)
-    between = SeedDeviation.of(scores).value
+    between = SeedDeviation.seen(scores).value
     prompt = view.scenario.prompt_tokens
     values = {
         "prefill speed": np.array([1000 * prompt / r.time.ttft.ms for r in rows]),
@@ -120,7 +142,8 @@ def analyse(view: StudyView) -> Sensitivity:
         "loss": between / math.sqrt(seeds) / bits,
     }
     units = {"prefill speed": "tokens/s", "decode speed": "tokens/s", "loss": "bits per byte"}
-    effects, explained = _effects([r.shape for r in rows], values)
+    blind = {"loss": {_HEADS}} if any(s.first.miniature for s in scores) else {}
+    effects, explained = _effects([r.shape for r in rows], values, blind)
     return Sensitivity(
         shapes=tuple(r.shape for r in rows),
         spreads=tuple(_spread(n, units[n], values[n], noise[n]) for n in values),
@@ -170,19 +193,33 @@ class _Dimension:
 
 
 def _effects(
-    shapes: Sequence[ModelShape], values: Mapping[str, Floats]
+    shapes: Sequence[ModelShape],
+    values: Mapping[str, Floats],
+    blind: Mapping[str, Collection[str]],
 ) -> tuple[tuple[Effect, ...], dict[str, float]]:
-    """An additive model of each quantity's logarithm, by least squares."""
+    """An additive model of each quantity's logarithm, by least squares.
+
+    Args:
+        shapes: The shapes.
+        values: Quantity → value of each.
+        blind: Quantity → dimensions that it cannot see, as miniatures don't preserve them.
+    """
     width, *others = _dimensions(shapes)
     free = [d for d in others if np.ptp(d.values) > 0]
+
+    def fit(dimensions: Sequence[_Dimension]) -> dict[str, _Fit]:
+        return {
+            n: _fit([d for d in dimensions if d.name not in blind.get(n, ())], np.log(v))
+            for n, v in values.items()
+        }
+
+    fits = fit(free)
+    effects = [_effect(d, fits) for d in free]
     depth_at = next((i for i, d in enumerate(free) if d.name == "depth"), None)
-    fits = {n: _fit(free, np.log(v)) for n, v in values.items()}
-    effects = [_effect(d, i, fits) for i, d in enumerate(free)]
     if depth_at is not None and np.ptp(width.values) > 0:
         swapped = [*free[:depth_at], width, *free[depth_at + 1 :]]
-        again = {n: _fit(swapped, np.log(v)) for n, v in values.items()}
-        effects.insert(depth_at + 1, _effect(width, depth_at, again))
-    return tuple(effects), {n: fit.explained for n, fit in fits.items()}
+        effects.insert(depth_at + 1, _effect(width, fit(swapped)))
+    return tuple(effects), {n: f.explained for n, f in fits.items()}
 
 
 def _dimensions(shapes: Sequence[ModelShape]) -> list[_Dimension]:
@@ -201,7 +238,7 @@ def _dimensions(shapes: Sequence[ModelShape]) -> list[_Dimension]:
         first, *rest = sorted(set(found))
         return [
             _Dimension(
-                name=name,
+                name=name if len(rest) == 1 else f"{name} {other}",
                 values=np.array([f == other for f in found], float),
                 low=first,
                 high=other,
@@ -212,7 +249,7 @@ def _dimensions(shapes: Sequence[ModelShape]) -> list[_Dimension]:
     return [
         size("width", [s.hidden_size for s in shapes]),
         size("depth", [s.num_hidden_layers for s in shapes]),
-        size("heads of", [s.head_dim for s in shapes]),
+        size(_HEADS, [s.head_dim for s in shapes]),
         size("KV groups", [s.kv_groups for s in shapes]),
         size("FFN ratio", [s.ffn_ratio for s in shapes], ".2f"),
         *kind("activation", [s.hidden_act for s in shapes]),
@@ -222,38 +259,45 @@ def _dimensions(shapes: Sequence[ModelShape]) -> list[_Dimension]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
-    coefficients: Floats
-    half_widths: Floats
+    slopes: Mapping[str, tuple[float, float]]
+    """Dimension → coefficient and half width of its 95 % interval."""
     explained: float
 
 
 def _fit(dimensions: Sequence[_Dimension], target: Floats) -> _Fit:
-    """Least squares with an intercept; 95 % intervals by Student's t, infinite without freedom."""
+    """Least squares with an intercept; intervals by Student's t, NaN where nothing is left free."""
     design = np.stack([np.ones_like(target), *(d.values for d in dimensions)], 1)
     solve = np.linalg.pinv(design)
     coefficients = solve @ target
     left = target - design @ coefficients
-    free = len(target) - design.shape[1]
-    variance = float(left @ left) / free if free > 0 else math.inf
+    rank = int(np.linalg.matrix_rank(design))
+    free = len(target) - rank
+    known = free > 0 and rank == design.shape[1]
     # solve @ solveᵀ is the inverse of designᵀ @ design.
-    errors = np.sqrt(variance * np.square(solve).sum(1))
+    errors = np.sqrt(float(left @ left) / max(1, free) * np.square(solve).sum(1))
+    halves = errors * stats.t.ppf(0.975, free) if known else np.full_like(errors, np.nan)
     total = float(np.square(target - target.mean()).sum())
+    pairs = zip(coefficients[1:].tolist(), halves[1:].tolist(), strict=True)
     return _Fit(
-        coefficients=coefficients,
-        half_widths=errors * (stats.t.ppf(0.975, free) if free > 0 else 1.0),
+        slopes=dict(zip((d.name for d in dimensions), pairs, strict=True)),
         explained=1 - float(left @ left) / total if total else 0.0,
     )
 
 
-def _effect(dimension: _Dimension, index: int, fits: Mapping[str, _Fit]) -> Effect:
+def _effect(dimension: _Dimension, fits: Mapping[str, _Fit]) -> Effect:
     span = float(np.ptp(dimension.values))
-    percent, interval = {}, {}
+    percent: dict[str, float] = {}
+    interval: dict[str, Interval | None] = {}
     for name, fit in fits.items():
-        slope, half = fit.coefficients[index + 1], fit.half_widths[index + 1]
-        low, middle, high = (
-            float(100 * np.expm1(span * s)) for s in (slope - half, slope, slope + half)
+        if dimension.name not in fit.slopes:
+            continue
+        slope, half = fit.slopes[dimension.name]
+        percent[name] = 100 * math.expm1(span * slope)
+        interval[name] = (
+            None
+            if math.isnan(half)
+            else (100 * math.expm1(span * (slope - half)), 100 * math.expm1(span * (slope + half)))
         )
-        percent[name], interval[name] = middle, (low, high)
     return Effect(
         dimension=dimension.name,
         low=dimension.low,

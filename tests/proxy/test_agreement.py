@@ -47,6 +47,10 @@ def test_regret_is_what_the_best_of_the_first_k_loses() -> None:
     assert found.regret == {1: 1.0, 2: 0.5, 3: 0.0, 9: 0.0}
     # An order that cannot tell is as good as a draw.
     assert agreement([5, 5, 5, 5], long, [], tops=(1,)).regret == {1: pytest.approx(0.875)}
+    # Three of four tied ones: the best is left out once in four, and then 0.1 is lost.
+    ties = agreement([5, 5, 5, 5], [2.0, 2.1, 2.2, 2.3], [], tops=(3, 4))
+    assert ties.regret == {3: pytest.approx(0.025), 4: 0.0}
+    assert agreement([1, 5, 5], [2.0, 1.0, 3.0], [], tops=(2,)).regret == {2: pytest.approx(0.5)}
 
 
 def test_intervals_are_wider_with_fewer_shapes() -> None:

@@ -77,6 +77,10 @@ def test_the_deviation_between_seeds_is_the_one_that_was_put_in() -> None:
     )
     found = SeedDeviation.of([of(i + 1, *row) for i, row in enumerate(values.tolist())])
     assert found.value == pytest.approx(0.03, rel=0.1)
+    seen = SeedDeviation.seen([of(i + 1, *row) for i, row in enumerate(values.tolist())])
+    assert seen.value > found.value
+    assert seen.value == pytest.approx(0.03, rel=0.1)
+    assert SeedDeviation.seen([of(1, 2.5), of(2, 2.4)]).value == ASSUMED_SEED_DEVIATION
     # With more seeds a mean is surer, and with two seeds by the root of two than with one.
     deviations = [
         Comparison([of(1, *[2.0] * n), of(2, *[2.1] * n)]).difference(

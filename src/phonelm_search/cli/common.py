@@ -12,7 +12,7 @@ from phonelm_search.cli.trust import trust_line
 from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.listing import Row, study_rows
-from phonelm_search.pick import RULES, Pick, Rule, current_pick
+from phonelm_search.pick import RULES, Pick, Rule, current_pick, score_pairs
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.regret import Regret
 from phonelm_search.search.samplers import SAMPLERS
@@ -196,7 +196,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
             "provisional": list(pick.provisional),
             "tied": [r.shape.shape_id for r in pick.tied],
         }
-        print_json(rows, pick=verdict)
+        print_json(rows, pick=verdict, pairs=score_pairs(view))
         return
     print_rows(rows, _columns(rows), fmt, title=_title(view))
     tell = typer.echo if fmt == "table" else say

@@ -31,7 +31,7 @@ def command(
         typer.Option(
             "--validate",
             help="Also train a sample of the study's shapes 8 times as long, with two seeds, and "
-            "tell how far the score's order is theirs. Takes 20 times as long as a quick look.",
+            "tell how far the score's order is theirs. Takes about 40 times as long.",
         ),
     ] = False,
     results: o.ResultsOption = o.DEFAULT_RESULTS,

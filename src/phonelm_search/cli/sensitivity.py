@@ -23,7 +23,7 @@ def command(
         typer.Option("--study", help="Name of the study (default SPACE.DEVICE.sensitivity)."),
     ] = None,
     shapes: Annotated[
-        int, typer.Option("--shapes", min=6, help="Shapes to compare, spread over the space.")
+        int, typer.Option("--shapes", min=8, help="Shapes to compare, spread over the space.")
     ] = 12,
     tokens_per_parameter: o.TokensOption = 1.0,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
@@ -47,7 +47,7 @@ def command(
     from phonelm_search.study import prepare
 
     settings = parse_score_settings(
-        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=shapes
+        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=o.DEFAULT_FINALISTS
     )
     devices = device or [o.DEFAULT_DEVICE]
     setup = prepare(

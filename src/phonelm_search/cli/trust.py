@@ -29,7 +29,7 @@ def trust_line(view: StudyView) -> str:
     name = view.record.name
     if found is None:
         return f"trust: not validated; `phonelm-search score {name} --validate` tells"
-    if found.settings_id != view.record.config["score"]["settings_id"]:
+    if found.settings_id != (view.record.config.get("score") or {}).get("settings_id"):
         return (
             f"trust: validated at {found.tokens_per_parameter:.2g} tokens per parameter, not with "
             f"these settings; `phonelm-search score {name} --validate` tells"
@@ -42,7 +42,7 @@ def trust_line(view: StudyView) -> str:
     if score.concordance_interval:
         low, high = score.concordance_interval
         text += f" (95 %: {low:.0%} to {high:.0%})"
-    return f"{text}; τ {_tau(score.kendall)}, of at most {_tau(ceiling.kendall)} between seeds"
+    return f"{text}; τ {_tau(score.kendall)}, between seeds of the long run {_tau(ceiling.kendall)}"
 
 
 def validation_rows(found: Validation) -> list[Row]:
@@ -87,7 +87,9 @@ def show_sensitivity(found: Sensitivity, *, as_json: bool, fmt: Format) -> None:
             "percent": f"{row['percent']:+.1f} %"
             if row["dimension"]
             else f"{row['percent']:.1f} %",
-            "interval": f"{row['ci_low_percent']:.1f} to {row['ci_high_percent']:.1f}",
+            "interval": "–"
+            if row["ci_low_percent"] is None
+            else f"{row['ci_low_percent']:.1f} to {row['ci_high_percent']:.1f}",
         }
         for row in rows
     ]

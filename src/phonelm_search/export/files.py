@@ -8,13 +8,13 @@ import pandas as pd
 
 from phonelm_search.errors import ExportError
 from phonelm_search.listing import Row, sensitivity_rows, study_rows
-from phonelm_search.pick import current_pick
+from phonelm_search.pick import current_pick, score_pairs
 from phonelm_search.sensitivity import Sensitivity
 from phonelm_search.tables import StudyView
 
 
 def write_tables(view: StudyView, folder: Path) -> None:
-    """Write configuration, ``trials.csv`` and ``front.csv``.
+    """Write configuration, ``trials.csv``, ``front.csv`` and, of scores, ``pairs.csv``.
 
     Raises:
         ExportError: If the folder cannot be written.
@@ -33,6 +33,7 @@ def write_tables(view: StudyView, folder: Path) -> None:
         )
         + "\n",
         "trials.csv": to_csv([*rows, *failed]),
+        **({"pairs.csv": to_csv(pairs)} if (pairs := score_pairs(view)) else {}),
         "front.csv": to_csv(study_rows(view, view.front, pick=picked, doubts=doubts)),
     }
     try:

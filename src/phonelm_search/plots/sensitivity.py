@@ -91,11 +91,15 @@ def draw_sensitivity(info: SensitivityInfo) -> Figure:
     height = 0.8 / len(names)
     for i, effect in enumerate(reversed(info.effects)):
         for k, name in enumerate(names):
-            low, high = effect.interval[name]
-            value = effect.percent[name]
+            if name not in effect.percent:
+                continue
             y = i + 0.4 - height * (k + 0.5)
-            axes.barh(y, value, height=0.9 * height, color=_COLOURS[name], alpha=0.85)
-            axes.plot([low, high], [y, y], color=BLACK, linewidth=0.9)
+            axes.barh(
+                y, effect.percent[name], height=0.9 * height, color=_COLOURS[name], alpha=0.85
+            )
+            interval = effect.interval[name]
+            if interval:
+                axes.plot(interval, [y, y], color=BLACK, linewidth=0.9)
     axes.set_yticks(
         range(len(info.effects)),
         [f"{e.dimension}\n{e.low} → {e.high}" for e in reversed(info.effects)],

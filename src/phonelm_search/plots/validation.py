@@ -54,7 +54,7 @@ class ValidationInfo:
     short_tokens: int
     """Where the study's runs end."""
     short_error: float
-    """Half width of an interval of one score against another, seeds included."""
+    """Half width of a score's 95 % interval over seeds."""
     long_error: float
     """Likewise."""
     footnote: str
@@ -82,7 +82,13 @@ def validation_info(store: Store, view: StudyView) -> ValidationInfo:
     shapes = store.shapes(ids)
     rows = []
     for shape_id in ids:
-        shape, a, b = shapes[shape_id], short[shape_id], long[shape_id]
+        shape, a, b = shapes[shape_id], short.get(shape_id), long.get(shape_id)
+        seeds = len(found.seeds)
+        if not a or not b or {len(a.finished), len(b.finished)} != {seeds}:
+            raise TrainingError(
+                f"all scores of a validation must be there to draw it, some of {shape_id} are "
+                f"gone; run `phonelm-search score {name} --validate` again"
+            )
         assert a.bits_per_byte is not None
         assert b.bits_per_byte is not None
         pairs = zip(a.finished, b.finished, strict=True)

@@ -1,5 +1,6 @@
 """How well a cheap order of shapes agrees with that of a long training. Pure functions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,12 +101,16 @@ def _concordance(
 
 
 def _best_of_ties(a: Floats, b: Floats, order: npt.NDArray[np.intp], k: int) -> float:
-    """The best of the first k; of shapes tied at the end the average choice is not flattered."""
-    limit = a[order[min(k, len(order)) - 1]]
-    sure = b[a < limit]
-    tied = b[a == limit]
-    # A draw among ties: on average as good as their mean.
-    return float(min([*sure.tolist(), float(tied.mean())]))
+    """The best of the first k, on average over draws among those tied for the last places."""
+    k = min(k, len(order))
+    limit = a[order[k - 1]]
+    sure, tied = b[a < limit], np.sort(b[a == limit])
+    drawn = k - len(sure)
+    best = float(sure.min()) if len(sure) else np.inf
+    # Expected minimum of so many draws without replacement: the i-th best is it where all others
+    # drawn are worse.
+    ways = [math.comb(len(tied) - 1 - i, drawn - 1) for i in range(len(tied))]
+    return sum(w * min(best, float(t)) for w, t in zip(ways, tied, strict=True)) / sum(ways)
 
 
 def _resampled(n: int) -> Floats:

@@ -1,6 +1,7 @@
 """A training's state on disk: safetensors, written whole or not at all."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Checkpoints:
             "seconds": progress.seconds.hex(),
         }
         file = self._file(progress.step)
-        partial = file.with_suffix(".part")
+        partial = file.with_suffix(f".{os.getpid()}.part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             save_file(tensors, partial, header)

@@ -104,6 +104,16 @@ class SeedDeviation:
         pooled = squares + _ASSUMED_FREEDOM * ASSUMED_SEED_DEVIATION**2
         return cls(value=math.sqrt(pooled / (freedom + _ASSUMED_FREEDOM)), freedom=freedom)
 
+    @classmethod
+    def seen(cls, scores: Sequence[Score]) -> "SeedDeviation":
+        """The same of what was seen alone; the assumption where nothing was."""
+        pooled = cls.of(scores)
+        if not pooled.freedom:
+            return pooled
+        assumed = _ASSUMED_FREEDOM * ASSUMED_SEED_DEVIATION**2
+        squares = pooled.value**2 * (pooled.freedom + _ASSUMED_FREEDOM) - assumed
+        return cls(value=math.sqrt(max(0.0, squares) / pooled.freedom), freedom=pooled.freedom)
+
     def __str__(self) -> str:
         """For a reader who wonders where it comes from."""
         if not self.freedom:

@@ -6,12 +6,11 @@ which training was quicker.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from phonelm_search.proxy.miniature import Candidate
@@ -67,38 +66,17 @@ def depth_bins(depths: Sequence[int], finalists: int) -> list[int]:
     return [int(b) for b in bins]
 
 
-def survivors(values: dict[str, float], finalists: int) -> set[str]:
-    """Who of one bin goes on: the better half, and never fewer than the bin's finalists.
+def survivors(values: Mapping[str, float], finalists: int, *, last: bool) -> set[str]:
+    """Who of one bin goes on from a rung.
 
     Args:
         values: Bits per byte by shape id.
         finalists: How many of the bin shall be left at the end.
+        last: Whether no rung comes after; then exactly those are left, else the better half, and
+            never fewer than the finalists.
     """
-    kept = max(finalists, math.ceil(len(values) / 2))
+    kept = finalists if last else max(finalists, math.ceil(len(values) / 2))
     return set(sorted(values, key=lambda shape_id: (values[shape_id], shape_id))[:kept])
-
-
-class HalvingPruner(optuna.pruners.BasePruner):
-    """Prunes a trial that is not among its bin's survivors at its last step.
-
-    Args:
-        finalists: How many of each bin shall be left at the end.
-    """
-
-    def __init__(self, finalists: dict[int, int]) -> None:
-        self._finalists = finalists
-
-    def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether a trial stops; everything of its bin must have reported."""
-        step, number = trial.last_step, trial.user_attrs[_BIN]
-        if step is None:
-            return False
-        values = {
-            t.user_attrs[_SHAPE]: t.intermediate_values[step]
-            for t in study.get_trials(deepcopy=False)
-            if t.user_attrs.get(_BIN) == number and step in t.intermediate_values
-        }
-        return trial.user_attrs[_SHAPE] not in survivors(values, self._finalists[number])
 
 
 class Halving:
@@ -109,6 +87,7 @@ class Halving:
         study: Name of the study that is scored.
         settings: How candidates are trained.
         candidates: Who takes part.
+        seed: Of the trainings.
         finalists: How many shall be left.
         anew: Whether an earlier halving of the same candidates is dropped.
 
@@ -123,6 +102,7 @@ class Halving:
         settings: TrainingSettings,
         candidates: Sequence[Candidate],
         *,
+        seed: int,
         finalists: int,
         anew: bool = False,
     ) -> None:
@@ -133,8 +113,15 @@ class Halving:
             n: optuna.distributions.IntDistribution(min(v), max(v)) for n, v in dimensions.items()
         }
         shares = np.array_split(range(finalists), max(bins) + 1)
+        self._finalists = [len(share) for share in shares]
+        self.rungs = plan_rungs(settings, candidates=len(candidates), finalists=finalists)
         ids = sorted(c.shape.shape_id for c in candidates)
-        content = {"settings": settings.settings_id, "candidates": ids, "finalists": finalists}
+        content = {
+            "settings": settings.settings_id,
+            "seed": seed,
+            "candidates": ids,
+            "finalists": finalists,
+        }
         name = f"{study}.score-{identity(content)}"
         with foreign_errors("open"):
             storage = open_optuna_storage(store)
@@ -145,7 +132,7 @@ class Halving:
                 storage=storage,
                 direction="minimize",
                 sampler=optuna.samplers.RandomSampler(seed=0),  # every trial's point is given
-                pruner=HalvingPruner({i: len(share) for i, share in enumerate(shares)}),
+                pruner=optuna.pruners.NopPruner(),  # a whole bin is judged at once, see `weak`
                 load_if_exists=True,
             )
             known = {t.user_attrs[_SHAPE]: t for t in self._study.get_trials(deepcopy=False)}
@@ -186,19 +173,39 @@ class Halving:
         with foreign_errors("write"):
             self._trial(shape_id).report(bits_per_byte, rung.tokens)
 
-    def weak(self, rung: Rung) -> dict[str, str]:
-        """Who is not among the survivors of a rung, and why in words.
+    def finished(self) -> set[str]:
+        """Candidates that came to the end."""
+        return {i for i in self._numbers if self._frozen(i).state == TrialState.COMPLETE}
 
-        Everyone who is still running should have reported.
+    def weak(self, rung: Rung) -> dict[str, str]:
+        """Who is still running and not among the survivors of a rung, and why in words.
+
+        Everyone who is still running must have reported: a bin is judged by all its values at
+        this rung, those of stopped candidates included, so the answer is the same at any time.
         """
-        with foreign_errors("read"):
-            reached = [i for i in self.running() if self.value(i, rung) is not None]
-            return {
-                i: f"stopped by halving after {rung.tokens} tokens at {self.value(i, rung):.3f} "
-                f"bits per byte (undecayed), in the weaker half of {self._told_bin(i)}"
-                for i in reached
-                if self._trial(i).should_prune()
+        found = {}
+        running = self.running()
+        for number, finalists in enumerate(self._finalists):
+            members = self._members(number)
+            values = {
+                t.user_attrs[_SHAPE]: t.intermediate_values[rung.tokens]
+                for t in members
+                if rung.tokens in t.intermediate_values
             }
+            kept = survivors(values, finalists, last=rung == self.rungs[-1])
+            layers = [t.params["num_hidden_layers"] for t in members]
+            for shape_id in values.keys() & running - kept:
+                found[shape_id] = (
+                    f"stopped by halving after {rung.tokens} tokens at {values[shape_id]:.3f} "
+                    f"bits per byte (undecayed), behind {len(kept)} of {len(members)} candidates "
+                    f"of {min(layers)} to {max(layers)} layers"
+                )
+        return found
+
+    def _members(self, number: int) -> list[FrozenTrial]:
+        with foreign_errors("read"):
+            trials = self._study.get_trials(deepcopy=False)
+        return [t for t in trials if t.user_attrs[_BIN] == number]
 
     def stop(self, shape_id: str) -> None:
         """A candidate goes no further."""
@@ -214,15 +221,6 @@ class Halving:
                 self._study.tell(self._numbers[shape_id], state=TrialState.FAIL)
             else:
                 self._study.tell(self._numbers[shape_id], bits_per_byte)
-
-    def _told_bin(self, shape_id: str) -> str:
-        number = self._frozen(shape_id).user_attrs[_BIN]
-        layers = [
-            t.params["num_hidden_layers"]
-            for t in self._study.get_trials(deepcopy=False)
-            if t.user_attrs[_BIN] == number
-        ]
-        return f"{len(layers)} candidates of {min(layers)} to {max(layers)} layers"
 
     def _frozen(self, shape_id: str) -> FrozenTrial:
         with foreign_errors("read"):

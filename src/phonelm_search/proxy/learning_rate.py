@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from phonelm_search.errors import TrainingError
+from phonelm_search.proxy.comparison import ASSUMED_SEED_DEVIATION
 from phonelm_search.proxy.miniature import Candidate
 from phonelm_search.proxy.runs import Run, Runner
 from phonelm_search.proxy.settings import TrainingSettings
@@ -12,8 +14,8 @@ from phonelm_search.proxy.settings import TrainingSettings
 LR_FACTORS = (0.5, 1.0, 2.0)
 _CHECK_SHARE = 0.25
 """Length of a learning-rate trial, as a share of the study's."""
-_WORTH = 0.01
-"""Bits per byte that another factor must gain over 1 to be taken."""
+_WORTH = math.sqrt(2) * ASSUMED_SEED_DEVIATION
+"""Bits per byte that another factor must gain over 1 to be taken: a deviation of a difference."""
 _ALIKE = 1.05
 """Largest ratio of sizes that counts as equal size."""
 
@@ -96,9 +98,17 @@ def check_learning_rate(runs: Sequence[Run], runner: Runner) -> LearningRateChec
 
     The factor whose worse extreme loses least against its own best is chosen, if it gains enough
     over 1.
+
+    Raises:
+        TrainingError: If a trial was cut off, which tells nothing about its learning rate.
     """
     bits: dict[str, list[float | None]] = {}
     for score in runner.scores(runs):
+        if score.transient:
+            raise TrainingError(
+                f"every learning rate must be tried to its end, one was not: {score.reason}; run "
+                "again to continue"
+            )
         bits.setdefault(score.shape_id, []).append(score.bits_per_byte)
     return LearningRateCheck(
         factors=LR_FACTORS,

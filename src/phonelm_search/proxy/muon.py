@@ -1,4 +1,4 @@
-"""Muon on stacks of matrices of one size, in fp32 where the processor has no fast bf16."""
+"""Muon on stacks of matrices of one size, in fp32 or in bf16."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """Singular values pushed to about 1 by five Newton–Schulz iterations (Jordan et al., 2024).
 
     Args:
-        matrices: ``[..., rows, columns]``; each is treated by itself. The number type of the
+        matrices: ``[n, rows, columns]``; each is treated by itself. The number type of the
             iteration is theirs.
     """
     a, b, c = _COEFFICIENTS
@@ -41,9 +41,18 @@ class StackedMuon(Optimizer):
         lr: Learning rate; a matrix of more rows than columns moves √(rows/columns) further
             (torch's ``adjust_lr_fn="original"``), which carries over width.
         momentum: Of the exponential average, applied in Nesterov's way.
+        bf16: Number type of the iteration, in place of fp32.
     """
 
-    def __init__(self, matrices: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        matrices: Iterable[Tensor],
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        bf16: bool = False,
+    ) -> None:
+        self._bf16 = bf16
         stacks: dict[torch.Size, list[Tensor]] = {}
         for matrix in matrices:
             stacks.setdefault(matrix.shape, []).append(matrix)
@@ -64,7 +73,7 @@ class StackedMuon(Optimizer):
             torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
             looked_ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
             stack = torch.stack(looked_ahead)
-            if stack.is_cuda:
+            if self._bf16:
                 stack = stack.bfloat16()
             updates = orthogonalise(stack).to(parameters[0].dtype)
             rows, columns = parameters[0].shape

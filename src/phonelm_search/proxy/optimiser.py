@@ -22,13 +22,16 @@ class LearningRates:
     """AdamW, for norm weights and biases."""
 
 
-def make_optimisers(model: Decoder, rates: LearningRates, *, fused: bool) -> list[Optimizer]:
+def make_optimisers(
+    model: Decoder, rates: LearningRates, *, fused: bool, bf16: bool = False
+) -> list[Optimizer]:
     """The optimisers of a decoder.
 
     Args:
         model: What is trained; q, k, v, gate and up are matrices of their own, as Muon wants them.
         rates: Base learning rates.
         fused: Whether AdamW runs fused.
+        bf16: Whether Muon iterates in bf16.
     """
     matrices: list[torch.nn.Parameter] = []
     tables: list[torch.nn.Parameter] = []
@@ -52,7 +55,7 @@ def make_optimisers(model: Decoder, rates: LearningRates, *, fused: bool) -> lis
             "exp_avg": torch.zeros_like(parameter),
             "exp_avg_sq": torch.zeros_like(parameter),
         }
-    optimisers: list[Optimizer] = [StackedMuon(matrices, lr=rates.matrices), adamw]
+    optimisers: list[Optimizer] = [StackedMuon(matrices, lr=rates.matrices, bf16=bf16), adamw]
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["base_lr"] = group["lr"]

@@ -145,6 +145,8 @@ class _Child:
                 message = json.loads(line)
                 if "outcome" in message:
                     return _outcome(message["outcome"])
+                if "error" in message:
+                    return _failed(message["error"])
                 report(message["tokens"], message["bits_per_byte"])
         except (OSError, ValueError) as error:
             process.kill()

@@ -75,6 +75,7 @@ class Runner:
         self.tokens_file = tokens_file
         self._store, self._scheme, self._report = store, scheme, report
         self._reached: dict[Key, int] = {}
+        self._rounded: dict[Key, dict[str, float]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -93,25 +94,38 @@ class Runner:
     def outcomes(
         self, runs: Sequence[Run], on_done: Callable[[Run, Outcome], None] = lambda run, found: None
     ) -> list[Outcome]:
-        """Train; an outcome for each run, in order."""
+        """Train; an outcome for each run, in order.
+
+        Shapes whose miniatures are the same are trained once.
+        """
+        alike: dict[tuple[str, str, int], list[int]] = {}
+        for index, run in enumerate(runs):
+            key = (run.settings.settings_id, run.candidate.trained.shape_id, run.seed)
+            alike.setdefault(key, []).append(index)
+        groups = list(alike.values())
         found: dict[int, Outcome] = {}
 
-        def advance(index: int, tokens: int, bits: float) -> None:
-            before = self._reached.get(runs[index].trunk, 0)
-            self._reached[runs[index].trunk] = max(before, tokens)
+        def advance(group: int, tokens: int, bits: float) -> None:
+            trunk = runs[groups[group][0]].trunk
+            before = self._reached.get(trunk, 0)
+            self._reached[trunk] = max(before, tokens)
             self._report.advance(max(0, tokens - before), f"{bits:.3f} bits per byte")
 
-        def done(index: int, outcome: Outcome) -> None:
-            found[index] = outcome
-            on_done(runs[index], outcome)
+        def done(group: int, outcome: Outcome) -> None:
+            for index in groups[group]:
+                found[index] = outcome
+                if outcome.reason is None:
+                    self.skip(runs[index])
+                on_done(runs[index], outcome)
 
-        self.pool.run([self._job(r) for r in runs], on_progress=advance, on_done=done)
+        jobs = [self._job(runs[group[0]]) for group in groups]
+        self.pool.run(jobs, on_progress=advance, on_done=done)
         return [found[i] for i in range(len(runs))]
 
     def skip(self, run: Run) -> None:
         """A run of the stage goes no further."""
         self._report.advance(max(0, run.tokens - self._reached.get(run.trunk, 0)))
-        self._reached[run.trunk] = run.tokens
+        self._reached[run.trunk] = max(run.tokens, self._reached.get(run.trunk, 0))
 
     def scores(self, runs: Sequence[Run]) -> list[ProxyScore]:
         """A score for each run: from the database where it is known, else trained and kept."""
@@ -137,14 +151,22 @@ class Runner:
         for settings_id in {r.settings.settings_id for r in runs}:
             for s in self._store.scores(shape_ids=list(trained), settings_id=settings_id):
                 key = (settings_id, s.shape_id, s.seed)
-                final = not s.transient and (stopped or not s.stopped)
-                if key in wanted and final and dict(s.trained) == trained[s.shape_id]:
+                if key not in wanted or dict(s.trained) != trained[s.shape_id]:
+                    continue
+                self._rounded[key] = dict(s.quantised)
+                # A score of another study may lack this one's precision: its decay is made again.
+                lacks = s.bits_per_byte is not None and self._scheme not in (None, *s.quantised)
+                if not s.transient and not lacks and (stopped or not s.stopped):
                     found[key] = s
         return found
 
     def forget(self, runs: Sequence[Run]) -> None:
         """Drop scores and checkpoints of runs."""
         self._store.forget_scores({r.key for r in runs})
+        self.drop_checkpoints(runs)
+
+    def drop_checkpoints(self, runs: Sequence[Run]) -> None:
+        """Remove states that nothing goes on from."""
         for run in runs:
             shutil.rmtree(self.checkpoints(run), ignore_errors=True)
 
@@ -152,7 +174,9 @@ class Runner:
         """Write what became of a run; ``stopped`` says why halving ended it."""
         candidate = run.candidate
         whole = outcome.finished
-        rounded = {self._scheme: outcome.quantised} if self._scheme and outcome.quantised else {}
+        rounded = self._rounded.get(run.key, {})
+        if self._scheme and outcome.quantised is not None:
+            rounded = {**rounded, self._scheme: outcome.quantised}
         score = ProxyScore(
             shape_id=candidate.shape.shape_id,
             settings_id=run.settings.settings_id,

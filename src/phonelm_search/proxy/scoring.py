@@ -1,15 +1,16 @@
 """Scoring the shapes of a study: halving on the trunk, then seeds for the finalists."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from phonelm_search.errors import TrainingError
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import Score, gather
 from phonelm_search.proxy.corpus import TokenisedCorpus, tokens_file
-from phonelm_search.proxy.halving import Halving, Rung, plan_rungs
+from phonelm_search.proxy.halving import Halving, Rung
 from phonelm_search.proxy.learning_rate import (
     LearningRateCheck,
     check_learning_rate,
@@ -133,6 +134,7 @@ def score_shapes(
     *,
     scheme: Precision,
     report: Reporter,
+    on_settled: Callable[[Mapping[str, Any]], None] = lambda settled: None,
     retrain: bool = False,
     workers: int | None = None,
 ) -> Scoring:
@@ -149,6 +151,7 @@ def score_shapes(
         corpus: The text, from `corpus.tokenise` into the results' cache.
         scheme: Finalists are also scored with weights rounded like this.
         report: Shows progress.
+        on_settled: Called with what later scorings must keep, as soon as it is decided.
         retrain: Train what is known, too.
         workers: Trainings at once; by default one per core or GPU.
 
@@ -165,18 +168,26 @@ def score_shapes(
         budget=settings.budget,
         width_factor=plan.width_factor,
     )
+    repeats = plan.tokens / len(corpus.train)
+    if repeats > 1:
+        report.note(f"the text is read {repeats:.1f} times; give more of it with --data")
     with Runner(store, file, scheme=scheme.name, report=report, workers=workers) as runner:
-        training, settled = _settle(plan.candidates, training, settings, runner, report)
+        training, settled = _settle(plan.candidates, training, settings, runner, report, on_settled)
         runs = [Run(candidate=c, settings=training, seed=settings.seed) for c in plan.candidates]
         seeded = [replace(r, seed=seed) for seed in settings.all_seeds for r in runs]
         if retrain:
             runner.forget(seeded)
         halving = Halving(
-            store, study, training, plan.candidates, finalists=settings.finalists, anew=retrain
+            store,
+            study,
+            training,
+            plan.candidates,
+            seed=settings.seed,
+            finalists=settings.finalists,
+            anew=retrain,
         )
-        rungs = plan_rungs(training, candidates=len(runs), finalists=settings.finalists)
-        first = _halve(halving, runs, rungs, runner)
-        finalists = {s.shape_id for s in first if s.bits_per_byte is not None}
+        first = _halve(halving, runs, runner)
+        finalists = halving.finished()
         again = [
             r for r in seeded if r.seed != settings.seed and r.candidate.shape.shape_id in finalists
         ]
@@ -197,6 +208,7 @@ def _settle(
     settings: ScoreSettings,
     runner: Runner,
     report: Reporter,
+    on_settled: Callable[[Mapping[str, Any]], None],
 ) -> tuple[TrainingSettings, dict[str, Any]]:
     """Number type, compilation and learning rate, as settled before or measured now."""
     settled = dict(settings.settled)
@@ -209,6 +221,7 @@ def _settle(
         if found.note:
             report.note(found.note)
         settled["acceleration"] = found.as_dict()
+        on_settled(settled)
     training = replace(
         training,
         number_type=settled["acceleration"]["number_type"],
@@ -219,6 +232,8 @@ def _settle(
         runner.stage("checking the learning rate", runs)
         check = check_learning_rate(runs, runner)
         settled["learning_rate"] = check.as_dict()
+        on_settled(settled)
+        runner.drop_checkpoints(runs)
         for shape_id, lost in check.given_up.items():
             if lost > check.tolerance:
                 report.note(
@@ -231,16 +246,18 @@ def _settle(
     return training, settled
 
 
-def _halve(
-    halving: Halving, runs: Sequence[Run], rungs: Sequence[Rung], runner: Runner
-) -> list[ProxyScore]:
-    """A record for each run: a score for finalists, a reason for the others."""
+def _halve(halving: Halving, runs: Sequence[Run], runner: Runner) -> list[ProxyScore]:
+    """A record for each run: a score for finalists, a reason for the others.
+
+    Raises:
+        TrainingError: If a training was cut off: a bin is judged whole, or not at all.
+    """
     by_id = {r.candidate.shape.shape_id: r for r in runs}
     known = {key[1]: s for key, s in runner.known(runs, stopped=True).items()}
     runner.stage("training", runs)
-    for rung in rungs:
+    for rung in halving.rungs:
         here = {i: replace(by_id[i], until=rung.step) for i in halving.running()}
-        for shape_id in list(here):
+        for shape_id in here:
             seen = dict(known[shape_id].rungs) if shape_id in known else {}
             if halving.value(shape_id, rung) is None and rung.tokens in seen:
                 halving.report(shape_id, rung, seen[rung.tokens])
@@ -250,32 +267,44 @@ def _halve(
             shape_id = run.candidate.shape.shape_id
             if outcome.bits_per_byte is not None:
                 halving.report(shape_id, rung, outcome.bits_per_byte)
-                return
-            known[shape_id] = runner.keep(by_id[shape_id], outcome)
-            if not outcome.transient:
+            elif not outcome.transient:
+                known[shape_id] = runner.keep(by_id[shape_id], outcome)
                 halving.finish(shape_id, None)
 
-        runner.outcomes(missing, arrive)
+        _whole(runner.outcomes(missing, arrive))
         weak = halving.weak(rung)
-        stopping = [here[i] for i in weak]
+        # What was finished in another halving keeps its score and only leaves this one.
+        unscored = {i for i in weak if i not in known or known[i].bits_per_byte is None}
+        stopping = [here[i] for i in weak if i in unscored]
         # From the checkpoint of this rung; the record is written before the trial is told.
-        for run, outcome in zip(stopping, runner.outcomes(stopping), strict=True):
+        for run, outcome in zip(stopping, _whole(runner.outcomes(stopping)), strict=True):
             shape_id = run.candidate.shape.shape_id
             ended = replace(by_id[shape_id], rungs=halving.values(shape_id))
             known[shape_id] = runner.keep(ended, outcome, stopped=weak[shape_id])
+        for shape_id in weak:
             halving.stop(shape_id)
-            runner.skip(ended)
-    running = halving.running()
+            runner.skip(by_id[shape_id])
+    ending = halving.running() | halving.finished()
     left = [
         replace(run, rungs=halving.values(i))
         for i, run in by_id.items()
-        if i in running or i not in known
+        # A finished one whose record another halving replaced is trained again.
+        if i in ending or i not in known
     ]
-    for run in runs:
-        if run.candidate.shape.shape_id not in running:
-            runner.skip(run)
+    for shape_id in by_id.keys() - {r.candidate.shape.shape_id for r in left}:
+        runner.skip(by_id[shape_id])
     for score in runner.scores(left):
         known[score.shape_id] = score
         if not score.transient:
             halving.finish(score.shape_id, score.bits_per_byte)
     return [known[r.candidate.shape.shape_id] for r in runs]
+
+
+def _whole(outcomes: list[Outcome]) -> list[Outcome]:
+    cut_off = [o.reason for o in outcomes if o.transient]
+    if cut_off:
+        raise TrainingError(
+            f"all candidates must come to a rung to be compared, {len(cut_off)} did not: "
+            f"{cut_off[0]}; what was finished is kept, run again to continue"
+        )
+    return outcomes

@@ -17,6 +17,7 @@ _EVERY, _OFFSET = 12, 5
 _LEAST_DOCUMENTS = 24
 _PIECES = 48
 _LEAST_BYTES = 200_000
+_LEAST_HELD_OUT = 10_000
 MOST_BYTES = 500_000_000
 """What is read of a larger text; a proxy's horizon needs less."""
 _DATASET = "hf:"
@@ -62,7 +63,14 @@ def load_text(sources: Sequence[str] = ()) -> Text:
             f"(files, lines of .jsonl, or parts between {SEPARATOR} or blank lines), {name} has "
             f"{size:,} bytes in {len(documents)}; give more with --data"
         )
-    return _split(name, documents, notes)
+    found = _split(name, documents, notes)
+    held_out = sum(len(d.encode()) for d in found.validation)
+    if held_out < _LEAST_HELD_OUT:
+        raise TrainingError(
+            f"the held-out text, every {_EVERY}th document of {name}, must have at least "
+            f"{_LEAST_HELD_OUT:,} bytes, it has {held_out:,}; give more or longer documents"
+        )
+    return found
 
 
 def _embedded() -> list[str]:
@@ -118,14 +126,14 @@ def _read_file(file: Path) -> Iterator[str]:
     try:
         content = file.read_text(encoding="utf-8")
         if file.suffix in _LINES:
-            for line in content.splitlines():
+            for line in content.split("\n"):
                 if line.strip():
                     yield _field(json.loads(line))
         else:
             yield from content.split(SEPARATOR)
     except OSError as error:
         raise TrainingError(f"{file} must be readable: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (UnicodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         kind = 'JSON objects with a string "text", one a line' if file.suffix in _LINES else "UTF-8"
         raise TrainingError(f"{file} must hold {kind}: {error}") from error
 
@@ -134,6 +142,7 @@ def _field(record: dict[str, object]) -> str:
     text = record["text"]
     if not isinstance(text, str):
         raise TypeError(f'"text" is {type(text).__name__}')
+    text.encode()  # refuses half a surrogate pair
     return text
 
 

@@ -30,6 +30,7 @@ from phonelm_search.shape import ModelShape
 
 Report = Callable[[int, float], None]
 _LARGEST_NORM = 1.0
+_SAVED_EVERY_S = 300.0
 _POINT_TOKENS = 32_768  # between two points of a curve
 
 
@@ -82,7 +83,7 @@ def train(
     try:
         if store:
             run.resume(store, stop)
-        run.go_on(stop)
+        run.go_on(stop, store)
         if store:
             store.save(run.progress(), run.model, run.optimisers)
         if finished:
@@ -171,11 +172,16 @@ class _Run:
             embedding=rates.embedding * factor,
             vectors=rates.vectors * factor,
         )
-        self.optimisers = make_optimisers(self.model, rates, fused=True)
+        self.optimisers = make_optimisers(
+            self.model, rates, fused=True, bf16=settings.number_type == "bf16"
+        )
         self._batches = Batches(
             corpus.train, sequence=settings.sequence, batch=settings.batch, seed=seed
         )
         if settings.compiled:
+            # A process serves many shapes: without this its later ones would be compiled for
+            # sizes in general, or not at all.
+            torch._dynamo.reset()
             for layer in self.model.model.layers:  # all of one size: compiled once
                 layer.compile()
         self._bits_per_nat = 1 / (math.log(2) * float(corpus.token_bytes[corpus.train].mean()))
@@ -203,10 +209,14 @@ class _Run:
             self.step, self._first_loss = found.step, found.first_loss
             self.curve, self.seconds = list(found.curve), found.seconds
 
-    def go_on(self, until: int) -> None:
-        """Train along the trunk."""
+    def go_on(self, until: int, checkpoints: Checkpoints | None = None) -> None:
+        """Train along the trunk, saving every few minutes."""
+        saved = self.seconds
         while self.step < until:
             self._advance(trunk_factor(self.step, self._settings.warmup_steps))
+            if checkpoints and self.seconds - saved > _SAVED_EVERY_S:
+                checkpoints.save(self.progress(), self.model, self.optimisers)
+                saved = self.seconds
         self._close_point()
         self._check_level()
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from phonelm_search.errors import TrainingError
 from phonelm_search.proxy.agreement import Agreement, agreement
 from phonelm_search.proxy.comparison import Comparison, Score, gather, resolved_pairs
 from phonelm_search.proxy.miniature import Candidate, make_candidates, width_factor
@@ -16,6 +17,9 @@ LONGER = 8
 LARGER = 2
 """Size of the larger miniatures that the order is held against, in budgets of the study."""
 LEAST_SHAPES = 8
+"""Of the sample, where the study has so many."""
+LEAST_COMPARED = 4
+"""Shapes that an order must have to be called one."""
 SEEDS = 2
 _EARLY = 0.1
 
@@ -140,7 +144,9 @@ def validate_scores(
 ) -> Validation:
     """Train what the plan lists and compare the orders.
 
-    A shape whose training fails at any of the horizons is left out.
+    A shape that diverges at any of the horizons is left out. The score with the first seed is
+    held against the long run with the other one: runs of one seed share the beginning of their
+    trunk, and with it their luck.
 
     Args:
         shapes: The sample.
@@ -148,44 +154,57 @@ def validate_scores(
         runner: Trains.
         weight_bytes: Bytes of each shape's weights on the device, for the baseline that takes the
             largest that fits.
+
+    Raises:
+        TrainingError: If a training was cut off, or fewer than four shapes came to all ends.
     """
     runner.stage("validating: a tenth of the horizon", plan.early)
+    beginnings = runner.outcomes(plan.early)
     early = {
         r.candidate.shape.shape_id: o.bits_per_byte
-        for r, o in zip(plan.early, runner.outcomes(plan.early), strict=True)
+        for r, o in zip(plan.early, beginnings, strict=True)
     }
     runner.stage("validating: the study's horizon", plan.short)
-    short = gather(runner.scores(plan.short))
+    shorts = runner.scores(plan.short)
     runner.stage(f"validating: {LONGER} times the horizon", plan.long)
-    long = gather(runner.scores(plan.long))
-    larger: dict[str, Score] = {}
+    longs = runner.scores(plan.long)
+    others = []
     if plan.larger:
-        runner.stage(f"validating: {LARGER} times the size", plan.larger)
-        larger = gather(runner.scores(plan.larger))
+        runner.stage("validating: larger miniatures", plan.larger)
+        others = runner.scores(plan.larger)
+    cut_off = [o.reason for o in beginnings if o.transient]
+    cut_off += [s.reason for s in (*shorts, *longs, *others) if s.transient]
+    if cut_off:
+        raise TrainingError(
+            f"all trainings must come to their end to validate, {len(cut_off)} did not: "
+            f"{cut_off[0]}; what was finished is kept, run again to continue"
+        )
+    short, long, larger = gather(shorts), gather(longs), gather(others)
     whole = [
         s.shape_id
         for s in shapes
         if early[s.shape_id] is not None
         and all(len(found[s.shape_id].finished) == SEEDS for found in (short, long))
     ]
+    if len(whole) < LEAST_COMPARED:
+        reasons = [s.reason for s in (*shorts, *longs) if s.reason]
+        raise TrainingError(
+            f"at least {LEAST_COMPARED} shapes must come to all horizons to validate, "
+            f"{len(whole)} did; the first reason: {reasons[0] if reasons else 'diverged early'}"
+        )
     sizes = dict(zip((s.shape_id for s in shapes), weight_bytes, strict=True))
     parameters = {s.shape_id: s.decoder_parameters for s in shapes}
     last = [long[i] for i in whole]
-    target = [_bits(s) for s in last]
+    other = [_bits(s, 1) for s in last]
     resolved = [(i, j) for i, j, _ in resolved_pairs(last, Comparison(last))]
-    against = f"{LONGER} times the horizon"
+    against = f"{LONGER} times the horizon, the other seed"
 
     def order(name: str, values: Sequence[float]) -> Order:
-        return Order(name=name, against=against, agreement=agreement(values, target, resolved))
+        return Order(name=name, against=against, agreement=agreement(values, other, resolved))
 
     orders = [
         order("score, one seed", [_bits(short[i], 0) for i in whole]),
-        Order(
-            name="ceiling: one seed of the long run",
-            against="its other seed",
-            agreement=agreement([_bits(s, 0) for s in last], [_bits(s, 1) for s in last], resolved),
-        ),
-        order(f"score, mean of {SEEDS} seeds", [_bits(short[i]) for i in whole]),
+        order("ceiling: the long run, one seed", [_bits(s, 0) for s in last]),
         order("a tenth of the horizon", [early[i] or 0.0 for i in whole]),
         order("most decoder parameters", [-parameters[i] for i in whole]),
         order("the largest that fits, by weight bytes", [-sizes[i] for i in whole]),
@@ -197,7 +216,7 @@ def validate_scores(
         orders.append(
             Order(
                 name="score, one seed",
-                against=f"miniatures of {LARGER} times the size",
+                against=f"miniatures of {_growth(plan):.2g} times the size",
                 agreement=agreement(
                     [_bits(short[i], 0) for i in grown], [_bits(s) for s in scores], pairs
                 ),
@@ -212,6 +231,11 @@ def validate_scores(
         long_tokens_per_parameter=_tokens_per_parameter(plan.long),
         orders=tuple(orders),
     )
+
+
+def _growth(plan: ValidationPlan) -> float:
+    small, large = (r[0].candidate.trained.decoder_parameters for r in (plan.short, plan.larger))
+    return large / small
 
 
 def _tokens_per_parameter(runs: Sequence[Run]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from phonelm_search.childprocess import die_with_parent
+from phonelm_search.errors import TrainingError
 from phonelm_search.precision import get_precision
 from phonelm_search.proxy.corpus import TokenisedCorpus, load_tokens
 from phonelm_search.proxy.settings import Outcome, TrainingSettings
@@ -21,7 +22,12 @@ def main() -> int:
     """Train until there are no more jobs; every line of stdout is a JSON object."""
     die_with_parent()
     for line in sys.stdin:
-        print(json.dumps({"outcome": asdict(_run(json.loads(line)))}), flush=True)
+        answer: dict[str, Any]
+        try:
+            answer = {"outcome": asdict(_run(json.loads(line)))}
+        except TrainingError as error:  # a full disk, memory for less than one sequence
+            answer = {"error": str(error)}
+        print(json.dumps(answer), flush=True)
     return 0
 
 
