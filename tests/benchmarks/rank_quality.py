@@ -26,7 +26,6 @@ from phonelm_search.store import Store
 
 TARGET = 300_000
 HORIZONS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
-SHORT, LONG = 0.5, 4.0
 SEEDS = (0, 1)
 # hidden_size, layers, heads, KV heads, head dimension, activation
 GRID = (
@@ -125,21 +124,18 @@ def main() -> None:
 
 
 def summarise(scores: dict[float, list[Score]], horizon: float) -> list[dict[str, Any]]:
-    """One horizon's order against the longest one's, with one seed and with all."""
+    """One horizon's order against the longest one's.
+
+    Runs of one seed share the beginning of their trunk, so one seed is held against the other.
+    """
     long = scores[max(scores)]
     resolved = [(i, j) for i, j, _ in resolved_pairs(long, Comparison(long))]
-    target = [s.bits_per_byte or np.nan for s in long]
+    name = "ceiling: the long run itself" if horizon == max(scores) else "score"
     rows = []
-    for what, values in (
-        ("mean of seeds", [s.bits_per_byte for s in scores[horizon]]),
-        *((f"seed {k}", [s.runs[k].bits_per_byte for s in scores[horizon]]) for k in SEEDS),
-    ):
-        if horizon == max(scores):
-            if what != "seed 0":
-                continue
-            what, target = "ceiling: one seed against the other", [ends(s, 1) for s in long]
-        found = agreement([v or np.nan for v in values], target, resolved)
-        rows.append(order_row(horizon, what, found))
+    for mine, other in (SEEDS, SEEDS[::-1]):
+        values = [ends(s, mine) for s in scores[horizon]]
+        found = agreement(values, [ends(s, other) for s in long], resolved)
+        rows.append(order_row(horizon, f"{name}, seed {mine} against seed {other}", found))
     if horizon == max(scores):
         target = [s.bits_per_byte or np.nan for s in long]
         trained = [ModelShape(**s.first.trained) for s in long]

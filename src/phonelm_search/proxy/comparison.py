@@ -1,5 +1,6 @@
 """How sure a score is, and whether two scores differ. Pure functions of validation chunks."""
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -178,19 +179,22 @@ class Comparison:
         return difference, math.hypot(paired_bootstrap(bits - others, text_bytes), between)
 
 
-def paired_bootstrap(
-    bits: npt.NDArray[np.float64], text_bytes: npt.NDArray[np.float64], *, seed: int = 0
-) -> float:
+def paired_bootstrap(bits: npt.NDArray[np.float64], text_bytes: npt.NDArray[np.float64]) -> float:
     """Deviation of a difference in bits per byte over resampled validation chunks.
 
     Args:
         bits: Difference of two models' bits on each chunk ``[n]``.
         text_bytes: Text bytes of each chunk ``[n]``.
-        seed: Of the resampling.
     """
-    n = len(bits)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+    counts = _resamples(len(bits))
     return float(np.std((counts @ bits) / (counts @ text_bytes), ddof=1))
+
+
+@functools.lru_cache(maxsize=2)
+def _resamples(n: int) -> npt.NDArray[np.float64]:
+    """How often each of n chunks is drawn ``[resamples, n]``, the same for all pairs."""
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+    return draws.astype(float)
 
 
 def resolved_pairs(
