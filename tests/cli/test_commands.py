@@ -27,7 +27,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
         "'matplotlib'} & set(sys.modules); "
         "assert code == 0 and not heavy, heavy"
     )
-    names = ("run", "search", "score", "profile", "pareto", "plot", "export")
+    names = ("run", "search", "score", "profile", "pareto", "plot", "export", "sensitivity")
     names += ("studies", "spaces", "devices")
     for arguments in (["--help"], ["--version"], *([name, "--help"] for name in names)):
         done = subprocess.run(
@@ -38,7 +38,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
 
 
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("run", "search", "score", "profile", "pareto", "plot", "export"):
+    for name in ("run", "search", "score", "profile", "pareto", "plot", "export", "sensitivity"):
         assert run_command([name, "--help"]) == 0
         assert "Example" in capsys.readouterr().out
 
