@@ -24,6 +24,23 @@ from phonelm_search.workload import Scenario, Workload, prefill
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
 
 
+class Told:
+    """A reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.notes: list[str] = []
+
+    def stage(self, title: str, total: float) -> None:
+        self.stages.append(title)
+
+    def advance(self, amount: float, detail: str = "") -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def small_shape(**changes: Any) -> ModelShape:
     base: dict[str, Any] = {
         "hidden_size": 64,

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from helpers import SCENARIO, WORKLOADS, fake_device, measurement, score, small_shape, study_record
+from helpers import (
+    SCENARIO,
+    WORKLOADS,
+    Told,
+    fake_device,
+    measurement,
+    score,
+    small_shape,
+    study_record,
+)
 from phonelm_search.cli.main import run_command
 from phonelm_search.errors import ConfigurationError, StudyMismatchError
 from phonelm_search.measure.reference import REFERENCE
@@ -20,20 +29,6 @@ from phonelm_search.searching import SearchPlan, run_search
 from phonelm_search.store import Store
 from phonelm_search.study import Setup, prepare
 from recorder import Recorder
-
-
-class Told:
-    """A reporter that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def stage(self, title: str, total: float) -> None: ...
-
-    def advance(self, amount: float, detail: str = "") -> None: ...
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 class Skewed(Recorder):

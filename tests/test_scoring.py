@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import study
+from helpers import Told, study
 from phonelm_search import scoring
 from phonelm_search.cli.main import run_command
 from phonelm_search.errors import TrainingError
@@ -22,22 +22,6 @@ from phonelm_search.store import Store
 from phonelm_search.tables import StudyView
 
 POINTS: list[tuple[float, float | None]] = [(10.0, None), (12.0, None), (15.0, None), (20.0, None)]
-
-
-class Quiet:
-    """Progress that nobody sees but for its notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def stage(self, title: str, total: float) -> None:
-        return None
-
-    def advance(self, amount: float, detail: str = "") -> None:
-        return None
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture
@@ -67,9 +51,9 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     monkeypatch.setattr(validation, "LONGER", 2)
     store, _ = measured(tmp_path)
     with pytest.raises(TrainingError, match="must have scores to validate; run `phonelm-search"):
-        run_validation(store, "study", count=8, report=Quiet())
+        run_validation(store, "study", count=8, report=Told())
     settings = ScoreSettings(tokens_per_parameter=0.02)
-    view = run_score(store, "study", settings, top=4, report=Quiet(), data=[str(text_file)])
+    view = run_score(store, "study", settings, top=4, report=Told(), data=[str(text_file)])
     assert len(view.scored) == 4
     config = view.record.config["score"]
     assert config["seeds"] == [0]
@@ -83,7 +67,7 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     assert "trust: not validated; `phonelm-search score study --validate` tells" in shown.out
     assert "quantised" in shown.out
 
-    found, view = run_validation(store, "study", count=8, report=Quiet())
+    found, view = run_validation(store, "study", count=8, report=Told())
     assert len(found.shape_ids) == 4
     assert found.seeds == (0, 1)
     assert found.long_tokens_per_parameter == pytest.approx(2 * found.tokens_per_parameter)
@@ -92,11 +76,11 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     assert {"a tenth of the horizon", "most decoder parameters"} <= set(names)
     assert not any("times the size" in o.against for o in found.orders)  # nothing shrank
     assert view.validation == found == Validation.from_dict(json.loads(json.dumps(found.as_dict())))
-    again, _ = run_validation(store, "study", count=8, report=Quiet())
+    again, _ = run_validation(store, "study", count=8, report=Told())
     assert again == found
     monkeypatch.setattr(scoring, "LEAST_COMPARED", 5)
     with pytest.raises(TrainingError, match=r"5 shapes must be compared.* has 4; search on"):
-        run_validation(store, "study", count=8, report=Quiet())
+        run_validation(store, "study", count=8, report=Told())
 
     info = validation_info(store, view)
     assert len(info.shapes) == 4
@@ -137,6 +121,6 @@ def test_miniatures_are_held_against_larger_ones() -> None:
 def test_what_cannot_be_validated_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, view = study(tmp_path, [(10.0, 2.0), (12.0, 1.9)], settings={"version": 2})
     with pytest.raises(TrainingError, match="procedure 3 to go on from, these are of 2; score"):
-        run_validation(store, "study", count=8, report=Quiet())
+        run_validation(store, "study", count=8, report=Told())
     with pytest.raises(TrainingError, match="must be validated to draw it"):
         validation_info(store, view)

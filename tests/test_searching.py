@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import fake_device
+from helpers import Told, fake_device
 from phonelm_search.measure import MeasureSettings
 from phonelm_search.runtimes.base import Result
 from phonelm_search.runtimes.registry import RUNTIMES
@@ -17,23 +17,6 @@ from recorder import Recorder, measured_depths
 
 ROUNDS = MeasureSettings().rounds
 MOST_ROUNDS = ROUNDS + 1  # a search makes one bad round again, more for contenders alone
-
-
-class Told:
-    """A reporter that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.notes: list[str] = []
-
-    def stage(self, title: str, total: float) -> None:
-        self.stages.append(title)
-
-    def advance(self, amount: float, detail: str = "") -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from phonelm_search.errors import TrainingError
-from phonelm_search.proxy.comparison import Comparison
+from phonelm_search.proxy.comparison import Comparison, Score
 from phonelm_search.proxy.scoring import QUICK_LOOK
 from phonelm_search.tables import StudyRow, StudyView
 
 Rule = Literal["knee", "fastest", "best"]
 RULES: tuple[Rule, ...] = get_args(Rule)
-_RESOLVED = 2.0  # paired deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +85,15 @@ def score_pairs(view: StudyView) -> list[dict[str, Any]]:
     comparison = view.comparison
     rows = []
     for a, b in combinations(view.scored, 2):
-        assert a.score is not None
-        assert b.score is not None
-        difference, deviation = comparison.difference(a.score, b.score)
+        scores = _scores(a, b)
+        difference, deviation = comparison.difference(*scores)
         rows.append(
             {
                 "shape_id": a.shape.shape_id,
                 "other_shape_id": b.shape.shape_id,
                 "difference_bits_per_byte": difference,
                 "deviation_bits_per_byte": deviation,
-                "tied": abs(difference) <= _RESOLVED * deviation,
+                "tied": comparison.tie(*scores),
             }
         )
     return rows
@@ -144,20 +142,17 @@ class _Judge:
 
     def no_worse(self, a: StudyRow, b: StudyRow) -> bool:
         """Whether a is not worse than b by two paired deviations."""
-        if a is b:
-            return True
-        difference, deviation = self._difference(a, b)
-        return difference <= _RESOLVED * deviation
+        return a is b or self.comparison.no_worse(*_scores(a, b))
 
     def tie(self, a: StudyRow, b: StudyRow) -> bool:
         """Whether neither is better than the other by two paired deviations."""
-        difference, deviation = self._difference(a, b)
-        return abs(difference) <= _RESOLVED * deviation
+        return self.comparison.tie(*_scores(a, b))
 
-    def _difference(self, a: StudyRow, b: StudyRow) -> tuple[float, float]:
-        assert a.score is not None
-        assert b.score is not None
-        return self.comparison.difference(a.score, b.score)
+
+def _scores(a: StudyRow, b: StudyRow) -> tuple[Score, Score]:
+    assert a.score is not None
+    assert b.score is not None
+    return a.score, b.score
 
 
 def _knee(rows: Sequence[StudyRow]) -> int:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError
@@ -101,9 +104,7 @@ def run_sensitivity(
     folder = store.results / setup.study
     write_tables(view, folder)
     write_sensitivity(found, folder)
-    for suffix in (".png", ".svg"):
-        figure = draw_sensitivity(sensitivity_info(view, found))
-        save(figure, folder / "plots" / f"sensitivity{suffix}")
+    _save_plot(draw_sensitivity(sensitivity_info(view, found)), folder, "sensitivity")
     return found, view
 
 
@@ -157,14 +158,15 @@ def finish(
     report.stage("files", 2)
     folder = store.results / study
     write_tables(view, folder)
-    for name, figure in (
-        ("front", draw_front(front_info(view))),
-        ("training", draw_training(training_info(view))),
-    ):
-        for suffix in (".png", ".svg"):
-            save(figure, folder / "plots" / f"{name}{suffix}")
+    _save_plot(draw_front(front_info(view)), folder, "front")
+    _save_plot(draw_training(training_info(view)), folder, "training")
     report.advance(1)
     export_onnx(pick.row.shape, device.scheme, folder / "winner")
     export_hf(pick.row.shape, folder / "winner")
     report.advance(1)
     return pick, view
+
+
+def _save_plot(figure: Figure, folder: Path, name: str) -> None:
+    for suffix in (".png", ".svg"):
+        save(figure, folder / "plots" / f"{name}{suffix}")

@@ -78,12 +78,7 @@ def measure_chosen(
         driver = SearchDriver(
             store, setup.study, setup.feasible, source, setup.goals, on_round=progress.on_round
         )
-
-        def on_trial(trial: TrialReport) -> None:
-            if trial.reason:
-                report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
-            progress.on_shape(trial.shape)
-
+        on_trial = _telling(report, progress)
         _retry(driver, on_trial, report, progress)
         report.stage("measuring", len(setup.space.references) + len(shapes))
         _measure_references(store, setup, profilers, report)
@@ -106,6 +101,17 @@ def _profilers(store: Store, setup: Setup, report: Reporter) -> list[Profiler]:
     ]
 
 
+def _telling(report: Reporter, progress: ShapeProgress) -> Callable[[TrialReport], None]:
+    """Counts a trial as done, and says why one was left out."""
+
+    def on_trial(trial: TrialReport) -> None:
+        if trial.reason:
+            report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
+        progress.on_shape(trial.shape)
+
+    return on_trial
+
+
 def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> StudyView:
     profilers = _profilers(store, setup, report)
     open_study(store, setup, [p.environment for p in profilers])
@@ -125,12 +131,7 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
         batch=_BATCH * max(p.workers for p in profilers),
         on_round=progress.on_round,
     )
-
-    def on_trial(trial: TrialReport) -> None:
-        if trial.reason:
-            report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
-        progress.on_shape(trial.shape)
-
+    on_trial = _telling(report, progress)
     _retry(driver, on_trial, report, progress)  # what an earlier run did not finish
     screening = _screening(setup, estimators, plan, report)
     if screening is not None:

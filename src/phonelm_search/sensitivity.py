@@ -9,17 +9,16 @@ import numpy.typing as npt
 from scipy import stats
 
 from phonelm_search.errors import TrainingError
+from phonelm_search.measure.statistics import Z_95
 from phonelm_search.proxy.comparison import SeedDeviation
 from phonelm_search.shape import ModelShape
 from phonelm_search.tables import StudyRow, StudyView
-from phonelm_search.timing import Span
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 LEAST_SHAPES = 6
 _RESAMPLES = 2000
 _LEVEL = (2.5, 97.5)
-_Z = 1.959964
 _HEADS = "heads of"
 
 
@@ -137,8 +136,8 @@ def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
         "loss": bits,
     }
     noise = {
-        "prefill speed": np.array([_relative(r.time.ttft) for r in rows]),
-        "decode speed": np.array([_relative(r.time.tpot) for r in rows]),
+        "prefill speed": np.array([r.time.ttft.deviation_ms / r.time.ttft.ms for r in rows]),
+        "decode speed": np.array([r.time.tpot.deviation_ms / r.time.tpot.ms for r in rows]),
         "loss": between / math.sqrt(seeds) / bits,
     }
     units = {"prefill speed": "tokens/s", "decode speed": "tokens/s", "loss": "bits per byte"}
@@ -152,16 +151,11 @@ def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
         deviations={
             n: tuple((100 * (np.log(v) - np.log(v).mean())).tolist()) for n, v in values.items()
         },
-        errors={n: 100 * _Z * float(np.median(v)) for n, v in noise.items()},
+        errors={n: 100 * Z_95 * float(np.median(v)) for n, v in noise.items()},
         trained=_trained(rows),
         seeds=seeds,
         suspect=sum(r.verdict == "suspect" for r in rows),
     )
-
-
-def _relative(span: Span) -> float:
-    """Deviation of a time as a share of it."""
-    return (span.high_ms - span.low_ms) / (2 * _Z * span.ms)
 
 
 def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:

@@ -23,7 +23,6 @@ from phonelm_search.timing import Latency, ScenarioTime, Span
 from phonelm_search.units import format_ms
 from phonelm_search.workload import Scenario
 
-_Z = 1.959964
 _EMBEDDED_LZMA = 2.18
 """Of the embedded text, for scores from before studies kept it."""
 
@@ -95,7 +94,7 @@ class StudyRow:
     @property
     def latency_deviation(self) -> float:
         """Standard deviation of a normal error of `latency` with an interval as wide."""
-        return (self.latency.high_ms - self.latency.low_ms) / (2 * _Z)
+        return self.latency.deviation_ms
 
     @property
     def latency_text(self) -> str:

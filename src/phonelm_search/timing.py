@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from phonelm_search.measure import LatencySummary
+from phonelm_search.measure.statistics import Z_95
 from phonelm_search.records import Kind, LatencyEstimate, Verdict, judged_together
 from phonelm_search.workload import Scenario, Workload
 
@@ -18,6 +19,11 @@ class Span(NamedTuple):
     ms: float
     low_ms: float
     high_ms: float
+
+    @property
+    def deviation_ms(self) -> float:
+        """Standard deviation of a normal error with an interval as wide."""
+        return (self.high_ms - self.low_ms) / (2 * Z_95)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

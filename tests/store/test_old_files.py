@@ -17,11 +17,15 @@ FIXTURES = Path(__file__).parent / "fixtures"
 STUDY = "tiny.fake-phone"
 
 
+def restored(folder: Path, dump: str) -> Store:
+    with sqlite3.connect(folder / "phonelm.db") as connection:
+        connection.executescript((FIXTURES / dump).read_text(encoding="utf-8"))
+    return Store(folder, create=False)
+
+
 @pytest.fixture
 def first_release(tmp_path: Path) -> Store:
-    with sqlite3.connect(tmp_path / "phonelm.db") as connection:
-        connection.executescript((FIXTURES / "phonelm-v1.sql").read_text(encoding="utf-8"))
-    return Store(tmp_path, create=False)
+    return restored(tmp_path, "phonelm-v1.sql")
 
 
 def test_a_study_of_schema_1_reads_as_it_did(first_release: Store) -> None:
@@ -49,9 +53,7 @@ def test_it_is_brought_up_to_the_present_schema_and_takes_new_rounds(first_relea
 
 @pytest.fixture
 def second_release(tmp_path: Path) -> Store:
-    with sqlite3.connect(tmp_path / "phonelm.db") as connection:
-        connection.executescript((FIXTURES / "phonelm-v2.sql").read_text(encoding="utf-8"))
-    return Store(tmp_path, create=False)
+    return restored(tmp_path, "phonelm-v2.sql")
 
 
 def test_a_study_of_schema_2_keeps_its_scores_and_its_pick(second_release: Store) -> None:

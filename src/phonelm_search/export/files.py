@@ -1,7 +1,7 @@
 """The files of ``results/STUDY`` that spreadsheets and scripts read."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -36,12 +36,7 @@ def write_tables(view: StudyView, folder: Path) -> None:
         **({"pairs.csv": to_csv(pairs)} if (pairs := score_pairs(view)) else {}),
         "front.csv": to_csv(study_rows(view, view.front, pick=picked, doubts=doubts)),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in documents.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
+    _write(folder, documents)
 
 
 def write_sensitivity(found: Sensitivity, folder: Path) -> None:
@@ -50,12 +45,16 @@ def write_sensitivity(found: Sensitivity, folder: Path) -> None:
     Raises:
         ExportError: If the folder cannot be written.
     """
-    path = folder / "sensitivity.csv"
+    _write(folder, {"sensitivity.csv": to_csv(sensitivity_rows(found))})
+
+
+def _write(folder: Path, documents: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_csv(sensitivity_rows(found)), encoding="utf-8")
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -11,7 +11,8 @@ Floats = npt.NDArray[np.float64]
 
 _RESAMPLES = 1000
 _CONFIDENCE = 0.95
-_Z = 1.959964  # half-width of a 95 % interval in standard deviations
+Z_95 = 1.959964
+"""Half width of a 95 % interval in standard deviations."""
 _MEDIAN_EFFICIENCY = 1.2533  # deviation of a median over that of a mean, normal samples: √(π/2)
 _MAD_TO_DEVIATION = 1.4826  # normal samples
 
@@ -32,7 +33,7 @@ class Interval:
     @property
     def deviation(self) -> float:
         """Standard deviation of a normal distribution with an interval as wide."""
-        return (self.high - self.low) / (2 * _Z)
+        return (self.high - self.low) / (2 * Z_95)
 
 
 def bootstrap_rounds(rounds: Sequence[npt.ArrayLike], *, seed: int = 0) -> Floats:
@@ -104,5 +105,5 @@ def repetitions_for(samples: npt.ArrayLike, *, rounds: int, half_width: float) -
     if middle <= 0:
         return 1
     deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(values - middle)))
-    needed = (_Z * _MEDIAN_EFFICIENCY * deviation / (half_width * middle)) ** 2
+    needed = (Z_95 * _MEDIAN_EFFICIENCY * deviation / (half_width * middle)) ** 2
     return max(1, math.ceil(needed / rounds))

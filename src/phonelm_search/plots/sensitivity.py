@@ -31,8 +31,6 @@ class SensitivityInfo:
     """The finding in one sentence."""
     strips: tuple[tuple[str, tuple[float, ...], float, str], ...]
     """(quantity, per cent above the mean of each shape, half width of an interval, spread)."""
-    depths: tuple[int, ...]
-    """Layers of each shape."""
     effects: tuple[Effect, ...]
     """One a dimension."""
     footnote: str
@@ -58,7 +56,6 @@ def sensitivity_info(view: StudyView, found: Sensitivity) -> SensitivityInfo:
             )
             for s in found.spreads
         ),
-        depths=tuple(s.num_hidden_layers for s in found.shapes),
         effects=found.effects,
         footnote=f"trained: {found.trained}, seeds: {found.seeds} · left: bars are the 95 % "
         "interval of one shape, numbers the deviation between shapes, noise taken off · right: "

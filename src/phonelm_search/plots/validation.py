@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from phonelm_search.errors import TrainingError
+from phonelm_search.measure.statistics import Z_95
 from phonelm_search.plots.canvas import (
     BLACK,
     BLUE,
@@ -19,8 +20,6 @@ from phonelm_search.plots.canvas import (
 from phonelm_search.proxy.comparison import Comparison, Score, gather
 from phonelm_search.store import Store
 from phonelm_search.tables import StudyView
-
-_INTERVAL = 1.96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +161,7 @@ def draw_validation(info: ValidationInfo) -> Figure:
 
 def _error(scores: list[Score]) -> float:
     deviation = Comparison(scores).seed_deviation.value
-    return _INTERVAL * deviation / math.sqrt(len(scores[0].finished))
+    return Z_95 * deviation / math.sqrt(len(scores[0].finished))
 
 
 def _told(value: float | None) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from phonelm_search.proxy.comparison import RESAMPLES, resampled_counts
+
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
-_RESAMPLES = 2000
 _LEVEL = (2.5, 97.5)
 
 
@@ -50,7 +51,7 @@ def agreement(
         tops: For which k the regret is told.
     """
     a, b = np.asarray(cheap, float), np.asarray(long, float)
-    weights = np.concatenate([np.ones((1, len(a))), _resampled(len(a))])
+    weights = np.concatenate([np.ones((1, len(a))), resampled_counts(len(a))])
     tau = kendall(a, b, weights)
     same = _concordance(a, b, resolved, weights)
     order = np.argsort(a, kind="stable")
@@ -113,11 +114,6 @@ def _best_of_ties(a: Floats, b: Floats, order: npt.NDArray[np.intp], k: int) -> 
     return sum(w * min(best, float(t)) for w, t in zip(ways, tied, strict=True)) / sum(ways)
 
 
-def _resampled(n: int) -> Floats:
-    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    return draws.astype(float)
-
-
 def _spearman(a: Floats, b: Floats) -> float | None:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
@@ -130,7 +126,7 @@ def _number(value: float | None) -> float | None:
 
 def _interval(values: Floats) -> Interval | None:
     kept = values[~np.isnan(values)]
-    if len(kept) < _RESAMPLES / 2:
+    if len(kept) < RESAMPLES / 2:
         return None
     low, high = np.percentile(kept, _LEVEL)
     return float(low), float(high)

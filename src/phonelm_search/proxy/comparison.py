@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.errors import TrainingError
+from phonelm_search.measure.statistics import Z_95
 from phonelm_search.records import ProxyScore
 
 ASSUMED_SEED_DEVIATION = 0.012
@@ -20,8 +21,9 @@ to a seed was removed; the middle of the range.
 """
 _ASSUMED_FREEDOM = 3
 """Degrees of freedom that the assumption counts for beside what a study shows itself."""
-_RESAMPLES = 2000
-_Z = 1.959964
+RESAMPLES = 2000
+_RESOLVED = 2.0
+"""Paired deviations beyond which two scores differ, by the rule of the contract."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class Score:
         bits, text_bytes = _chunks(self.finished)
         residuals = bits - self.bits_per_byte * text_bytes
         n = len(residuals)
-        return _Z * math.sqrt(n / (n - 1) * np.square(residuals).sum()) / float(text_bytes.sum())
+        return Z_95 * math.sqrt(n / (n - 1) * np.square(residuals).sum()) / float(text_bytes.sum())
 
 
 def gather(runs: Iterable[ProxyScore]) -> dict[str, Score]:
@@ -163,6 +165,16 @@ class Comparison:
             self._known[key] = self._compare(a, b)
         return self._known[key]
 
+    def no_worse(self, a: Score, b: Score) -> bool:
+        """Whether a is not worse than b by two paired deviations."""
+        difference, deviation = self.difference(a, b)
+        return difference <= _RESOLVED * deviation
+
+    def tie(self, a: Score, b: Score) -> bool:
+        """Whether neither is better than the other by two paired deviations."""
+        difference, deviation = self.difference(a, b)
+        return abs(difference) <= _RESOLVED * deviation
+
     def _compare(self, a: Score, b: Score) -> tuple[float, float]:
         seeds = {r.seed for r in a.finished} & {r.seed for r in b.finished}
         ours = [r for r in a.finished if r.seed in seeds]
@@ -186,27 +198,24 @@ def paired_bootstrap(bits: npt.NDArray[np.float64], text_bytes: npt.NDArray[np.f
         bits: Difference of two models' bits on each chunk ``[n]``.
         text_bytes: Text bytes of each chunk ``[n]``.
     """
-    counts = _resamples(len(bits))
+    counts = resampled_counts(len(bits))
     return float(np.std((counts @ bits) / (counts @ text_bytes), ddof=1))
 
 
 @functools.lru_cache(maxsize=2)
-def _resamples(n: int) -> npt.NDArray[np.float64]:
-    """How often each of n chunks is drawn ``[resamples, n]``, the same for all pairs."""
-    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+def resampled_counts(n: int) -> npt.NDArray[np.float64]:
+    """How often each of n things is drawn in a bootstrap ``[resamples, n]``, always the same."""
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     return draws.astype(float)
 
 
-def resolved_pairs(
-    scores: Sequence[Score], comparison: Comparison, *, deviations: float = 2.0
-) -> list[tuple[int, int, float]]:
-    """Pairs of indices whose difference is more than so many deviations, with the difference."""
-    found = []
-    for i, j in combinations(range(len(scores)), 2):
-        difference, deviation = comparison.difference(scores[i], scores[j])
-        if abs(difference) > deviations * deviation:
-            found.append((i, j, difference))
-    return found
+def resolved_pairs(scores: Sequence[Score], comparison: Comparison) -> list[tuple[int, int, float]]:
+    """Pairs of indices that differ by more than two deviations, with the difference."""
+    return [
+        (i, j, comparison.difference(scores[i], scores[j])[0])
+        for i, j in combinations(range(len(scores)), 2)
+        if not comparison.tie(scores[i], scores[j])
+    ]
 
 
 def _chunks(runs: Sequence[ProxyScore]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

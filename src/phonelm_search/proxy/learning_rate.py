@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from phonelm_search.errors import TrainingError
 from phonelm_search.proxy.comparison import ASSUMED_SEED_DEVIATION
 from phonelm_search.proxy.miniature import Candidate
-from phonelm_search.proxy.runs import Run, Runner
+from phonelm_search.proxy.runs import Run, Runner, check_whole
 from phonelm_search.proxy.settings import TrainingSettings
 
 LR_FACTORS = (0.5, 1.0, 2.0)
@@ -42,12 +41,7 @@ class LearningRateCheck:
     def given_up(self) -> dict[str, float]:
         """Shape id → bits per byte above its own best factor's."""
         at = self.factors.index(self.chosen)
-        found = {}
-        for shape_id, bits in self.bits_per_byte.items():
-            known = [b for b in bits if b is not None]
-            ours = bits[at]
-            found[shape_id] = ours - min(known) if ours is not None else math.inf
-        return found
+        return {shape_id: _regret(bits, at) for shape_id, bits in self.bits_per_byte.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """For the study's configuration."""
@@ -102,13 +96,10 @@ def check_learning_rate(runs: Sequence[Run], runner: Runner) -> LearningRateChec
     Raises:
         TrainingError: If a trial was cut off, which tells nothing about its learning rate.
     """
+    scores = runner.scores(runs)
+    check_whole(scores, "every learning rate must be tried to its end")
     bits: dict[str, list[float | None]] = {}
-    for score in runner.scores(runs):
-        if score.transient:
-            raise TrainingError(
-                f"every learning rate must be tried to its end, one was not: {score.reason}; run "
-                "again to continue"
-            )
+    for score in scores:
         bits.setdefault(score.shape_id, []).append(score.bits_per_byte)
     return LearningRateCheck(
         factors=LR_FACTORS,
@@ -120,14 +111,13 @@ def check_learning_rate(runs: Sequence[Run], runner: Runner) -> LearningRateChec
 
 def choose_factor(bits: Mapping[str, Sequence[float | None]]) -> float:
     """The factor of least regret over shapes; 1 where none gains more than `_WORTH`."""
-    regrets = []
-    for column in range(len(LR_FACTORS)):
-        worst = 0.0
-        for values in bits.values():
-            known = [b for b in values if b is not None]
-            ours = values[column]
-            worst = max(worst, math.inf if ours is None else ours - min(known))
-        regrets.append(worst)
+    regrets = [max(_regret(b, at) for b in bits.values()) for at in range(len(LR_FACTORS))]
     best = min(range(len(LR_FACTORS)), key=lambda i: regrets[i])
     plain = LR_FACTORS.index(1.0)
     return LR_FACTORS[best] if regrets[best] < regrets[plain] - _WORTH else 1.0
+
+
+def _regret(bits: Sequence[float | None], at: int) -> float:
+    """Bits per byte of one factor above the best factor's; infinite where it diverged."""
+    ours = bits[at]
+    return math.inf if ours is None else ours - min(b for b in bits if b is not None)

@@ -1,13 +1,14 @@
 """Trainings of candidates: what is in the database is read, the rest is trained and kept."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from phonelm_search import __version__
+from phonelm_search.errors import TrainingError
 from phonelm_search.proxy.miniature import Candidate
 from phonelm_search.proxy.pool import TrainingJob, TrainingPool
 from phonelm_search.proxy.settings import Outcome, TrainingSettings
@@ -35,20 +36,43 @@ class Run:
     """(tokens, bits per byte) that halving compared it by on its way."""
 
     @property
+    def shape_id(self) -> str:
+        """The candidate, which is not always the shape that is trained."""
+        return self.candidate.shape.shape_id
+
+    @property
     def key(self) -> Key:
         """What its score is found by."""
-        return self.settings.settings_id, self.candidate.shape.shape_id, self.seed
+        return self.settings.settings_id, self.shape_id, self.seed
 
     @property
     def trunk(self) -> Key:
         """Runs of one trunk share their checkpoints."""
-        return self.settings.trunk_id, self.candidate.shape.shape_id, self.seed
+        return self.settings.trunk_id, self.shape_id, self.seed
 
     @property
     def tokens(self) -> int:
         """Tokens at its end."""
         steps = self.settings.steps if self.until is None else self.until
         return steps * self.settings.step_tokens
+
+
+def check_whole(found: Iterable[Outcome | ProxyScore], held: str) -> None:
+    """Refuse to judge trainings of which some were cut off.
+
+    Args:
+        found: What became of all of them.
+        held: What must hold, in words.
+
+    Raises:
+        TrainingError: If one may succeed at another try.
+    """
+    cut_off = [f.reason for f in found if f.transient]
+    if cut_off:
+        raise TrainingError(
+            f"{held}, {len(cut_off)} did not: {cut_off[0]}; what was finished is kept, run again "
+            "to continue"
+        )
 
 
 class Runner:
@@ -145,7 +169,7 @@ class Runner:
 
     def known(self, runs: Sequence[Run], *, stopped: bool = False) -> dict[Key, ProxyScore]:
         """What became of runs earlier, accidents left out, and by default what halving stopped."""
-        trained = {r.candidate.shape.shape_id: r.candidate.trained.as_dict() for r in runs}
+        trained = {r.shape_id: r.candidate.trained.as_dict() for r in runs}
         wanted = {r.key for r in runs}
         found = {}
         for settings_id in {r.settings.settings_id for r in runs}:

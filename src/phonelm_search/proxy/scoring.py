@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from phonelm_search.errors import TrainingError
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import Score, gather
 from phonelm_search.proxy.corpus import TokenisedCorpus, tokens_file
@@ -18,7 +17,7 @@ from phonelm_search.proxy.learning_rate import (
 )
 from phonelm_search.proxy.miniature import Candidate, make_candidates, width_factor
 from phonelm_search.proxy.probe import choose_acceleration
-from phonelm_search.proxy.runs import Run, Runner
+from phonelm_search.proxy.runs import Run, Runner, check_whole
 from phonelm_search.proxy.settings import Outcome, TrainingSettings
 from phonelm_search.records import ProxyScore
 from phonelm_search.reporting import Reporter
@@ -30,6 +29,7 @@ DEFAULT_BUDGET = 1_000_000
 QUICK_LOOK = 2.0
 """Below so many tokens per decoder parameter a score is a quick look: by default one seed, and
 learning rates are not checked."""
+_COMPARED = "all candidates must come to a rung to be compared"
 _TOKEN_UNIT = 16_384
 _LOCAL_SPEED = 4000.0  # tokens/s of a 1M decoder on one core, for the dry run's estimate
 
@@ -188,9 +188,7 @@ def score_shapes(
         )
         first = _halve(halving, runs, runner)
         finalists = halving.finished()
-        again = [
-            r for r in seeded if r.seed != settings.seed and r.candidate.shape.shape_id in finalists
-        ]
+        again = [r for r in seeded if r.seed != settings.seed and r.shape_id in finalists]
         if again:
             runner.stage("training finalists with other seeds", again)
         others = runner.scores(again)
@@ -252,7 +250,7 @@ def _halve(halving: Halving, runs: Sequence[Run], runner: Runner) -> list[ProxyS
     Raises:
         TrainingError: If a training was cut off: a bin is judged whole, or not at all.
     """
-    by_id = {r.candidate.shape.shape_id: r for r in runs}
+    by_id = {r.shape_id: r for r in runs}
     known = {key[1]: s for key, s in runner.known(runs, stopped=True).items()}
     runner.stage("training", runs)
     for rung in halving.rungs:
@@ -264,23 +262,27 @@ def _halve(halving: Halving, runs: Sequence[Run], runner: Runner) -> list[ProxyS
         missing = [r for i, r in here.items() if halving.value(i, rung) is None]
 
         def arrive(run: Run, outcome: Outcome, rung: Rung = rung) -> None:
-            shape_id = run.candidate.shape.shape_id
+            shape_id = run.shape_id
             if outcome.bits_per_byte is not None:
                 halving.report(shape_id, rung, outcome.bits_per_byte)
             elif not outcome.transient:
                 known[shape_id] = runner.keep(by_id[shape_id], outcome)
                 halving.finish(shape_id, None)
 
-        _whole(runner.outcomes(missing, arrive))
+        outcomes = runner.outcomes(missing, arrive)
+        reached = dict(zip((r.shape_id for r in missing), outcomes, strict=True))
+        check_whole(reached.values(), _COMPARED)
         weak = halving.weak(rung)
         # What was finished in another halving keeps its score and only leaves this one.
         unscored = {i for i in weak if i not in known or known[i].bits_per_byte is None}
-        stopping = [here[i] for i in weak if i in unscored]
-        # From the checkpoint of this rung; the record is written before the trial is told.
-        for run, outcome in zip(stopping, _whole(runner.outcomes(stopping)), strict=True):
-            shape_id = run.candidate.shape.shape_id
+        # After a kill from the checkpoint of this rung; the record is written before the trial is
+        # told.
+        lost = [here[i] for i in unscored - reached.keys()]
+        reached |= zip((r.shape_id for r in lost), runner.outcomes(lost), strict=True)
+        check_whole(reached.values(), _COMPARED)
+        for shape_id in unscored:
             ended = replace(by_id[shape_id], rungs=halving.values(shape_id))
-            known[shape_id] = runner.keep(ended, outcome, stopped=weak[shape_id])
+            known[shape_id] = runner.keep(ended, reached[shape_id], stopped=weak[shape_id])
         for shape_id in weak:
             halving.stop(shape_id)
             runner.skip(by_id[shape_id])
@@ -291,20 +293,10 @@ def _halve(halving: Halving, runs: Sequence[Run], runner: Runner) -> list[ProxyS
         # A finished one whose record another halving replaced is trained again.
         if i in ending or i not in known
     ]
-    for shape_id in by_id.keys() - {r.candidate.shape.shape_id for r in left}:
+    for shape_id in by_id.keys() - {r.shape_id for r in left}:
         runner.skip(by_id[shape_id])
     for score in runner.scores(left):
         known[score.shape_id] = score
         if not score.transient:
             halving.finish(score.shape_id, score.bits_per_byte)
-    return [known[r.candidate.shape.shape_id] for r in runs]
-
-
-def _whole(outcomes: list[Outcome]) -> list[Outcome]:
-    cut_off = [o.reason for o in outcomes if o.transient]
-    if cut_off:
-        raise TrainingError(
-            f"all candidates must come to a rung to be compared, {len(cut_off)} did not: "
-            f"{cut_off[0]}; what was finished is kept, run again to continue"
-        )
-    return outcomes
+    return [known[i] for i in by_id]

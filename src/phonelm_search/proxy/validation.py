@@ -8,7 +8,7 @@ from phonelm_search.errors import TrainingError
 from phonelm_search.proxy.agreement import Agreement, agreement
 from phonelm_search.proxy.comparison import Comparison, Score, gather, resolved_pairs
 from phonelm_search.proxy.miniature import Candidate, make_candidates, width_factor
-from phonelm_search.proxy.runs import Run, Runner
+from phonelm_search.proxy.runs import Run, Runner, check_whole
 from phonelm_search.proxy.settings import TrainingSettings
 from phonelm_search.shape import ModelShape
 
@@ -160,10 +160,7 @@ def validate_scores(
     """
     runner.stage("validating: a tenth of the horizon", plan.early)
     beginnings = runner.outcomes(plan.early)
-    early = {
-        r.candidate.shape.shape_id: o.bits_per_byte
-        for r, o in zip(plan.early, beginnings, strict=True)
-    }
+    early = {r.shape_id: o.bits_per_byte for r, o in zip(plan.early, beginnings, strict=True)}
     runner.stage("validating: the study's horizon", plan.short)
     shorts = runner.scores(plan.short)
     runner.stage(f"validating: {LONGER} times the horizon", plan.long)
@@ -172,13 +169,10 @@ def validate_scores(
     if plan.larger:
         runner.stage("validating: larger miniatures", plan.larger)
         others = runner.scores(plan.larger)
-    cut_off = [o.reason for o in beginnings if o.transient]
-    cut_off += [s.reason for s in (*shorts, *longs, *others) if s.transient]
-    if cut_off:
-        raise TrainingError(
-            f"all trainings must come to their end to validate, {len(cut_off)} did not: "
-            f"{cut_off[0]}; what was finished is kept, run again to continue"
-        )
+    check_whole(
+        [*beginnings, *shorts, *longs, *others],
+        "all trainings must come to their end to validate",
+    )
     short, long, larger = gather(shorts), gather(longs), gather(others)
     whole = [
         s.shape_id
