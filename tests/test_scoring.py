@@ -120,7 +120,7 @@ def test_miniatures_are_held_against_larger_ones() -> None:
 
 def test_what_cannot_be_validated_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, view = study(tmp_path, [(10.0, 2.0), (12.0, 1.9)], settings={"version": 2})
-    with pytest.raises(TrainingError, match="procedure 3 to go on from, these are of 2; score"):
+    with pytest.raises(TrainingError, match="procedure 4 to go on from, these are of 2; score"):
         run_validation(store, "study", count=8, report=Told())
     with pytest.raises(TrainingError, match="must be validated to draw it"):
         validation_info(store, view)

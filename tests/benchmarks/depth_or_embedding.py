@@ -111,13 +111,14 @@ def main() -> None:
     cache = Path(tempfile.mkdtemp())
     base = tokenise(load_text(), 512, cache)
     jobs, names = [], []
+    tokens: dict[str, int] = {}
     for variant, vocabulary in VARIANTS.items():
         corpus = tokenise(load_text(), vocabulary, cache)
         # As much text for all: a token of the larger vocabulary stands for more of it.
         text_bytes = [float(c.token_bytes[c.train].mean()) for c in (base, corpus)]
-        tokens = round(args.tokens_per_parameter * TARGET * text_bytes[0] / text_bytes[1])
+        tokens[variant] = round(args.tokens_per_parameter * TARGET * text_bytes[0] / text_bytes[1])
         settings = TrainingSettings(
-            corpus=corpus.digest, vocab_size=vocabulary, tokens=tokens, budget=None,
+            corpus=corpus.digest, vocab_size=vocabulary, tokens=tokens[variant], budget=None,
             width_factor=1.0,
         )  # fmt: skip
         file = str(tokens_file(cache, corpus))
@@ -142,7 +143,7 @@ def main() -> None:
                     "embedding": variant, "hidden_size": shape.hidden_size,
                     "num_hidden_layers": shape.num_hidden_layers,
                     "decoder_parameters": shape.decoder_parameters,
-                    "embedding_parameters": outside, "tokens": jobs[0][2].tokens,
+                    "embedding_parameters": outside, "tokens": tokens[variant],
                     "bits_per_byte": round(value, 4), "seconds": round(seconds), **summary,
                 }
             )  # fmt: skip

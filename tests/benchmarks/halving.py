@@ -4,7 +4,7 @@ python tests/benchmarks/halving.py --results /tmp/rank -o results/halving.csv
 
 The same twelve shapes are trained to 2 tokens per parameter, all or halved to 4 or 2 finalists,
 each in a folder of its own, so that no checkpoint is shared. Regret is told by what
-``rank_quality.py`` has left in its results folder: two seeds to 4 tokens per parameter.
+``rank_quality.py`` has left in its results folder: its longest runs, two seeds.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common import say, write_table
-from rank_quality import SEEDS, TARGET, Lines, shapes
+from rank_quality import HORIZONS, SEEDS, TARGET, Lines, shapes
 
 from phonelm_search.precision import get_precision
 from phonelm_search.proxy.comparison import gather
@@ -40,7 +40,7 @@ def main() -> None:
         corpus=corpus.digest, vocab_size=512, tokens=round(HORIZON * TARGET), budget=None,
         width_factor=1.0,
     )  # fmt: skip
-    long = replace(base, tokens=round(4 * TARGET))
+    long = replace(base, tokens=round(max(HORIZONS) * TARGET))
     known = Store(args.results, create=False)
     ids = [s.shape_id for s in found]
     truth = gather(known.scores(shape_ids=ids, settings_id=long.settings_id))
@@ -76,7 +76,7 @@ def main() -> None:
             }
         )  # fmt: skip
         say(str(rows[-1]))
-    say(f"truth: mean of seeds {SEEDS} after 4 tokens per parameter")
+    say(f"truth: mean of seeds {SEEDS} after {max(HORIZONS)} tokens per parameter")
     write_table(rows, args.output)
 
 

@@ -2,7 +2,7 @@
 
 python tests/benchmarks/rank_quality.py --results /tmp/rank -o results/rank-quality.csv
 
-Twelve shapes of 0.3M decoder parameters (± 2 %), two seeds each, trained to 4 tokens per
+Twelve shapes of 0.3M decoder parameters (± 2 %), two seeds each, trained to 8 tokens per
 parameter, with a decayed score at every shorter horizon. Resumes from its results folder.
 """
 
@@ -25,7 +25,7 @@ from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 
 TARGET = 300_000
-HORIZONS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+HORIZONS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 SEEDS = (0, 1)
 # hidden_size, layers, heads, KV heads, head dimension, activation
 GRID = (

@@ -148,10 +148,11 @@ class KilledError(RuntimeError):
     """Stands for a kill in the middle of training."""
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 def test_a_killed_training_goes_on_to_the_same_bits(
-    corpus: TokenisedCorpus, tmp_path: Path
+    corpus: TokenisedCorpus, tmp_path: Path, *, compiled: bool
 ) -> None:
-    plan = settings_for(corpus)
+    plan = settings_for(corpus, compiled=compiled)
     whole, _ = t.train(MINI, corpus, plan, seed=0)
     folder = tmp_path / "states"
     rung, _ = t.train(MINI, corpus, plan, seed=0, until=12, checkpoints=folder)
@@ -169,7 +170,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert resumed.chunk_bits == whole.chunk_bits
     assert resumed.curve[-1] == whole.curve[-1]
     # A longer run goes on from the end of the trunk, and comes where it would come from scratch.
-    longer = settings_for(corpus, tokens=16_000)
+    longer = replace(plan, tokens=16_000)
     steps: list[int] = []
     far, _ = t.train(
         MINI, corpus, longer, seed=0, checkpoints=folder, report=lambda n, b: steps.append(n)

@@ -34,15 +34,7 @@ def trust_line(view: StudyView) -> str:
             f"trust: validated at {found.tokens_per_parameter:.2g} tokens per parameter, not with "
             f"these settings; `phonelm-search score {name} --validate` tells"
         )
-    score, ceiling = found.score.agreement, found.orders[1].agreement
-    text = (
-        f"trust: of {score.resolved} pairs that {found.long_tokens_per_parameter:.2g} tokens per "
-    )
-    text += f"parameter tell apart, this score orders {_share(score.concordance)} likewise"
-    if score.concordance_interval:
-        low, high = score.concordance_interval
-        text += f" (95 %: {low:.0%} to {high:.0%})"
-    return f"{text}; τ {_tau(score.kendall)}, between seeds of the long run {_tau(ceiling.kendall)}"
+    return f"trust: {found.summary}"
 
 
 def validation_rows(found: Validation) -> list[Row]:

@@ -101,8 +101,6 @@ def validation_info(store: Store, view: StudyView) -> ValidationInfo:
             )
         )
     rows.sort(key=lambda r: r.long)
-    score, ceiling = found.score.agreement, found.orders[1].agreement
-    share = "none" if score.concordance is None else f"{score.concordance:.0%}"
     return ValidationInfo(
         title=f"{name}: the score against {found.long_tokens_per_parameter:.2g} tokens per "
         "parameter",
@@ -112,9 +110,7 @@ def validation_info(store: Store, view: StudyView) -> ValidationInfo:
         short_tokens=short[ids[0]].first.tokens,
         short_error=_error(list(short.values())),
         long_error=_error(list(long.values())),
-        footnote=f"of {score.resolved} pairs that the long runs tell apart the score (one seed) "
-        f"orders {share} likewise; Kendall τ {_told(score.kendall)}, between seeds of the long run "
-        f"{_told(ceiling.kendall)}; crosses: deviation between seeds, 95 %",
+        footnote=f"{found.summary}; crosses: deviation between seeds, 95 %",
     )
 
 
@@ -162,7 +158,3 @@ def draw_validation(info: ValidationInfo) -> Figure:
 def _error(scores: list[Score]) -> float:
     deviation = Comparison(scores).seed_deviation.value
     return Z_95 * deviation / math.sqrt(len(scores[0].finished))
-
-
-def _told(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"

@@ -2,8 +2,9 @@
 
 Width by muP (Yang et al., arXiv 2203.03466) as it is for Muon: an orthogonalised update changes
 activations by as much at every width, so only embedding and head need care. With a tied
-embedding of deviation 1 the logits are scaled by 1/width. Depth by CompleteP (Dey et al., arXiv
-2505.01618): what a branch adds is scaled by 1/layers. Both factors fold into plain Llama weights.
+embedding of deviation 1 the logits are scaled by 1/width. Depth by depth-muP (Yang et al., arXiv
+2310.02244): what a branch adds is scaled by 1/√layers, which was measured better here than the
+1/layers of CompleteP (Dey et al., arXiv 2505.01618). Both factors fold into plain Llama weights.
 """
 
 import math
@@ -14,16 +15,18 @@ from torch import nn
 from phonelm_search.decoder import Decoder, Scales
 from phonelm_search.shape import ModelShape
 
-_RESIDUAL = 4.0
+_RESIDUAL = 2.3
 _LOGITS = 10.0
 
 
 def scales_of(shape: ModelShape) -> Scales:
-    """The factors of a shape: residual c/layers, logits d/width.
+    """The factors of a shape: residual c/√layers, logits d/width.
 
-    The constants were found by a random search at 0.3M decoder parameters (``results/LOG.md``).
+    The constants were found by searches at 0.3M decoder parameters (``results/LOG.md``).
     """
-    return Scales(residual=_RESIDUAL / shape.num_hidden_layers, logits=_LOGITS / shape.hidden_size)
+    return Scales(
+        residual=_RESIDUAL / math.sqrt(shape.num_hidden_layers), logits=_LOGITS / shape.hidden_size
+    )
 
 
 def build_decoder(shape: ModelShape, seed: int) -> Decoder:

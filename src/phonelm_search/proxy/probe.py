@@ -4,6 +4,7 @@ Run as a module it is the child process that measures: a job on stdin, the answe
 """
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from phonelm_search.shape import ModelShape
 _STEPS = 3
 _LONG_SECONDS = 300.0
 """Compiling takes half a minute, so it is tried where a candidate trains for this long."""
+_HOPELESS = 4.0
+"""Times the best so far that even a first step, which warms up, does not take."""
 _WORTH = 0.95
 """Share of the time that another variant may take at most to be chosen."""
 
@@ -84,7 +87,9 @@ def compare_variants(
     seconds: dict[NumberType, float] = {}
     for number_type in NUMBER_TYPES:
         variant = replace(settings, number_type=number_type, compiled=False)
-        seconds[number_type] = statistics.median(step_seconds(shape, corpus, variant, _STEPS)[1:])
+        limit = _HOPELESS * min(seconds.values(), default=math.inf)
+        found = step_seconds(shape, corpus, variant, _STEPS, limit=limit)
+        seconds[number_type] = statistics.median(found[1:] or found)
         speeds[number_type] = settings.step_tokens / seconds[number_type]
     plain, fast = NUMBER_TYPES[0], min(seconds, key=lambda n: seconds[n])
     number_type = fast if seconds[fast] < _WORTH * seconds[plain] else plain

@@ -9,7 +9,7 @@ from phonelm_search.errors import TrainingError
 from phonelm_search.records import identity
 
 NumberType = Literal["fp32", "bf16"]
-VERSION = 3
+VERSION = 4
 """Of the training procedure: scores of different ones never compare."""
 NUMBER_TYPES: tuple[NumberType, ...] = get_args(NumberType)
 

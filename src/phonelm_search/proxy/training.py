@@ -112,15 +112,25 @@ def train(
 
 
 def step_seconds(
-    shape: ModelShape, corpus: TokenisedCorpus, settings: TrainingSettings, steps: int
+    shape: ModelShape,
+    corpus: TokenisedCorpus,
+    settings: TrainingSettings,
+    steps: int,
+    *,
+    limit: float = math.inf,
 ) -> list[float]:
-    """Wall time of each of the first steps of a training; the first one warms up."""
+    """Wall time of each of the first steps of a training; the first one warms up.
+
+    No more are taken after one that lasts longer than ``limit`` seconds.
+    """
     run = _Run(shape, corpus, settings, seed=0, report=lambda tokens, bits: None)
     found = []
     for step in range(steps):
         before = run.seconds
         run.go_on(step + 1)
         found.append(run.seconds - before)
+        if found[-1] > limit:
+            break
     return found
 
 

@@ -60,6 +60,24 @@ class Validation:
         """The study's own order."""
         return self.orders[0]
 
+    @property
+    def summary(self) -> str:
+        """In one sentence, how far the order is that of the long runs."""
+        score, ceiling = self.score.agreement, self.orders[1].agreement
+        share, tau, most = (
+            "none" if value is None else format(value, style)
+            for value, style in (
+                (score.concordance, ".0%"), (score.kendall, ".2f"), (ceiling.kendall, ".2f"),
+            )
+        )  # fmt: skip
+        low, high = score.concordance_interval or (None, None)
+        return (
+            f"of {score.resolved} pairs that {self.long_tokens_per_parameter:.2g} tokens per "
+            f"parameter tell apart, this score orders {share} likewise"
+            + ("" if low is None else f" (95 %: {low:.0%} to {high:.0%})")
+            + f"; τ {tau}, between seeds of the long run {most}"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For the study's configuration."""
         return asdict(self)
