@@ -3,10 +3,12 @@
 python tests/benchmarks/rank_quality.py --results /tmp/rank -o results/rank-quality.csv
 
 Twelve shapes of 0.3M decoder parameters (± 2 %), two seeds each, trained to 8 tokens per
-parameter, with a decayed score at every shorter horizon. Resumes from its results folder.
+parameter, with a decayed score at every shorter horizon, there with two further seeds: a score is
+the mean of two seeds, and those of the long run share its trunk. Resumes from its results folder.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from phonelm_search.store import Store
 
 TARGET = 300_000
 HORIZONS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-SEEDS = (0, 1)
+SEEDS, FRESH = (0, 1), (2, 3)
+_LEAST_FRESH = 0.5
 # hidden_size, layers, heads, KV heads, head dimension, activation
 GRID = (
     (64, 4, 2, 2, 32, "silu"), (64, 6, 4, 2, 16, "silu"), (64, 8, 2, 2, 32, "relu"),
@@ -69,7 +72,6 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--vocab-size", type=int, default=512)
     parser.add_argument("--horizons", type=float, nargs="*", default=HORIZONS)
-    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     store = Store(args.results)
@@ -83,9 +85,10 @@ def main() -> None:
     )
     scores: dict[float, list[Score]] = {}
     for horizon in args.horizons:
+        fresh = FRESH if _LEAST_FRESH <= horizon < max(args.horizons) / 2 else ()
         runs = [
             Run(candidate=c, settings=replace(base, tokens=round(horizon * TARGET)), seed=seed)
-            for seed in args.seeds
+            for seed in (*SEEDS, *fresh)
             for c in candidates
         ]
         runner.stage(f"{horizon} tokens per parameter", runs)
@@ -111,7 +114,7 @@ def main() -> None:
                     }
                 )  # fmt: skip
     write_table(rows, args.output)
-    summary = [s for h in scores for s in summarise(scores, h)] if len(args.seeds) > 1 else []
+    summary = [s for h in scores for s in summarise(scores, h)]
     summary += depth_or_embedding(candidates, scores)
     for line in summary:
         say(str(line))
@@ -126,18 +129,22 @@ def main() -> None:
 def summarise(scores: dict[float, list[Score]], horizon: float) -> list[dict[str, Any]]:
     """One horizon's order against the longest one's.
 
-    Runs of one seed share the beginning of their trunk, so one seed is held against the other.
+    Runs of one seed share the beginning of their trunk, so other seeds are held against it: one
+    against the other, or the mean of two against the mean of the other two.
     """
     long = scores[max(scores)]
+    target = [mean(s, SEEDS) for s in long]
     resolved = [(i, j) for i, j, _ in resolved_pairs(long, Comparison(long))]
     name = "ceiling: the long run itself" if horizon == max(scores) else "score"
     rows = []
     for mine, other in (SEEDS, SEEDS[::-1]):
-        values = [ends(s, mine) for s in scores[horizon]]
-        found = agreement(values, [ends(s, other) for s in long], resolved)
+        values = [mean(s, (mine,)) for s in scores[horizon]]
+        found = agreement(values, [mean(s, (other,)) for s in long], resolved)
         rows.append(order_row(horizon, f"{name}, seed {mine} against seed {other}", found))
+    if len(scores[horizon][0].runs) > len(SEEDS):
+        found = agreement([mean(s, FRESH) for s in scores[horizon]], target, resolved)
+        rows.append(order_row(horizon, f"{name}, mean of seeds {FRESH} against {SEEDS}", found))
     if horizon == max(scores):
-        target = [s.bits_per_byte or np.nan for s in long]
         trained = [ModelShape(**s.first.trained) for s in long]
         for what, sizes in (
             ("baseline: decoder parameters", [-t.decoder_parameters for t in trained]),
@@ -148,9 +155,9 @@ def summarise(scores: dict[float, list[Score]], horizon: float) -> list[dict[str
     return rows
 
 
-def ends(score: Score, seed: int) -> float:
-    """Bits per byte with one seed."""
-    return score.runs[seed].bits_per_byte or np.nan
+def mean(score: Score, seeds: Sequence[int]) -> float:
+    """Bits per byte, mean of some seeds."""
+    return float(np.mean([score.runs[s].bits_per_byte or np.nan for s in seeds]))
 
 
 def order_row(horizon: float, what: str, found: Agreement) -> dict[str, Any]:
