@@ -41,6 +41,12 @@ class Spread:
     noise_percent: float
     """Deviation of one shape's value between repeats or seeds."""
 
+    @property
+    def told(self) -> str:
+        """The deviation in words; of one that noise may be, the most that it can be."""
+        low, high = self.interval
+        return f"{self.percent:.1f} %" if low > 0 else f"at most {high:.1f} %"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
@@ -88,8 +94,8 @@ class Sensitivity:
         """The headline."""
         prefill, decode, loss = self.spreads
         return (
-            f"at equal size speed moves {prefill.percent:.1f} % (prefill) and "
-            f"{decode.percent:.1f} % (decode), loss moves {loss.percent:.1f} %"
+            f"at equal size speed moves {prefill.told} (prefill) and {decode.told} (decode), "
+            f"loss moves {loss.told}"
         )
 
 
