@@ -70,7 +70,7 @@ def test_effects_are_those_that_were_put_in(tmp_path: Path) -> None:
     logs = 0.1 * np.log2([1, 1, 2, 2, 4, 4, 8, 8])
     assert decode.percent == pytest.approx(100 * logs.std(ddof=1), rel=1e-3)
     assert loss.percent < 1.1
-    assert f"{decode.percent:.1f} % (decode), loss moves {loss.told}" in got.claim
+    assert f"{decode.percent:.1f} % (decode), loss moves {loss.percent:.1f} %" in got.claim
     unsure = replace(decode, percent=0.0, interval=(0.0, 3.04))
     assert unsure.told == "at most 3.0 %"
 

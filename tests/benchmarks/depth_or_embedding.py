@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import say, write_table
-from rank_quality import TARGET, shapes
+from rank_quality import TARGET, shapes, slopes
 from torch import Tensor, nn
 
 from phonelm_search.decoder import Decoder
@@ -84,22 +84,6 @@ def train_one(job: tuple[str, ModelShape, TrainingSettings, str, int]) -> tuple[
     outcome, _ = training.train(shape, load_tokens(Path(file)), settings, seed=seed)
     say(f"{variant} {shape.shape_id} {outcome.bits_per_byte} {outcome.reason or ''}")
     return variant, outcome.bits_per_byte or math.nan, outcome.seconds
-
-
-def slopes(bits: np.ndarray, found: list[ModelShape]) -> dict[str, float]:
-    """Loss per doubling of depth: alone, and with width held."""
-    depth = np.log2([s.num_hidden_layers for s in found])
-    width = np.log2([s.hidden_size for s in found])
-    values = {}
-    for name, columns in (("alone", (depth,)), ("width_held", (depth, width))):
-        design = np.stack([np.ones_like(depth), *columns], 1)
-        fitted, *_ = np.linalg.lstsq(design, bits, rcond=None)
-        left = bits - design @ fitted
-        scale = left @ left / (len(bits) - design.shape[1])
-        error = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * scale)
-        values[f"depth_{name}"], values[f"depth_{name}_error"] = fitted[1], error[1]
-    values["width"], values["width_error"] = fitted[2], error[2]
-    return {k: round(float(v), 4) for k, v in values.items()}
 
 
 def main() -> None:

@@ -182,28 +182,41 @@ def depth_or_embedding(
     candidates: list[Candidate], scores: dict[float, list[Score]]
 ) -> list[dict[str, Any]]:
     """Regression of loss on log2 depth and log2 width, which is the embedding's size."""
-    depth = np.log2([c.shape.num_hidden_layers for c in candidates])
-    width = np.log2([c.shape.hidden_size for c in candidates])
+    found = [c.shape for c in candidates]
+    depth = np.log2([s.num_hidden_layers for s in found])
+    width = np.log2([s.hidden_size for s in found])
     rows = []
-    for horizon, found in scores.items():
-        bits = np.array([s.bits_per_byte for s in found], float)
-        design = np.stack([np.ones_like(depth), depth, width], 1)
-        fitted, *_ = np.linalg.lstsq(design, bits, rcond=None)
-        left = bits - design @ fitted
-        error = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * (left @ left) / (len(bits) - 3))
+    for horizon, scored in scores.items():
+        bits = np.array([s.bits_per_byte for s in scored], float)
+        fitted = slopes(bits, found)
         rows.append(
             {
-                "table": "effect", "vocab_size": candidates[0].shape.vocab_size,
+                "table": "effect", "vocab_size": found[0].vocab_size,
                 "tokens_per_parameter": horizon,
-                "per_doubling_of_depth": round(float(fitted[1]), 4),
-                "depth_error": round(float(error[1]), 4),
-                "per_doubling_of_width": round(float(fitted[2]), 4),
-                "width_error": round(float(error[2]), 4),
+                "per_doubling_of_depth": fitted["depth_width_held"],
+                "depth_error": fitted["depth_width_held_error"],
+                "per_doubling_of_width": fitted["width"], "width_error": fitted["width_error"],
                 "depth_width_correlation": round(float(np.corrcoef(depth, width)[0, 1]), 3),
                 "spread_of_loss": round(float(bits.std(ddof=1)), 4),
             }
         )  # fmt: skip
     return rows
+
+
+def slopes(bits: np.ndarray, found: list[ModelShape]) -> dict[str, float]:
+    """Loss per doubling of depth: alone, and with width held."""
+    depth = np.log2([s.num_hidden_layers for s in found])
+    width = np.log2([s.hidden_size for s in found])
+    values = {}
+    for name, columns in (("alone", (depth,)), ("width_held", (depth, width))):
+        design = np.stack([np.ones_like(depth), *columns], 1)
+        fitted, *_ = np.linalg.lstsq(design, bits, rcond=None)
+        left = bits - design @ fitted
+        scale = left @ left / (len(bits) - design.shape[1])
+        error = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * scale)
+        values[f"depth_{name}"], values[f"depth_{name}_error"] = fitted[1], error[1]
+    values["width"], values["width_error"] = fitted[2], error[2]
+    return {k: round(float(v), 4) for k, v in values.items()}
 
 
 if __name__ == "__main__":

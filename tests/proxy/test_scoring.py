@@ -301,6 +301,10 @@ def test_the_fastest_way_to_train_is_measured_and_kept(
     assert not found.compiled  # 20k tokens are over before a compiler has started
 
     from phonelm_search.proxy import probe
+    from phonelm_search.proxy.training import step_seconds
+
+    assert len(step_seconds(shape, corpus, plan, 3)) == 3
+    assert len(step_seconds(shape, corpus, plan, 3, limit=0.0)) == 1  # hopeless: no more of it
 
     seconds = {("fp32", False): 1.0, ("bf16", False): 0.5, ("bf16", True): 0.2}
     monkeypatch.setattr(
