@@ -90,7 +90,9 @@ class Formula(PerShape):
 
 def goals(*objectives: str, feasible: FeasibleSet = FEASIBLE) -> Goals:
     return Goals(
-        objectives=choose_objectives(list(objectives), feasible), scenario=SCENARIO, precision=INT4
+        objectives=choose_objectives(list(objectives), feasible),
+        scenario=SCENARIO,
+        precisions=(INT4,),
     )
 
 

@@ -179,7 +179,7 @@ def test_devices_of_different_precision_must_agree() -> None:
     )
     with pytest.raises(ConfigurationError, match="must share a precision, got even: int4-b32"):
         setup_of("even", "other")
-    assert setup_of("even", "other", precision="fp32").beside[0].precision == "fp32"
+    assert setup_of("even", "other", precision="fp32").beside[0].scheme.name == "fp32"
 
 
 @pytest.mark.usefixtures("devices")

@@ -24,6 +24,7 @@ from phonelm_search.runtimes.native import NativeRuntime
 from phonelm_search.runtimes.phone import Phone
 from phonelm_search.units import format_ms
 from phonelm_search.workload import Scenario
+from phonelm_search.yamlfile import validate
 
 _MATCHED = ("ro.product.model", "ro.soc.model")
 
@@ -59,8 +60,15 @@ def add_phone(
         MeasurementError: If the phone's logits are wrong, or nothing can be measured.
     """
     report.stage("reading the phone", 1)
-    draft = DeviceProfile(
-        name="new", connection="adb", runtime="onnxruntime-native", precision=precision
+    draft = validate(
+        {
+            "name": "new",
+            "connection": "adb",
+            "runtime": "onnxruntime-native",
+            "precision": precision,
+        },
+        DeviceProfile,
+        source="devices add",
     )
     phone = Phone.connect(draft, serial, note=report.note)
     properties = phone.properties
@@ -109,7 +117,7 @@ def _checked(profile: DeviceProfile, runtime: Runtime) -> NumericsCheck:
         MeasurementError: If they are wrong.
     """
     executor = Executor(profile, runtime, MeasureSettings())
-    (check,) = executor.check_numerics([gate_shape(REFERENCE)])
+    (check,) = executor.check_numerics([gate_shape(REFERENCE)], profile)
     if error := refusal(check, device=profile.name, capabilities=runtime.capabilities()):
         raise error
     return check

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import StoreError, TrainingError
 from phonelm_search.latency import (
     Costs,
@@ -24,6 +25,7 @@ from phonelm_search.study import Setup
 from phonelm_search.workload import Workload
 
 _REPEATED = 1.3  # rounds made again, on a machine that is not quite quiet
+_COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,12 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         references=references,
         trials=trials,
         search_seconds=sum(
-            _search_seconds(asked, sample, setup.goals.workloads, c, min(top, trials) + references)
-            for c in on_devices
+            _compiled_seconds(asked, sample, setup.goals.workloads, c, device, references)
+            if device.accelerated
+            else _search_seconds(
+                asked, sample, setup.goals.workloads, c, min(top, trials) + references
+            )
+            for device, c in zip(setup.devices, on_devices, strict=True)
         ),
         blocks=blocks,
         block_seconds=_REPEATED
@@ -115,3 +121,18 @@ def _search_seconds(
     """About how long measuring takes on one device: blocks of what is asked, some shapes whole."""
     blocks = planned_seconds(plan_blocks(asked, workloads, costs), workloads, costs)
     return _REPEATED * (blocks + whole * max(costs.seconds(s, workloads) for s in sample))
+
+
+def _compiled_seconds(
+    asked: Sequence[ModelShape],
+    sample: Sequence[ModelShape],
+    workloads: Sequence[Workload],
+    costs: Costs,
+    device: DeviceProfile,
+    references: int,
+) -> float:
+    """The same where every shape is compiled for an accelerator and measured whole."""
+    graphs = sum(device.is_accelerated(w.phase) for w in workloads)
+    shapes = [*asked, *[max(sample, key=lambda s: s.parameters)] * references]
+    compiling = graphs * sum(s.parameters for s in shapes) / _COMPILED_PER_SECOND
+    return compiling + _REPEATED * sum(costs.seconds(s, workloads) for s in shapes)

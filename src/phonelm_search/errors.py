@@ -68,8 +68,8 @@ class MeasurementError(PhonelmSearchError):
     Args:
         message: What happened.
         stage: Where: ``start``, ``load``, ``run``, ``timeout``, ``memory``, ``protocol``,
-            ``transport``, ``storage``, ``numerics``, ``estimate``; or ``rejected``: every round
-            was disturbed.
+            ``transport``, ``storage``, ``numerics``, ``estimate``, ``compile``, ``coverage``;
+            ``simulated``: no chip ran it; or ``rejected``: every round was disturbed.
     """
 
     def __init__(self, message: str, *, stage: str) -> None:

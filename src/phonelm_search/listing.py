@@ -8,14 +8,16 @@ from phonelm_search.latency import far_off
 from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import Score
-from phonelm_search.records import judged_together
+from phonelm_search.records import Compilation, judged_together
 from phonelm_search.sensitivity import Sensitivity
 from phonelm_search.shape import ModelShape
-from phonelm_search.tables import StudyRow, StudyView
+from phonelm_search.tables import StudyRow, StudyView, least_coverage
 from phonelm_search.timing import Latency, ScenarioTime, Span
 from phonelm_search.workload import Scenario, Workload
 
 Row = dict[str, Any]
+TILE = 64
+"""Multiple that accelerators like sizes of matrix products to be."""
 
 
 def latency_row(
@@ -41,7 +43,7 @@ def latency_row(
         **shape.columns(),
         "kind": found.kind if found else "measured",
         "device": device.name,
-        "precision": device.precision,
+        "precision": device.precision.of(workload.phase),
         "phase": workload.phase,
         "scenario": None,
         "prompt_tokens": prompt,
@@ -59,7 +61,41 @@ def latency_row(
         "verdict": found.verdict if found else "rejected",
         "reasons": list(found.reasons if found else reasons),
         "notes": list(measured.notes) if measured else [],
-        "coverage": None,
+        "coverage": measured.coverage if measured else None,
+        "unaligned": list(shape.unaligned(TILE)),
+        **dict.fromkeys(_COMPILED),
+    }
+
+
+_COMPILED = (
+    "compiled_layers", "logits_error", "kv_error", "context_bytes", "compile_seconds",
+)  # fmt: skip
+SIMULATED = "simulated"
+"""Kind of a row that tells of an accelerator without its chip."""
+NO_LATENCY = (
+    "no latency: it was computed here as the chip would, which proves that it compiles and that "
+    "its numbers are right; how long that takes says nothing about a phone"
+)
+
+
+def compilation_row(
+    shape: ModelShape, device: DeviceProfile, found: Compilation, *, name: str | None = None
+) -> Row:
+    """One row of ``profile`` for an accelerator that was simulated; its latency is None."""
+    refused = found.coverage.refused(device.allow_fallback)
+    row = latency_row(
+        shape, device, found.workload, None, name=name, reasons=[refused or NO_LATENCY]
+    )
+    return {
+        **row,
+        "kind": SIMULATED,
+        "verdict": "rejected" if refused else None,
+        "coverage": found.coverage.share,
+        "compiled_layers": found.layers,
+        "logits_error": found.errors["logits"],
+        "kv_error": max(e for name, e in found.errors.items() if name != "logits"),
+        "context_bytes": found.context_bytes,
+        "compile_seconds": found.compile_seconds,
     }
 
 
@@ -90,6 +126,7 @@ def scenario_rows(
         "end-to-end": (time.end_to_end, tokens, time.parts),
     }
     rows = []
+    schemes = {"ttft": device.precision.prefill, "tpot": device.precision.decode}
     for phase, (span, made, parts) in times.items():
         verdict, reasons = judged_together(parts)
         rows.append(
@@ -97,6 +134,7 @@ def scenario_rows(
                 **latency_row(shape, device, scenario.workloads[0], None, name=name),
                 "kind": time.kind,
                 "phase": phase,
+                "precision": schemes.get(phase, str(device.precision)),
                 "scenario": str(scenario),
                 "prompt_tokens": None,
                 "latency_ms": span.ms,
@@ -105,6 +143,7 @@ def scenario_rows(
                 "tokens_per_s": 1000 * made / span.ms,
                 "verdict": verdict,
                 "reasons": list(reasons),
+                "coverage": least_coverage(parts),
             }
         )
     return rows
@@ -133,7 +172,7 @@ def _study_row(
         **row.shape.columns(),
         "kind": row.kind,
         "device": row.device,
-        "precision": view.record.config["device"]["precision"],
+        "precision": str(view.device.precision),
         "scenario": str(view.scenario),
         "prefill_ms": row.time.ttft.ms,
         "decode_ms": row.time.tpot.ms,
@@ -147,13 +186,20 @@ def _study_row(
         "verdict": row.verdict,
         "reasons": list(row.reasons),
         "notes": list(row.notes),
-        "coverage": None,
-        **_score_columns(score, view.record.config["device"]["precision"]),
+        "coverage": row.coverage,
+        "unaligned": list(row.shape.unaligned(_tile(view))),
+        **_score_columns(score, view.device.scheme.name),
         "front": sampled and row.shape.shape_id in front,
         "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
         "pick": picked,
         "provisional": list(doubts) if picked else [],
     }
+
+
+def _tile(view: StudyView) -> int:
+    """What the study's space aligns sizes to, or what accelerators like."""
+    limits = view.record.config.get("space", {}).get("limits") or {}
+    return limits.get("align") or TILE
 
 
 def _score_columns(score: Score | None, precision: str) -> Row:
@@ -248,14 +294,18 @@ def doubtful_rows(view: StudyView) -> list[Row]:
 
 def _far_off(view: StudyView) -> list[Row]:
     """Measurements far from the roofline that all measurements of the study are fitted by."""
-    device = DeviceProfile.model_validate(view.record.config["device"])
     whole = [r for r in view.rows if r.kind == "measured"]
     found = [
         (row, workload, latency.latency_ms)
         for row in whole
         for workload, latency in zip(view.scenario.workloads, row.time.parts, strict=True)
     ]
-    ratios = far_off([(row.shape, w, ms) for row, w, ms in found], device.scheme)
+    ratios: dict[int, float] = {}
+    for device in view.device.parts:  # one roofline for each processor and precision
+        mine = [i for i, (_, w, _) in enumerate(found) if view.device.for_phase(w.phase) == device]
+        points = [(found[i][0].shape, found[i][1], found[i][2]) for i in mine]
+        off = far_off(points, device.scheme) if points else []
+        ratios |= {i: r for i, r in zip(mine, off, strict=True) if r is not None}
     return [
         {
             "shape_id": row.shape.shape_id,
@@ -263,6 +313,6 @@ def _far_off(view: StudyView) -> list[Row]:
             "why": f"{w.name} takes {ratio:.2f} times what its bytes, FLOPs and operators predict "
             "from all shapes; a kernel that is off its fast path, or a disturbance: measure again",
         }
-        for (row, w, _), ratio in zip(found, ratios, strict=True)
-        if ratio is not None
+        for i, ratio in sorted(ratios.items())
+        for row, w, _ in [found[i]]
     ]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError
 from phonelm_search.export import export_hf, export_onnx, write_sensitivity, write_tables
 from phonelm_search.measure import Profiler
@@ -154,14 +153,19 @@ def finish(
     if rule is not None:
         store.save_study(replace(view.record, config={**view.record.config, "pick": rule}))
         view = load_view(store, study)
-    device = DeviceProfile.model_validate(view.record.config["device"])
+    device = view.device
     report.stage("files", 2)
     folder = store.results / study
     write_tables(view, folder)
     _save_plot(draw_front(front_info(view)), folder, "front")
     _save_plot(draw_training(training_info(view)), folder, "training")
     report.advance(1)
-    export_onnx(pick.row.shape, device.scheme, folder / "winner")
+    if device.is_accelerated("decode"):
+        report.note(
+            "no model.onnx beside config.json: the measured graphs were compiled for a chip"
+        )
+    else:
+        export_onnx(pick.row.shape, device.scheme, folder / "winner")
     export_hf(pick.row.shape, folder / "winner")
     report.advance(1)
     return pick, view

@@ -12,12 +12,15 @@ class Precision:
 
     name: str
     """Name in profiles and records."""
-    storage: Literal["float", "block", "dynamic"]
-    """``float``: fp32; ``block``: MatMulNBits; ``dynamic``: int8 with activations quantised."""
+    storage: Literal["float", "block", "dynamic", "static"]
+    """``float``: fp32; ``block``: MatMulNBits; ``dynamic``: int8 with activations quantised as they
+    come; ``static``: with activations quantised by ranges seen before, for accelerators."""
     bits: int
     """Bits of one stored weight."""
     block_size: int = 0
     """Weights along the input dimension that share a scale; 0 where there are no blocks."""
+    activation_bits: int = 32
+    """Bits of an activation; fewer than 32 in ``static`` schemes alone."""
     kv_bytes_per_element: int = 4
     """Bytes of one KV-cache element; ONNX Runtime's CPU kernels keep fp32."""
 
@@ -29,6 +32,8 @@ class Precision:
         """Bytes of a weight matrix with its scales and zero points."""
         if self.storage == "float":
             return 4 * in_features * out_features
+        if self.storage == "static":  # one scale and zero point for all
+            return in_features * out_features + 8
         if self.storage == "dynamic":  # symmetric, a scale for each output column
             return (in_features + 4) * out_features
         block_bytes = self.block_size * self.bits // 8 + 4
@@ -52,6 +57,12 @@ PRECISIONS: dict[str, Precision] = {
         Precision(name="int8-b32", storage="block", bits=8, block_size=32),
         Precision(name="int4-b32", storage="block", bits=4, block_size=32),
         Precision(name="int4-b128", storage="block", bits=4, block_size=128),
+        Precision(
+            name="qdq-a16w8", storage="static", bits=8, activation_bits=16, kv_bytes_per_element=2
+        ),
+        Precision(
+            name="qdq-a8w8", storage="static", bits=8, activation_bits=8, kv_bytes_per_element=1
+        ),
     )
 }
 

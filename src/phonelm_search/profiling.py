@@ -1,10 +1,13 @@
 """Measuring shapes that a person names: the thread of ``profile``."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from phonelm_search.compiling import calibration_tokens, compile_shapes
 from phonelm_search.devices import DeviceProfile, load_device
+from phonelm_search.devices.profile import PerPhase
 from phonelm_search.errors import (
     ConfigurationError,
     MeasurementError,
@@ -14,8 +17,8 @@ from phonelm_search.hf_config import load_hf_config
 from phonelm_search.latency import BlockEstimator, Estimated, device_costs
 from phonelm_search.listing import Row, latency_row, scenario_rows
 from phonelm_search.measure import Outcome, Profiler, Request
-from phonelm_search.precision import get_precision
 from phonelm_search.reporting import Reporter, ShapeProgress
+from phonelm_search.runtimes import QNN_SIMULATOR
 from phonelm_search.runtimes.phones import assign_phones
 from phonelm_search.shape import ModelShape
 from phonelm_search.space import SPACES, load_space
@@ -100,30 +103,49 @@ def profile_shapes(
         StoreError: If the database cannot be used.
     """
     shapes = [find_shape(store, text) for text in texts]
+    scheme: PerPhase | str | None = precision
     if study is not None:
         view = load_view(store, study)
         shapes += [(r.name, r.shape) for r in (view.rows if everything else view.front)]
         if not (scenarios or prompt_tokens or context_tokens):
             scenarios = [view.scenario]
-        precision = precision or view.record.config["device"]["precision"]
+        scheme = precision or view.device.precision
     if not shapes:
         raise ConfigurationError(
             "at least one shape must be given: a name (phonelm-0.5b), a config.json, or --study"
         )
     profiles = [load_device(name) for name in devices]
-    if precision is not None:
-        scheme = get_precision(precision).name
-        profiles = [p.model_copy(update={"precision": scheme}) for p in profiles]
+    if scheme is not None:
+        profiles = [p.with_precision(scheme) for p in profiles]
     phones = assign_phones(profiles, serials)
-    report.stage("measuring", len(shapes) * len(profiles))
     rows: list[Row] = []
     failed = 0
+    for profile in [p for p in profiles if p.runtime == QNN_SIMULATOR]:
+        workloads = _workloads(profile, prompt_tokens, context_tokens, scenarios)
+        found, refused = compile_shapes(
+            store, shapes, profile, workloads, remeasure=remeasure, report=report
+        )
+        rows, failed = rows + found, failed + refused
+    profiles = [p for p in profiles if p.runtime != QNN_SIMULATOR]
+    if profiles:
+        report.stage("measuring", len(shapes) * len(profiles))
     for profile in profiles:
-        profiler = Profiler(store, profile, serials=phones.get(profile.name, ()), note=report.note)
+        profiler = Profiler(
+            store,
+            profile,
+            serials=phones.get(profile.name, ()),
+            note=report.note,
+            calibration=partial(calibration_tokens, store),
+        )
         progress = ShapeProgress(report, profiler.settings.rounds)
         workloads = _workloads(profile, prompt_tokens, context_tokens, scenarios)
         distinct = {shape.shape_id: shape for _, shape in shapes}
         outcomes: Sequence[Outcome | Estimated]
+        if method == "blocks" and profile.accelerated:
+            raise ConfigurationError(
+                f"--method blocks is for processors, {profile.name} runs "
+                f"{' and '.join(profile.accelerated)} on an accelerator; leave it out"
+            )
         if method == "blocks":
             estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
             wanted = list(distinct.values())
@@ -138,15 +160,15 @@ def profile_shapes(
                 remeasure=remeasure,
                 on_round=progress.on_round,
             )
-        found: dict[str, Outcome | Estimated] = dict(zip(distinct, outcomes, strict=True))
+        by_shape: dict[str, Outcome | Estimated] = dict(zip(distinct, outcomes, strict=True))
         for name, shape in shapes:
             progress.on_shape(shape)
-            outcome = found[shape.shape_id]
+            outcome = by_shape[shape.shape_id]
             error = outcome.error
             peaks: dict[Workload, int] = {}
             if error is None and method == "whole":
                 try:
-                    for w in workloads:
+                    for w in [w for w in workloads if not profile.is_accelerated(w.phase)]:
                         peaks[w] = profiler.peak_bytes(shape, w, remeasure=remeasure)
                 except MeasurementError as failure:
                     report.note(f"peak memory of {name or shape.shape_id}: {failure}")

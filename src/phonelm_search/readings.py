@@ -35,7 +35,7 @@ class Place:
         return measurement_key(
             shape_id=shape_id,
             workload=workload,
-            precision=device.precision,
+            precision=device.precision.of(workload.phase),
             environment_id=self.environment_id,
             cache_mode=device.cache if old else device.cache_mode(workload),
             weights_source=source,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from phonelm_search.coverage import Coverage
 from phonelm_search.errors import MeasurementError
 from phonelm_search.workload import Workload
 
@@ -92,6 +93,8 @@ class Measurement:
     """Timed runs in nanoseconds, in order."""
     peak_bytes: int | None
     """High-water mark of resident memory, only of ``file`` rounds."""
+    coverage: float | None = None
+    """Share of the graph's nodes that the accelerator took; None on a processor."""
     disturbance: Mapping[str, Any] = field(default_factory=dict)
     """Per sample: ``cpu_ns`` and involuntary context ``switches`` of the runner; ``windows`` of
     the system's load."""
@@ -173,6 +176,47 @@ class NumericsCheck:
     def passed(self) -> bool:
         """Whether both errors are within the limit; an error that is no number is not."""
         return self.prefill_error <= self.limit and self.decode_error <= self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compilation:
+    """What an accelerator's compiler made of a shape here: no latency, whatever it took."""
+
+    key: str
+    """Digest of everything that it depends on."""
+    shape_id: str
+    """The shape that was compiled."""
+    layers: int
+    """How many of its layers were compiled."""
+    device: str
+    """Name of the device profile."""
+    precision: str
+    """Name of the scheme."""
+    workload: Workload
+    """Prefill of a chunk, or a decode step with a cache of fixed length."""
+    provider_options: Mapping[str, str]
+    """The chip that was compiled for."""
+    versions: Mapping[str, str]
+    """Releases of runtime and provider."""
+    graph_version: int
+    """Version of the static graph's builder."""
+    coverage: Coverage
+    """What the accelerator took of the graph."""
+    errors: Mapping[str, float]
+    """Relative root mean square of each output against fp32."""
+    compile_seconds: float
+    """Wall time of compiling."""
+    context_bytes: int
+    """Size of the compiled context."""
+    package_version: str
+    """Release that compiled."""
+    created_at: str
+    """UTC time, ISO 8601."""
+
+
+def compilation_key(*, workload: Workload, **parts: Any) -> str:
+    """Digest of what identifies a compilation: shape, work, precision, chip and versions."""
+    return identity({**parts, "workload": workload.name})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,10 @@ def _times(store: Store, view: StudyView, rows: Sequence[StudyRow]) -> dict[str,
     own = places_of(view.record)
     known = {p.environment_id: p for p in own}
     for m in store.measurements(shape_ids=ids):
-        if m.precision != own[0].device.precision or m.weights_source != "memory":
+        if (
+            m.precision != own[0].device.precision.of(m.workload.phase)
+            or m.weights_source != "memory"
+        ):
             continue
         # Another device's profile matters here for its name and cache mode alone.
         mode = "warm" if m.workload.phase == "decode" and m.cache_mode == "warm" else "cold"

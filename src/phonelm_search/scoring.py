@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import TrainingError
 from phonelm_search.proxy.corpus import TokenisedCorpus, tokenise, tokens_file
 from phonelm_search.proxy.runs import Runner
@@ -75,7 +74,7 @@ def run_score(
             shapes,
             settings,
             corpus,
-            scheme=DeviceProfile.model_validate(view.record.config["device"]).scheme,
+            scheme=view.device.scheme,
             report=report,
             on_settled=on_settled,
             retrain=retrain,
@@ -133,7 +132,7 @@ def run_validation(
                 f"the text must be what the scores of '{study}' were trained on, it has changed; "
                 "score the study again"
             )
-        scheme = DeviceProfile.model_validate(view.record.config["device"]).scheme
+        scheme = view.device.scheme
         file = tokens_file(store.results / "cache", corpus)
         plan = plan_validation(shapes, training, typical=chosen["typical"], seed=chosen["seeds"][0])
         sizes = [s.weight_bytes(scheme).total for s in shapes]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from phonelm_search.compiling import calibration_tokens
 from phonelm_search.errors import ConfigurationError, MeasurementError
 from phonelm_search.latency import BlockEstimator, device_costs
 from phonelm_search.measure import MeasureSettings, Profiler, Request
@@ -96,6 +97,7 @@ def _profilers(store: Store, setup: Setup, report: Reporter) -> list[Profiler]:
             settings=_SETTINGS,
             serials=setup.serials.get(device.name, ()),
             note=report.note,
+            calibration=partial(calibration_tokens, store),
         )
         for device in setup.devices
     ]
@@ -118,12 +120,14 @@ def _search(store: Store, setup: Setup, plan: SearchPlan, report: Reporter) -> S
     if plan.remeasure:
         _measure_again(store, setup, profilers, report)
     progress = ShapeProgress(report, _SETTINGS.rounds)
+    # What an accelerator's compiler makes of a layer is not the same in every depth.
+    accelerated = any(d.accelerated for d in setup.devices)
     estimators = [BlockEstimator(store, p, device_costs(store, p)) for p in profilers]
     driver = SearchDriver(
         store,
         setup.study,
         setup.feasible,
-        _worst_of(store, setup, estimators),
+        _worst_of(store, setup, profilers if accelerated else estimators),
         setup.goals,
         whole=_worst_of(store, setup, profilers),
         sampler=plan.sampler,
@@ -179,7 +183,12 @@ def _screening(
         raise ConfigurationError(
             f"--strategy blocks is for one device, got {len(setup.devices)}; leave it out"
         )
-    if setup.beside or plan.strategy == "sample":
+    if setup.device.accelerated and plan.strategy == "blocks":
+        raise ConfigurationError(
+            f"--strategy blocks is for processors, {setup.device.name} runs "
+            f"{' and '.join(setup.device.accelerated)} on an accelerator; leave it out"
+        )
+    if setup.beside or setup.device.accelerated or plan.strategy == "sample":
         return None
     (estimator,) = estimators
     if plan.strategy is None and setup.feasible.block_count() > MOST_BLOCKS:

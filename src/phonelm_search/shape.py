@@ -142,6 +142,23 @@ class ModelShape:
         return self.num_key_value_heads * self.head_dim
 
     @property
+    def matrix_sizes(self) -> dict[str, int]:
+        """Inner and outer sizes of the matrix products of a layer, by what decides them."""
+        return {
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "head_dim": self.head_dim,
+            "num_attention_heads × head_dim": self.q_size,
+            "num_key_value_heads × head_dim": self.kv_size,
+        }
+
+    def unaligned(self, multiple: int) -> tuple[str, ...]:
+        """Sizes of matrix products that leave a part of an accelerator's last tile empty."""
+        return tuple(
+            f"{name} {size}" for name, size in self.matrix_sizes.items() if size % multiple
+        )
+
+    @property
     def kv_groups(self) -> int:
         """Query heads per key-value head."""
         return self.num_attention_heads // self.num_key_value_heads

@@ -9,7 +9,6 @@ from typing import Any
 from phonelm_search.devices import DeviceProfile, load_device
 from phonelm_search.errors import ConfigurationError, StudyMismatchError
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.precision import get_precision
 from phonelm_search.records import StudyRecord, identity
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.runtimes.phones import assign_phones
@@ -87,17 +86,16 @@ def prepare(
         loaded = loaded.with_vocab_size(vocab_size)
     profiles = [load_device(name) for name in devices]
     if precision is not None:
-        scheme = get_precision(precision).name
-        profiles = [p.model_copy(update={"precision": scheme}) for p in profiles]
+        profiles = [p.with_precision(precision) for p in profiles]
     _check_devices(profiles, objectives)
     profile, *beside = profiles
     name = study or f"{loaded.name}.{'+'.join(p.name for p in profiles)}"
     check_study_name(name)
-    feasible = enumerate_space(loaded, profile.scheme)
+    feasible = enumerate_space(loaded, *profile.schemes)
     goals = Goals(
         objectives=choose_objectives(list(objectives), feasible),
         scenario=Scenario.parse(scenario),
-        precision=profile.scheme,
+        precisions=profile.schemes,
     )
     return Setup(
         study=name,
@@ -114,7 +112,7 @@ def _check_devices(profiles: Sequence[DeviceProfile], objectives: Sequence[str])
     names = [p.name for p in profiles]
     if len(set(names)) != len(names):
         raise ConfigurationError(f"devices must be distinct, got {', '.join(names)}")
-    if len({p.precision for p in profiles}) != 1:
+    if len({str(p.precision) for p in profiles}) != 1:
         schemes = ", ".join(f"{p.name}: {p.precision}" for p in profiles)
         raise ConfigurationError(
             f"devices of one study must share a precision, got {schemes}; give --precision"

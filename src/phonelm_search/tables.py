@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import LatencySummary
 from phonelm_search.pareto import membership_probability, non_dominated
 from phonelm_search.proxy.comparison import Comparison, Score, gather
@@ -25,6 +26,12 @@ from phonelm_search.workload import Scenario
 
 _EMBEDDED_LZMA = 2.18
 """Of the embedded text, for scores from before studies kept it."""
+
+
+def least_coverage(parts: Iterable[Latency]) -> float | None:
+    """Least share of a graph's nodes that an accelerator took; None on processors."""
+    shares = [p.coverage for p in parts if isinstance(p, LatencySummary)]
+    return min((s for s in shares if s is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,11 @@ class StudyRow:
     def reasons(self) -> tuple[str, ...]:
         """Why it is not valid."""
         return judged_together(self._parts)[1]
+
+    @property
+    def coverage(self) -> float | None:
+        """Least share of a graph's nodes that an accelerator took; None on processors."""
+        return least_coverage(self._parts)
 
     @property
     def _parts(self) -> list[Latency]:
@@ -133,6 +145,11 @@ class StudyView:
     """Measured shapes, fastest first; references among them."""
     failed: tuple[FailedShape, ...]
     """What could not be measured."""
+
+    @property
+    def device(self) -> DeviceProfile:
+        """The device, or the first of several."""
+        return places_of(self.record)[0].device
 
     @property
     def devices(self) -> tuple[str, ...]:

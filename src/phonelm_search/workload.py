@@ -8,6 +8,7 @@ from typing import Literal
 from phonelm_search.errors import ConfigurationError
 
 Phase = Literal["prefill", "decode"]
+PHASES: tuple[Phase, ...] = ("prefill", "decode")
 Logits = Literal["last", "all"]
 
 _LONG_ANSWER = 512  # tokens; beyond, the midpoint rule is 1 % off and more, see results/LOG.md

@@ -57,7 +57,7 @@ def test_this_machine_passes_for_every_kernel(tmp_path: Path, shape: Any, precis
         assert min(check.prefill_error, check.decode_error) > 1e-5
 
 
-@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize("name", [p.name for p in PRECISIONS.values() if p.storage != "static"])
 def test_dequantising_inverts_the_graphs_storage(name: str) -> None:
     shape = small_shape(hidden_size=128, head_dim=32, tie_word_embeddings=False)
     precision = get_precision(name)

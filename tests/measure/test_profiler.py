@@ -9,8 +9,8 @@ import pytest
 from helpers import WORKLOADS, fake_device, fake_profiler, latencies, small_shape
 from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.measure import MeasureSettings, Request
-from phonelm_search.measure.executor import BY_FLUSH
 from phonelm_search.measure.jobs import memory_bytes
+from phonelm_search.measure.recording import BY_FLUSH
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.runtimes.base import Result
 from phonelm_search.store import Store

@@ -10,7 +10,12 @@ from contract import FILES
 from phone.simulated import SimulatedPhone
 from phone.test_phone import PROBE, Time, job_for, runtime_on
 from phonelm_search.errors import ConfigurationError, MeasurementError
-from phonelm_search.runtimes.bundle import android_bundle, build_android, glibc_bundle
+from phonelm_search.runtimes.bundle import (
+    accelerator_names,
+    android_bundle,
+    build_android,
+    glibc_bundle,
+)
 from phonelm_search.runtimes.toolchain import cache_folder
 
 
@@ -60,6 +65,39 @@ def test_where_glibc_is_refused_the_android_build_is_used_and_that_is_said(
     assert runtime.run(job_for(runtime), FILES).ok
     other = runtime_on(phone, execution_provider="XnnpackExecutionProvider")
     assert other.environment()["runner"] == "android"
+
+
+def test_an_npus_libraries_go_along_and_are_found_on_the_phone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ort = archive(tmp_path)
+    monkeypatch.setenv("PHONELM_CACHE", str(tmp_path / "cache"))
+    shared = ("libonnxruntime_providers_qnn.so", "libonnxruntime.so")  # the latter is ours
+    theirs = ("libQnnHtp.so", "libQnnHtpV75Stub.so", "libQnnHtpV75Skel.so")
+    for name, files in (("provider.aar", shared), ("runtime.aar", theirs)):
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for library in files:
+                file.writestr(f"jni/arm64-v8a/{library}", b"not ours")
+                file.writestr(f"jni/x86_64/{library}", b"of another machine")
+    accelerator = [tmp_path / "provider.aar", tmp_path / "runtime.aar"]
+    with_all = build_android(ndk(tmp_path), ort, accelerator)
+    assert set(with_all.files) == {"phonelm-runner", *shared, *theirs}
+    assert with_all.files["libonnxruntime.so"].read_bytes() != b"not ours"
+    assert accelerator_names(with_all) == ("libonnxruntime_providers_qnn.so", "libQnnHtp.so")
+    assert with_all.command("/f")[:4] == [
+        "env", "LD_LIBRARY_PATH=/f", "ADSP_LIBRARY_PATH=/f", "/f/phonelm-runner",
+    ]  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "empty.aar", "w") as file:
+        file.writestr("classes.jar", b"")
+    with pytest.raises(ConfigurationError, match=r"empty.aar must hold libraries in jni/arm64"):
+        build_android(ndk(tmp_path / "b"), ort, [tmp_path / "empty.aar"])
+    with pytest.raises(ConfigurationError, match=r"provider.aar2 must be an archive"):
+        build_android(ndk(tmp_path / "c"), ort, [tmp_path / "provider.aar2"])
+
+
+def test_without_an_npus_libraries_it_says_how_to_get_them() -> None:
+    with pytest.raises(ConfigurationError, match=r"the glibc build must hold .* --qnn-aar FILE"):
+        accelerator_names(glibc_bundle())
 
 
 def test_an_archive_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,8 +221,13 @@ def test_what_was_not_prepared_is_said(
         (["profile", "tiny-llama", "--serial", "x"], "none of the devices is one"),
         (["search", "tiny", "--device", "android-arm64", "--serial", "a;b"], "a serial must be"),
         (["devices", "prepare", "--ndk", "/x"], "--ndk and --ort-aar must be given together"),
+        (["devices", "prepare", "--qnn-aar", "/x"], "--ndk and --ort-aar must be given together"),
         (["devices", "prepare", "--ndk", "/x", "--ort-aar", "/y"], "must be the folder of an And"),
         (["devices", "add", "--serial", "absent"], "absent must be connected"),
+        (
+            ["devices", "add", "--serial", "absent", "--precision", "qdq-a16w8"],
+            "devices add: CPUExecutionProvider takes a precision of fp32",
+        ),
     ],
 )
 def test_wrong_use_is_one_line(

@@ -96,7 +96,7 @@ def test_arm64_logits_are_the_dequantised_references(phone: SimulatedPhone, prec
     device = profile(precision=precision)
     runtime = runtime_on(phone, precision=precision)
     shape = numerics.gate_shape(small_shape(hidden_size=256, head_dim=64, intermediate_size=512))
-    (check,) = Executor(device, runtime, MeasureSettings()).check_numerics([shape])
+    (check,) = Executor(device, runtime, MeasureSettings()).check_numerics([shape], device)
     limit = 1e-4 if precision == "fp32" else 0.05
     assert check.passed
     assert max(check.prefill_error, check.decode_error) <= limit

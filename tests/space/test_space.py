@@ -67,6 +67,8 @@ def brute_force(space: SearchSpace) -> set[ModelShape]:
         limit = space.limits.weight_bytes
         if limit and shape.weight_bytes(INT4).total > limit:
             continue
+        if space.limits.align and shape.unaligned(space.limits.align):
+            continue
         limit = space.limits.kv_bytes_per_token
         if limit and shape.kv_bytes_per_token(4) > limit:
             continue
@@ -81,6 +83,8 @@ def brute_force(space: SearchSpace) -> set[ModelShape]:
         {"parameters": {"target": "300k", "tolerance": "20%"}},
         {"parameters": {"target": "400k", "tolerance": "20%", "count": "total"}},
         {"limits": {"weight_bytes": "250kB", "kv_bytes_per_token": "2kB"}},
+        {"limits": {"align": 32}, "head_dim": [16, 32, 64]},
+        {"limits": {"align": 64}, "multiple_of": 32},
         {"head_dim": None, "num_attention_heads": [2, 3, 4]},
         {"ffn_ratio": None, "intermediate_size": [96, 144, 500], "tie_word_embeddings": False},
         {"vocab_size": [1000, 2000]},
@@ -253,3 +257,18 @@ def test_another_vocabulary_gives_the_same_decoders() -> None:
     space = load_space("tiny").with_vocab_size(4096)
     assert space.vocab_size == (4096,)
     assert len(enumerate_space(space, INT4)) == len(enumerate_space(load_space("tiny"), INT4))
+
+
+def test_weights_of_both_phases_count_where_their_schemes_differ() -> None:
+    fp32 = get_precision("fp32")
+    space = space_of(limits={"weight_bytes": "2MB"})
+    both = enumerate_space(space, INT4, fp32)
+    found = {both.shape(i) for i in range(len(both))}
+    every = enumerate_space(space_of(), INT4)
+    wanted = {
+        s
+        for s in (every.shape(i) for i in range(len(every)))
+        if s.weight_bytes(INT4).total + s.weight_bytes(fp32).total <= 2e6
+    }
+    assert found == wanted
+    assert 0 < len(found) < len(enumerate_space(space, INT4))

@@ -71,6 +71,25 @@ def test_a_study_of_schema_2_keeps_its_scores_and_its_pick(second_release: Store
     assert view.validation is None
 
 
+@pytest.fixture
+def third_release(tmp_path: Path) -> Store:
+    return restored(tmp_path, "phonelm-v3.sql")
+
+
+def test_a_study_of_schema_3_knows_no_accelerator_and_keeps_its_pick(third_release: Store) -> None:
+    view = load_view(third_release, STUDY)
+    pick = choose(view)
+    # As that release printed it.
+    assert pick.row.shape.shape_id == "w192-l2-f480-h6-kv3-silu-plain-c7c826"
+    assert pick.row.time.ttft.ms == pytest.approx(0.5793, abs=5e-5)
+    assert pick.row.bits_per_byte == pytest.approx(2.835, abs=5e-4)
+    assert str(view.device.precision) == "int4-b32"
+    assert view.device.accelerated == ()
+    assert {m.coverage for m in third_release.measurements()} == {None}
+    assert {r.coverage for r in view.rows} == {None}
+    assert third_release.compilation("none") is None
+
+
 def test_a_study_is_not_continued_under_another_protocol(first_release: Store) -> None:
     setup = replace(prepare("tiny", ["host-cpu"], study=STUDY), device=fake_device())
     environment = fake_profiler(first_release).environment

@@ -107,15 +107,19 @@ def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
         )
         return
     sizes = [c.trained.decoder_parameters for c in plan.scoring.candidates]
+    blocks = (
+        f"or all {plan.blocks} blocks, which tell every shape (--strategy blocks): "
+        f"about {format_seconds(plan.block_seconds)}\n"
+    )
+    if setup.device.accelerated:  # blocks are for processors
+        blocks = ""
     typer.echo(
         f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
         f"{', '.join(setup.goals.objectives)}\n"
         f"would measure {plan.trials} trials and {plan.references} references "
         f"({', '.join(names)}; {setup.device.precision} on {devices}): "
         f"about {format_seconds(plan.search_seconds)}\n"
-        f"or all {plan.blocks} blocks, which tell every shape (--strategy blocks): "
-        f"about {format_seconds(plan.block_seconds)}\n"
-        f"would train {len(sizes)} shapes of {format_count(min(sizes))} to "
+        f"{blocks}would train {len(sizes)} shapes of {format_count(min(sizes))} to "
         f"{format_count(max(sizes))} decoder parameters on {format_count(plan.scoring.tokens)} "
         f"tokens each: about {format_seconds(plan.score_seconds)}"
     )
@@ -210,7 +214,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
 
 def _title(view: StudyView) -> str:
     """Headline of a study's table, with what bits per byte compare to."""
-    precision = view.record.config["device"]["precision"]
+    precision = view.device.precision
     text = f"{view.record.name}: {view.scenario} on {', '.join(view.devices)}, {precision}"
     if view.scored:
         text += f"; lzma on the whole validation text: {view.lzma_bits_per_byte:.2f} bits per byte"

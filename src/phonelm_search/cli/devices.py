@@ -67,11 +67,17 @@ def check_device(
 ) -> None:
     """Read a profile and show the environment that its measurements would carry."""
     from phonelm_search.devices import load_device
-    from phonelm_search.runtimes import get_runtime
+    from phonelm_search.runtimes import QNN_SIMULATOR, get_runtime
+    from phonelm_search.runtimes.qnn import simulator
 
-    runtime = get_runtime(load_device(device), serial=serial)
-    rows = [{"key": k, "value": v} for k, v in runtime.environment().items()]
-    rows.append({"key": "last_level_cache_bytes", "value": str(runtime.cache_bytes())})
+    profile = load_device(device)
+    if profile.runtime == QNN_SIMULATOR:
+        found = simulator(profile)
+    else:
+        runtime = get_runtime(profile, serial=serial)
+        cache = {"last_level_cache_bytes": str(runtime.cache_bytes())}
+        found = {**runtime.environment(), **cache}
+    rows = [{"key": k, "value": v} for k, v in found.items()]
     if as_json:
         print_json(rows)
     else:
@@ -177,6 +183,13 @@ def prepare(
     ort_aar: Annotated[
         Path | None, typer.Option("--ort-aar", help="onnxruntime-android's AAR, for the same.")
     ] = None,
+    qnn_aar: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--qnn-aar",
+            help="AARs of onnxruntime-qnn and of Qualcomm's runtime, for NPUs; repeats.",
+        ),
+    ] = None,
 ) -> None:
     """Build what phones are given; downloads ONNX Runtime's aarch64 wheel once.
 
@@ -187,10 +200,10 @@ def prepare(
     from phonelm_search.runtimes.bundle import build_android, fetch_wheel, glibc_bundle
     from phonelm_search.units import format_bytes
 
-    if (ndk is None) != (ort_aar is None):
-        raise ConfigurationError("--ndk and --ort-aar must be given together")
+    if (ndk is None) != (ort_aar is None) or (qnn_aar and ndk is None):
+        raise ConfigurationError("--ndk and --ort-aar must be given together, --qnn-aar with both")
     if ndk is not None and ort_aar is not None:
-        bundle = build_android(ndk, ort_aar)
+        bundle = build_android(ndk, ort_aar, qnn_aar or ())
     else:
         fetch_wheel()
         bundle = glibc_bundle()

@@ -29,14 +29,13 @@ def command(
     from phonelm_search.cli.common import pick_line
     from phonelm_search.export import export_hf, export_onnx
     from phonelm_search.pick import choose
-    from phonelm_search.precision import get_precision
     from phonelm_search.store import Store
     from phonelm_search.tables import load_view
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)
     chosen = store.shape(shape) if shape else choose(view).row.shape
-    precision = get_precision(view.record.config["device"]["precision"])
+    precision = view.device.scheme
     path = export_hf(chosen, output) if to == "hf" else export_onnx(chosen, precision, output)
     say(f"wrote {path} of {chosen.shape_id}")
     if not shape:

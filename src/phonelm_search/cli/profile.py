@@ -1,10 +1,11 @@
 """``phonelm-search profile``: latencies of given shapes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from phonelm_search.cli import options as o
+from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows
 
 NAME = "profile"
@@ -28,6 +29,22 @@ COLUMNS = (
     ("gb_per_s", "GB/s"),
     ("share", "of bandwidth"),
     ("peak_bytes", "peak bytes"),
+    ("verdict", "verdict"),
+)
+
+COMPILED_COLUMNS = (
+    ("name", "name"),
+    ("shape_id", "shape"),
+    ("device", "device"),
+    ("precision", "precision"),
+    ("test", "test"),
+    ("kind", "kind"),
+    ("latency_ms", "ms"),
+    ("layers", "layers"),
+    ("covered", "coverage"),
+    ("logits", "error of logits"),
+    ("kv", "of keys and values"),
+    ("context_bytes", "context bytes"),
     ("verdict", "verdict"),
 )
 
@@ -100,12 +117,24 @@ def command(
     if as_json:
         print_json(rows)
     else:
-        print_rows([_shown(r) for r in rows] if fmt in ("table", "md") else rows, COLUMNS, fmt)
+        _print_tables(rows, fmt)
     if failed:
         raise typer.Exit(1)
 
 
-def _shown(row: dict[str, object]) -> dict[str, object]:
+def _print_tables(rows: list[dict[str, Any]], fmt: Format) -> None:
+    """What was measured, then what was compiled only."""
+    if fmt not in ("table", "md"):
+        print_rows(rows, COLUMNS, fmt)
+        return
+    compiled = [r for r in rows if r["kind"] == "simulated"]
+    if measured := [r for r in rows if r["kind"] != "simulated"]:
+        print_rows([_shown(r) for r in measured], COLUMNS, fmt)
+    if compiled:
+        print_rows([_shown(r) for r in compiled], COMPILED_COLUMNS, fmt)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
     prompt, context = row["prompt_tokens"], row["context_tokens"]
     low, high = row["ci_low_ms"], row["ci_high_ms"]
     test = f"pp{prompt}" if prompt else f"tg @ d{context}"
@@ -115,5 +144,14 @@ def _shown(row: dict[str, object]) -> dict[str, object]:
         **row,
         "test": test,
         "interval": None if low is None else f"{low:.4g} … {high:.4g}",
-        "share": None if row["bandwidth_share"] is None else f"{row['bandwidth_share']:.0%}",
+        "share": _percent(row["bandwidth_share"], 0),
+        "layers": row["compiled_layers"]
+        and f"{row['compiled_layers']} of {row['num_hidden_layers']}",
+        "covered": _percent(row["coverage"], 1),
+        "logits": _percent(row["logits_error"], 1),
+        "kv": _percent(row["kv_error"], 1),
     }
+
+
+def _percent(share: float | None, digits: int) -> str | None:
+    return None if share is None else f"{share:.{digits}%}"

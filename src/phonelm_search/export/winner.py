@@ -36,5 +36,10 @@ def export_onnx(shape: ModelShape, precision: Precision, folder: Path) -> Path:
         UnsupportedShapeError: If the kernels refuse the shape.
         ExportError: If the folder cannot be written.
     """
+    if precision.storage == "static":
+        raise ExportError(
+            f"--to onnx writes graphs of processors, {precision.name} is compiled for a chip; "
+            "take --to hf"
+        )
     graph = build_graph(shape, precision)
     return save_graph(folder, graph.model, graph.tensors, WeightPool(_SEED))

@@ -76,6 +76,8 @@ def build_graph(
     Raises:
         UnsupportedShapeError: As `check_kernels`.
     """
+    if precision.storage == "static":
+        raise ValueError(f"{precision.name} is for static graphs (graph.static)")
     check_kernels(shape, precision)
     build = _Builder(shape, precision, accuracy_level)
     build.mask_nodes()

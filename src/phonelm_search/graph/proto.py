@@ -34,7 +34,7 @@ def serialise(
         logits: Positions whose logits are an output.
     """
     initializers = [
-        _external(spec, offset) for spec, offset in zip(specs, file_offsets(specs), strict=True)
+        external(spec, offset) for spec, offset in zip(specs, file_offsets(specs), strict=True)
     ]
     inputs = [
         _value("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"]),
@@ -69,7 +69,8 @@ def _value(name: str, kind: int, dims: list[int | str]) -> Any:
     return helper.make_tensor_value_info(name, kind, dims)
 
 
-def _external(spec: TensorSpec, offset: int) -> Any:
+def external(spec: TensorSpec, offset: int) -> Any:
+    """The initializer of a weight that lies in ``model.onnx.data``."""
     proto = TensorProto(
         name=spec.name,
         dims=spec.shape,

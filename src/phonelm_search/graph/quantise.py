@@ -67,8 +67,22 @@ def rounded(weight: Floats, precision: Precision) -> Floats:
     if precision.storage == "dynamic":
         codes, scale = quantise_rows(weight)
         return codes.astype(np.float32) * scale
+    if precision.storage == "static":
+        return _rounded_whole(weight)
     packed, scales = quantise_blocks(weight, precision)
     return dequantise_blocks(packed, scales, precision, weight.shape[1])
+
+
+def _rounded_whole(weight: Floats) -> Floats:
+    """Unsigned 8-bit codes with one scale and zero point for the whole matrix, and back."""
+    low, high = min(0.0, float(weight.min())), max(0.0, float(weight.max()))
+    if low == high:
+        return weight
+    scale = (high - low) / 255
+    zero = round(-low / scale)
+    codes = np.clip(np.rint(weight / scale) + zero, 0, 255)
+    back: Floats = ((codes - zero) * scale).astype(np.float32)
+    return back
 
 
 def graph_tensors(

@@ -340,7 +340,7 @@ class BlockEstimator:
         return LatencyEstimate(
             shape_id=shape.shape_id,
             device=device.name,
-            precision=device.precision,
+            precision=device.precision.of(workload.phase),
             workload=workload,
             cache_mode=device.cache_mode(workload),
             environment_id=self._profiler.environment_id,

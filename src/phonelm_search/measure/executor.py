@@ -1,39 +1,25 @@
 """One device's jobs: run them and turn their results into records."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
-
-from phonelm_search import __version__
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import ConfigurationError, MeasurementError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import jobs, numerics
+from phonelm_search.measure.contexts import Context, Contexts, check_accelerated
+from phonelm_search.measure.recording import record_of
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.measure.static_jobs import prepare_static
 from phonelm_search.measure.verdict import judge_round
-from phonelm_search.records import (
-    CONTROL_MODES,
-    Measurement,
-    NumericsCheck,
-    identity,
-    measurement_key,
-)
+from phonelm_search.records import Measurement, NumericsCheck, identity, measurement_key
 from phonelm_search.runtimes import Runtime
-from phonelm_search.runtimes.base import (
-    PROTOCOL_VERSION,
-    PhaseResult,
-    Result,
-)
+from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Workload
+from phonelm_search.workload import PHASES, Workload
 
-SEPARATE_ROTARY = "separate rotary operator: head dimension {} is not a multiple of 16"
-TOGETHER = "stepped in turn with {} other models"
-BY_FLUSH = "cold by flushing the cache: copies would be too many or too large"
-_FLUSH_BIAS = "a flush's pause alone makes a step {:+.2f} ms slower than the warm loop"
 _LEAST_BANDWIDTH_BYTES = 128 * 2**20
 
 
@@ -55,6 +41,7 @@ class Executor:
         runtime: Its runtime.
         settings: The protocol's parameters.
         clock: Present time, for the records.
+        contexts: Compiles shapes for an accelerator, where a phase runs on one.
     """
 
     def __init__(
@@ -63,8 +50,11 @@ class Executor:
         runtime: Runtime,
         settings: MeasureSettings,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        contexts: Contexts | None = None,
     ) -> None:
         self.device, self.settings = device, settings
+        self._contexts = contexts
         self._placement = runtime.placement()
         self.environment = runtime.environment()
         self.environment_id = identity(self.environment)
@@ -102,7 +92,7 @@ class Executor:
         return measurement_key(
             shape_id=shape_id,
             workload=workload,
-            precision=self.device.precision,
+            precision=self.device.precision.of(workload.phase),
             environment_id=self.environment_id,
             cache_mode=self.device.cache_mode(workload),
             weights_source=source,
@@ -127,27 +117,95 @@ class Executor:
             MeasurementError: If no complete result came back.
         """
         company = [*shapes, REFERENCE]
+        counted = [*numbers, 0]
+        found: list[list[Measurement]] = [[] for _ in company]
+        sampling = replace(self.settings, max_seconds=max_seconds)
+        for device, part in self._parts(workloads):
+            if device.accelerated:
+                made = [
+                    self._accelerated(company, device, w, sampling, repetitions, counted)
+                    for w in part
+                ]
+            else:
+                prepared = self._prepared(
+                    company, device, part, sampling, repetitions, with_controls=with_controls
+                )
+                made = [self._run(company, prepared, numbers=counted)]
+            for records in made:
+                for mine, new in zip(found, records, strict=True):
+                    mine += new
+        *found, reference = found
+        return Round(shapes=tuple(found), reference=[m for m in reference if not m.is_control])
+
+    def _parts(
+        self, workloads: Sequence[Workload]
+    ) -> Iterator[tuple[DeviceProfile, list[Workload]]]:
+        """Workloads by provider and precision: a process runs one of each."""
+        devices = {w.phase: self.device.for_phase(w.phase) for w in workloads}
+        for device in dict.fromkeys(map(_identity, devices.values())):
+            alike = [w for w in workloads if _identity(devices[w.phase]) == device]
+            yield devices[alike[0].phase], alike
+
+    def _prepared(
+        self,
+        company: Sequence[ModelShape],
+        device: DeviceProfile,
+        workloads: Sequence[Workload],
+        settings: MeasureSettings,
+        repetitions: int,
+        *,
+        with_controls: bool,
+    ) -> jobs.Prepared:
         cache = jobs.plan_cache(
             company,
-            self.device,
+            device,
             workloads,
             turn_bytes=self._turn_bytes,
             available_bytes=self._runtime.available_bytes(),
         )
         controls = jobs.controls(workloads, cache) if with_controls else ()
-        prepared = jobs.prepare(
+        return jobs.prepare(
             company,
-            self.device,
+            device,
             [*map(jobs.phase_of, workloads), *controls],
             cache,
             self._placement,
-            replace(self.settings, max_seconds=max_seconds),
+            settings,
             repetitions=repetitions,
             logits=workloads[0].logits,
-            bandwidth_bytes=max(_LEAST_BANDWIDTH_BYTES, self._turn_bytes),
+            bandwidth_bytes=self._bandwidth_bytes,
         )
-        *found, reference = self._run(company, prepared, numbers=[*numbers, 0])
-        return Round(shapes=tuple(found), reference=[m for m in reference if not m.is_control])
+
+    def _accelerated(
+        self,
+        company: Sequence[ModelShape],
+        device: DeviceProfile,
+        workload: Workload,
+        settings: MeasureSettings,
+        repetitions: int,
+        numbers: Sequence[int],
+    ) -> list[list[Measurement]]:
+        """A phase on compiled graphs; nothing is kept where the logits are not theirs."""
+        if self._contexts is None:
+            raise ConfigurationError(
+                f"{self.device.name} runs compiled graphs, which are calibrated on text; "
+                "give the profiler some"
+            )
+        contexts = [self._contexts.of(shape, workload) for shape in company]
+        prepared = prepare_static(
+            company,
+            contexts,
+            device,
+            workload,
+            self._placement,
+            settings,
+            repetitions=repetitions,
+        )
+        return self._run(company, prepared, numbers=numbers, contexts=contexts)
+
+    @property
+    def _bandwidth_bytes(self) -> int:
+        return max(_LEAST_BANDWIDTH_BYTES, self._turn_bytes)
 
     def fitting(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> int:
         """How many of ``shapes``, from the first on, half of the device's memory holds."""
@@ -161,10 +219,21 @@ class Executor:
         return max(1, sum(n <= available / 2 for n in needed))
 
     def peak(self, shape: ModelShape, workload: Workload, *, number: int) -> Measurement:
-        """One run of a session that loads its weights from a file."""
+        """One run of a session that loads its weights from a file.
+
+        Raises:
+            MeasurementError: If the phase runs on an accelerator.
+        """
+        device = self.device.for_phase(workload.phase)
+        if device.accelerated:
+            raise MeasurementError(
+                f"{workload.phase} runs on {device.execution_provider}, whose memory the runner "
+                "cannot see",
+                stage="memory",
+            )
         prepared = jobs.prepare(
             [shape],
-            self.device,
+            device,
             [jobs.phase_of(workload)],
             jobs.ONE_COPY,
             self._placement,
@@ -175,11 +244,27 @@ class Executor:
         ((found,),) = self._run([shape], prepared, numbers=[number])
         return found
 
-    def check_numerics(self, gates: Sequence[ModelShape]) -> list[NumericsCheck]:
-        """Run `numerics.gate_shape`s and compare their logits with the dequantised reference."""
+    @property
+    def processors(self) -> list[DeviceProfile]:
+        """The device in each precision of its processor.
+
+        What was compiled for an accelerator is checked at every run instead.
+        """
+        parts = [self.device.for_phase(p) for p in PHASES if not self.device.is_accelerated(p)]
+        return list({_identity(part): part for part in parts}.values())
+
+    def check_numerics(
+        self, gates: Sequence[ModelShape], device: DeviceProfile
+    ) -> list[NumericsCheck]:
+        """Run `numerics.gate_shape`s and compare their logits with the dequantised reference.
+
+        Args:
+            gates: The shapes.
+            device: One of `processors`.
+        """
         prepared = jobs.prepare(
             gates,
-            self.device,
+            device,
             numerics.PHASES,
             jobs.ONE_COPY,
             self._placement,
@@ -197,7 +282,7 @@ class Executor:
             checks.append(
                 numerics.check_numerics(
                     gate,
-                    self.device.scheme,
+                    device.scheme,
                     (prefill, decode),
                     environment_id=self.environment_id,
                     seed=model.weights.seed,
@@ -212,9 +297,16 @@ class Executor:
         return replace(m, verdict=verdict, reasons=reasons)
 
     def _run(
-        self, shapes: Sequence[ModelShape], prepared: jobs.Prepared, *, numbers: Sequence[int]
+        self,
+        shapes: Sequence[ModelShape],
+        prepared: jobs.Prepared,
+        *,
+        numbers: Sequence[int],
+        contexts: Sequence[Context] = (),
     ) -> list[list[Measurement]]:
         result = self._runtime.run(prepared.job, prepared.files)
+        if contexts:
+            check_accelerated(result, contexts)
         if differs := self._differences(result.environment):
             raise MeasurementError(
                 f"the environment must stay the same while measuring, {differs}", stage="protocol"
@@ -222,85 +314,21 @@ class Executor:
         found: list[list[Measurement]] = [[] for _ in shapes]
         for phase in result.phases:
             i = phase.model
-            found[i].append(self._record(shapes[i], prepared, result, phase, numbers[i]))
+            found[i].append(
+                record_of(
+                    shapes[i],
+                    prepared,
+                    result,
+                    phase,
+                    device=self.device,
+                    settings=self.settings,
+                    number=numbers[i],
+                    now=self._clock(),
+                )
+            )
         return found
 
-    def _record(
-        self,
-        shape: ModelShape,
-        prepared: jobs.Prepared,
-        result: Result,
-        phase: PhaseResult,
-        number: int,
-    ) -> Measurement:
-        job, bandwidth = prepared.job, result.bandwidth_bytes_per_s
-        workload = Workload(
-            phase=phase.kind,
-            tokens=phase.tokens,
-            past_tokens=phase.past_tokens,
-            logits=job.logits,
-        )
-        cold = phase.kind == "decode" and not phase.control
-        protocol = asdict(self.settings)
-        protocol |= {"repetitions": job.repetitions, "max_seconds": job.max_seconds}
-        protocol["rotation_bytes"] = prepared.rotation_bytes if cold else 0
-        return Measurement(
-            shape_id=shape.shape_id,
-            device=self.device.name,
-            precision=self.device.precision,
-            workload=workload,
-            cache_mode=CONTROL_MODES[phase.control]
-            if phase.control
-            else self.device.cache_mode(workload),
-            copies=job.cache.copies if cold else 1,
-            weights_source=job.weights.source,
-            environment=result.environment,
-            graph_version=GRAPH_VERSION,
-            protocol_version=PROTOCOL_VERSION,
-            round=number,
-            warmup_ns=phase.warmup_ns,
-            settled=phase.settled,
-            samples_ns=phase.samples_ns,
-            disturbance={
-                "cpu_ns": list(phase.cpu_ns),
-                "switches": list(phase.switches),
-                "windows": [w.model_dump() for w in phase.windows],
-            },
-            bandwidth_bytes_per_s=float(np.median(bandwidth)) if bandwidth else None,
-            protocol=protocol,
-            peak_bytes=phase.peak_bytes,
-            verdict="valid",
-            reasons=(),
-            notes=_notes(shape, prepared, result, phase),
-            conditions=result.conditions,
-            package_version=__version__,
-            created_at=self._clock().isoformat(timespec="seconds"),
-        )
 
-
-def _notes(
-    shape: ModelShape, prepared: jobs.Prepared, result: Result, phase: PhaseResult
-) -> tuple[str, ...]:
-    """What a reader of a phase's samples should know."""
-    job = prepared.job
-    notes: list[str] = []
-    if phase.control:
-        return ()
-    if prepared.graphs[phase.model].separate_rotary:
-        notes.append(SEPARATE_ROTARY.format(shape.head_dim))
-    if len(job.beside) > 1:  # more than the reference
-        notes.append(TOGETHER.format(len(job.beside) - 1))
-    if phase.kind == "decode" and job.cache.mode == "flush":
-        notes += [BY_FLUSH, *_flush_bias(result, phase.model)]
-    return tuple(notes)
-
-
-def _flush_bias(result: Result, model: int) -> tuple[str, ...]:
-    medians = {
-        p.control: float(np.median(p.samples_ns)) / 1e6
-        for p in result.phases
-        if p.control and p.model == model
-    }
-    if not {"pause", "warm"} <= medians.keys():
-        return ()
-    return (_FLUSH_BIAS.format(medians["pause"] - medians["warm"]),)
+def _identity(device: DeviceProfile) -> tuple[str, str]:
+    """What a process can run one of."""
+    return device.execution_provider.decode, device.precision.decode

@@ -1,8 +1,9 @@
 """Jobs for a runner: graphs, phases and how weights meet the cache."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import Graph, build_graph
@@ -10,6 +11,7 @@ from phonelm_search.measure.reference import TINY
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.runtimes.base import (
     CacheJob,
+    Files,
     Job,
     ModelJob,
     PhaseJob,
@@ -35,12 +37,16 @@ class Prepared:
 
     job: Job
     """The job."""
-    files: Mapping[str, bytes]
-    """Serialised graphs by file name."""
+    files: Files
+    """Graphs by file name."""
     graphs: tuple[Graph, ...]
-    """The measured ones."""
+    """The measured ones; empty where they were compiled."""
     rotation_bytes: int
     """Weights that a turn of cold decode over all copies streams; 0 where it does not rotate."""
+    coverage: tuple[float, ...] = ()
+    """Share of each graph's nodes that the accelerator took; empty without one."""
+    notes: tuple[tuple[str, ...], ...] = ()
+    """What a reader should know of each model; empty where there is nothing."""
 
 
 def rotation_copies(streamed_bytes: int, turn_bytes: int) -> int:
@@ -106,7 +112,7 @@ def prepare(
 
     Args:
         shapes: What to run, in one process.
-        device: Where; its precision counts.
+        device: Where, as `DeviceProfile.for_phase` gives it: one provider, one precision.
         phases: What to time.
         cache: As `plan_cache` says.
         placement: Threads and cores.
@@ -124,7 +130,9 @@ def prepare(
     graphs = tuple(
         build_graph(s, device.scheme, logits=logits, max_positions=positions) for s in shapes
     )
-    files = {_GRAPH.format(i): graph.model for i, graph in enumerate(graphs)}
+    files: dict[str, bytes | Path] = {
+        _GRAPH.format(i): graph.model for i, graph in enumerate(graphs)
+    }
     # Seeds apart, so that no copy has the weights of another.
     models = [
         ModelJob(
@@ -157,7 +165,7 @@ def prepare(
         bandwidth_bytes=bandwidth_bytes,
         threads=placement.threads,
         cpus=placement.cpus,
-        execution_provider=device.execution_provider,
+        execution_provider=device.execution_provider.decode,
         provider_options=device.provider_options,
     )
     turn = cache.copies * sum(s.weight_bytes(device.scheme).streamed for s in shapes)

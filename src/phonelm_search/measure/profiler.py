@@ -11,6 +11,8 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure.anchor import Anchor, Units
+from phonelm_search.measure.calibration import Tokens
+from phonelm_search.measure.contexts import Contexts
 from phonelm_search.measure.crew import share
 from phonelm_search.measure.executor import Executor, Round
 from phonelm_search.measure.gate import Gate
@@ -118,6 +120,7 @@ class Profiler:
         serials: Phones to measure on, all of one kind: each one shape at a time.
         runtimes: Those of the device, or of each phone; by default the one that the profile names.
         note: Told what a person should know meanwhile.
+        calibration: Text as tokens, which graphs for an accelerator are calibrated on.
         clock: Present time, for the records.
 
     Raises:
@@ -134,6 +137,7 @@ class Profiler:
         serials: Sequence[str] = (),
         runtimes: Sequence[Runtime] = (),
         note: Callable[[str], object] = lambda text: None,
+        calibration: Callable[[], Tokens] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -142,7 +146,12 @@ class Profiler:
         runtimes = runtimes or [
             get_runtime(device, serial=s, note=note) for s in serials or (None,)
         ]
-        self._executors = [Executor(device, r, self.settings, clock) for r in runtimes]
+        contexts = None
+        if device.accelerated and calibration is not None:
+            contexts = Contexts(device, calibration(), store.results / "cache/contexts")
+        self._executors = [
+            Executor(device, r, self.settings, clock, contexts=contexts) for r in runtimes
+        ]
         first = self._executors[0]
         for other in self._executors[1:]:
             first.check_same(other.environment)
@@ -334,12 +343,13 @@ class Profiler:
             known = self._store.measurements(
                 shape_ids=[REFERENCE.shape_id], environment_id=self.environment_id
             )
-            alike = (self.device.precision, GRAPH_VERSION, PROTOCOL_VERSION, serial)
+            alike = (GRAPH_VERSION, PROTOCOL_VERSION, serial)
             self._anchors[serial] = Anchor(
                 [
                     m
                     for m in known
-                    if (m.precision, m.graph_version, m.protocol_version, _serial([m])) == alike
+                    if (m.graph_version, m.protocol_version, _serial([m])) == alike
+                    and m.precision == self.device.precision.of(m.workload.phase)
                 ]
             )
         return self._anchors[serial]

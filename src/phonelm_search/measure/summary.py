@@ -34,6 +34,8 @@ class LatencySummary:
     """How far to trust it."""
     reasons: tuple[str, ...]
     """Why it is not valid."""
+    coverage: float | None = None
+    """Share of the graph's nodes that the accelerator took; None on a processor."""
     notes: tuple[str, ...] = ()
     """What is unusual about the graph or the way of measuring."""
 
@@ -83,5 +85,6 @@ def summarise(rounds: Sequence[Measurement]) -> LatencySummary:
         bandwidth_bytes_per_s=float(np.median(bandwidths)) if bandwidths else None,
         verdict=verdict,
         reasons=reasons,
+        coverage=counted[0].coverage,
         notes=tuple(dict.fromkeys(n for m in counted for n in m.notes)),
     )

@@ -90,6 +90,7 @@ def _disturbed(m: Measurement, settings: MeasureSettings) -> tuple[list[str], li
     # Spinning workers keep every thread busy, so a lower share means that a core was taken away;
     # the tiny model's operators are too small to be shared among threads.
     spinning = m.environment.get("spinning") == "on" and m.cache_mode != "tiny"
+    spinning &= m.coverage is None  # the processor waits for an accelerator
     if spinning and seen.cpu_share is not None and seen.cpu_share < _LEAST_CPU_SHARE:
         heavy = seen.cpu_share < 1 - _WORSE * (1 - _LEAST_CPU_SHARE)
         text = f"the runner had only {seen.cpu_share:.0%} of its cores' time; {_CLOSE}"

@@ -229,7 +229,7 @@ def _latency_label(view: StudyView) -> str:
 
 
 def _place(view: StudyView) -> str:
-    return f"{', '.join(view.devices)} ({view.record.config['device']['precision']})"
+    return f"{', '.join(view.devices)} ({view.device.precision})"
 
 
 def _footnote(view: StudyView) -> str:

@@ -40,7 +40,7 @@ class SensitivityInfo:
 def sensitivity_info(view: StudyView, found: Sensitivity) -> SensitivityInfo:
     """Collect what a picture shows of a sensitivity."""
     sizes = [s.decoder_parameters for s in found.shapes]
-    precision = view.record.config["device"]["precision"]
+    precision = view.device.precision
     explained = ", ".join(f"{name} {share:.0%}" for name, share in found.explained.items())
     suspect = f" · {found.suspect} shapes of suspect latency" if found.suspect else ""
     return SensitivityInfo(

@@ -120,7 +120,8 @@ int run(const std::string& library, const std::string& path, unsigned seconds) {
             .add("error", "null");
         out.add("phases", phases)
             .add("logits", runner.last_logits())
-            .add("bandwidth_bytes_per_s", bandwidth);
+            .add("bandwidth_bytes_per_s", bandwidth)
+            .add("backends", runner.backends());
         out.add("environment", identity(runner.runtime_version(), job["threads"].integer()));
         out.add("conditions", runner.conditions());
         std::cout << out.str() << std::endl;

@@ -23,7 +23,18 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-enum Type : int { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7 };  // ONNXTensorElementDataType
+enum Type : int {  // ONNXTensorElementDataType
+    kFloat = 1,
+    kUint8 = 2,
+    kInt8 = 3,
+    kUint16 = 4,
+    kInt32 = 6,
+    kInt64 = 7
+};
+
+inline size_t size_of(Type type) {
+    return type == kUint8 || type == kInt8 ? 1 : type == kUint16 ? 2 : type == kInt64 ? 8 : 4;
+}
 
 constexpr uint32_t kApiVersion = 22;
 constexpr int kLogErrors = 3, kArenaAllocator = 1, kDefaultMemory = 0;
@@ -34,10 +45,14 @@ enum Slot : size_t {
     kCreateSessionOptions = 10,
     kSetSessionLogSeverityLevel = 22,
     kSessionGetInputCount = 30,
+    kSessionGetOutputCount = 31,
     kSessionGetInputTypeInfo = 33,
+    kSessionGetOutputTypeInfo = 34,
     kSessionGetInputName = 36,
+    kSessionGetOutputName = 37,
     kCreateTensorWithDataAsOrtValue = 49,
     kCastTypeInfoToTensorInfo = 55,
+    kGetTensorElementType = 60,
     kGetDimensionsCount = 61,
     kGetDimensions = 62,
     kCreateCpuMemoryInfo = 69,
@@ -65,6 +80,10 @@ enum Slot : size_t {
     kSetGlobalSpinControl = 149,
     kAddExternalInitializers = 210,
     kSessionOptionsAppendExecutionProvider = 216,
+    kRegisterExecutionProviderLibrary = 301,
+    kGetEpDevices = 303,
+    kSessionOptionsAppendExecutionProviderV2 = 304,
+    kEpDeviceEpName = 312,
 };
 
 struct Base {
@@ -103,6 +122,11 @@ class Library {
         const std::string text = message(status);
         release(kReleaseStatus, status);
         throw Error(text.substr(0, text.find('\n')));
+    }
+
+    const char* name_of(Slot slot, const void* handle) const {
+        return reinterpret_cast<const char* (*)(const void*)>(const_cast<void*>(api_[slot]))(
+            handle);
     }
 
     void release(Slot slot, void* handle) const {
@@ -145,9 +169,11 @@ using Value = Handle;
 using Session = Handle;
 using Binding = Handle;
 
-struct Input {
+// An input or output of a graph, as it says.
+struct Declared {
     std::string name;
     std::vector<int64_t> dims;
+    Type type;
 };
 
 // The process's environment: one thread pool that all sessions share, so that its workers stay
@@ -168,9 +194,22 @@ class Environment {
 
     const std::string& version() const { return library_.version(); }
 
-    void set_provider(std::string name, std::map<std::string, std::string> options) {
+    // Sessions made from now on use a provider; one that comes as a plug-in is loaded first.
+    void set_provider(std::string name, std::map<std::string, std::string> options,
+                      const std::string& plug_in, bool may_fall_back) {
+        may_fall_back_ = may_fall_back;
         provider_ = std::move(name);
         provider_options_ = std::move(options);
+        if (plug_in.empty()) return;
+        void* environment = environment_.get();
+        library_.call(kRegisterExecutionProviderLibrary, environment, provider_.c_str(),
+                      plug_in.c_str());
+        const void* const* devices = nullptr;
+        size_t count = 0;
+        library_.call(kGetEpDevices, static_cast<const void*>(environment), &devices, &count);
+        for (size_t i = 0; i < count && !device_; ++i)
+            if (provider_ == library_.name_of(kEpDeviceEpName, devices[i])) device_ = devices[i];
+        if (!device_) throw Error(provider_ + " finds no device that it could run on");
     }
 
     Handle session_options() const {
@@ -206,27 +245,14 @@ class Environment {
                       static_cast<const void* const*>(given.data()), names.size());
     }
 
-    std::vector<Input> inputs(const Session& session) const {
-        const void* handle = session.get();
-        size_t count = 0;
-        library_.call(kSessionGetInputCount, handle, &count);
-        std::vector<Input> found(count);
-        for (size_t i = 0; i < count; ++i) {
-            char* name = nullptr;
-            library_.call(kSessionGetInputName, handle, i, allocator_, &name);
-            found[i].name = name;
-            library_.call(kAllocatorFree, allocator_, static_cast<void*>(name));
-            void* type = nullptr;
-            library_.call(kSessionGetInputTypeInfo, handle, i, &type);
-            const Handle info(library_, kReleaseTypeInfo, type);
-            const void *known = info.get(), *tensor = nullptr;
-            library_.call(kCastTypeInfoToTensorInfo, known, &tensor);
-            size_t rank = 0;
-            library_.call(kGetDimensionsCount, tensor, &rank);
-            found[i].dims.resize(rank);
-            library_.call(kGetDimensions, tensor, found[i].dims.data(), rank);
-        }
-        return found;
+    std::vector<Declared> inputs(const Session& session) const {
+        return declared(session, kSessionGetInputCount, kSessionGetInputName,
+                        kSessionGetInputTypeInfo);
+    }
+
+    std::vector<Declared> outputs(const Session& session) const {
+        return declared(session, kSessionGetOutputCount, kSessionGetOutputName,
+                        kSessionGetOutputTypeInfo);
     }
 
     Binding binding(const Session& session) const {
@@ -250,6 +276,8 @@ class Environment {
     Library library_;
     Handle environment_, memory_;
     void* allocator_ = nullptr;
+    const void* device_ = nullptr;  // of a provider that is a plug-in
+    bool may_fall_back_ = false;
     std::string provider_ = "CPUExecutionProvider";
     std::map<std::string, std::string> provider_options_;
 
@@ -259,24 +287,60 @@ class Environment {
         library_.call(create, arguments..., &made);
         return {library_, release, made};
     }
+
+    std::vector<Declared> declared(const Session& session, Slot counted, Slot named,
+                                   Slot typed) const {
+        const void* handle = session.get();
+        size_t count = 0;
+        library_.call(counted, handle, &count);
+        std::vector<Declared> found(count);
+        for (size_t i = 0; i < count; ++i) {
+            char* name = nullptr;
+            library_.call(named, handle, i, allocator_, &name);
+            found[i].name = name;
+            library_.call(kAllocatorFree, allocator_, static_cast<void*>(name));
+            void* type = nullptr;
+            library_.call(typed, handle, i, &type);
+            const Handle info(library_, kReleaseTypeInfo, type);
+            const void *known = info.get(), *tensor = nullptr;
+            library_.call(kCastTypeInfoToTensorInfo, known, &tensor);
+            int element = 0;
+            library_.call(kGetTensorElementType, tensor, &element);
+            found[i].type = static_cast<Type>(element);
+            size_t rank = 0;
+            library_.call(kGetDimensionsCount, tensor, &rank);
+            found[i].dims.resize(rank);
+            library_.call(kGetDimensions, tensor, found[i].dims.data(), rank);
+        }
+        return found;
+    }
+
     void append_provider(void* options) const {
         const std::string suffix = "ExecutionProvider";
         if (provider_ == "CPU" + suffix) return;
         // A graph that the provider does not take runs on the CPU without a word: that must fail.
-        library_.call(kAddSessionConfigEntry, options, "session.disable_cpu_ep_fallback", "1");
-        std::string name = provider_;
-        if (name.size() > suffix.size() &&
-            name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0)
-            name.resize(name.size() - suffix.size());
-        if (name == "Xnnpack") name = "XNNPACK";
+        if (!may_fall_back_)
+            library_.call(kAddSessionConfigEntry, options, "session.disable_cpu_ep_fallback", "1");
         std::vector<const char*> keys, values;
         for (const auto& [key, value] : provider_options_) {
             keys.push_back(key.c_str());
             values.push_back(value.c_str());
         }
-        library_.call(kSessionOptionsAppendExecutionProvider, options, name.c_str(),
-                      static_cast<const char* const*>(keys.data()),
-                      static_cast<const char* const*>(values.data()), keys.size());
+        const auto *given_keys = static_cast<const char* const*>(keys.data()),
+                   *given_values = static_cast<const char* const*>(values.data());
+        if (device_) {
+            library_.call(kSessionOptionsAppendExecutionProviderV2, options, environment_.get(),
+                          static_cast<const void* const*>(&device_), size_t{1}, given_keys,
+                          given_values, keys.size());
+            return;
+        }
+        std::string name = provider_;
+        if (name.size() > suffix.size() &&
+            name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0)
+            name.resize(name.size() - suffix.size());
+        if (name == "Xnnpack") name = "XNNPACK";
+        library_.call(kSessionOptionsAppendExecutionProvider, options, name.c_str(), given_keys,
+                      given_values, keys.size());
     }
 };
 

@@ -22,7 +22,7 @@ constexpr int kBandwidthPasses = 7;
 struct PhaseTimes {
     size_t model;
     loop::Timed timed;
-    std::string logits;
+    std::string logits, handed_over;
     int64_t peak_bytes;
 };
 
@@ -39,7 +39,9 @@ class Runner {
         std::map<std::string, std::string> options;
         for (const auto& [name, value] : job["provider_options"].fields)
             options[name] = value.string();
-        environment_.set_provider(job["execution_provider"].string(), options);
+        environment_.set_provider(job["execution_provider"].string(), options,
+                                  job.has("plug_in") ? job["plug_in"].string() : "",
+                                  job.has("may_fall_back") && job["may_fall_back"].boolean);
         models_.emplace_back(job);
         for (const auto& model : job["beside"].array()) models_.emplace_back(model);
         for (const Model& model : models_) copies_.push_back(copy(model, 0));
@@ -110,6 +112,12 @@ class Runner {
                 samples.push_back(json::number(8.0 * static_cast<double>(buffer.size()) / seconds));
         }
         return json::array(samples, [](const std::string& s) { return s; });
+    }
+
+    // Libraries of the accelerator's that this process has loaded.
+    std::string backends() const {
+        return json::array(sys::mapped_libraries("Qnn"),
+                           [](const std::string& name) { return json::quote(name); });
     }
 
     std::string runtime_version() const { return environment_.version(); }
@@ -214,8 +222,9 @@ class Runner {
 
     PhaseTimes result(const Phase& phase, size_t model, loop::Timed timed) {
         const int64_t peak = models_.front().from_file ? sys::peak_resident_bytes() : -1;
-        return {model, std::move(timed), phase.control.empty() ? copies_[model]->digest() : "null",
-                peak};
+        const bool plain = phase.control.empty();
+        return {model, std::move(timed), plain ? copies_[model]->digest() : "null",
+                plain ? copies_[model]->handed_over() : "null", peak};
     }
 
     static std::string document(const Phase& phase, const PhaseTimes& found) {
@@ -233,7 +242,7 @@ class Runner {
         out.add("switches", json::array(timed.switches));
         out.add("windows", json::array(timed.windows, [](const std::string& w) { return w; }));
         out.add("peak_bytes", sys::or_null(found.peak_bytes));
-        out.add("logits", found.logits);
+        out.add("logits", found.logits).add("handed_over", found.handed_over);
         return out.str();
     }
 

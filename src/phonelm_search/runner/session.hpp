@@ -5,44 +5,18 @@
 
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "buffer.hpp"
 #include "json.hpp"
 #include "ort.hpp"
+#include "static.hpp"
 #include "system.hpp"
 #include "weights.hpp"
-
-struct StageError : std::runtime_error {
-    std::string stage;
-    StageError(std::string stage, const std::string& message)
-        : std::runtime_error(message), stage(std::move(stage)) {}
-};
-
-// Memory that the kernels may read with aligned loads.
-class Buffer {
- public:
-    explicit Buffer(size_t bytes) : bytes_(bytes), data_(aligned(bytes)) {}
-    void* data() const { return data_.get(); }
-    size_t bytes() const { return bytes_; }
-
- private:
-    struct Free {
-        void operator()(void* p) const { std::free(p); }
-    };
-    size_t bytes_;
-    std::unique_ptr<void, Free> data_;
-
-    static void* aligned(size_t bytes) {  // aligned_alloc is not in Android before API 28
-        void* found = nullptr;
-        if (posix_memalign(&found, 64, bytes + 64)) throw std::bad_alloc();
-        return found;
-    }
-};
 
 struct Model {
     std::string graph;
@@ -50,6 +24,7 @@ struct Model {
     uint64_t seed;
     bool from_file;
     std::vector<weights::Spec> tensors;
+    std::unique_ptr<StaticJob> static_job;  // of a graph without dynamic dimensions
 
     explicit Model(const json::Value& job)
         : graph(job["graph"].string()),
@@ -57,6 +32,7 @@ struct Model {
           seed(static_cast<uint64_t>(job["weights"]["seed"].integer())),
           from_file(job["weights"]["source"].string() == "file") {
         for (const auto& t : job["weights"]["tensors"].array()) tensors.emplace_back(t);
+        if (job.has("static")) static_job = std::make_unique<StaticJob>(job["static"]);
     }
 };
 
@@ -110,6 +86,12 @@ class Copy {
         buffers_.clear();
         bound_.clear();
         binding_ = environment_.binding(session_);
+        if (model_.static_job) {
+            static_ = std::make_unique<StaticWork>(environment_, session_, binding_, pool_,
+                                                   *model_.static_job, model_.vocab_size,
+                                                   phase.past_tokens);
+            return;
+        }
         const int64_t total = phase.tokens + phase.past_tokens;
         const auto ids = pool_.integers("input_ids", static_cast<size_t>(phase.tokens),
                                         static_cast<uint64_t>(model_.vocab_size));
@@ -133,25 +115,19 @@ class Copy {
         bind_last("logits", {1, rows, model_.vocab_size}, ort::kFloat, false);
     }
 
-    void run() { environment_.run(session_, binding_); }
+    void run() {
+        environment_.run(session_, binding_);
+        if (static_) static_->hand_over();
+    }
 
     // A digest of the last position's logits.
     std::string digest() const {
-        double sum = 0, squares = 0;
-        for (int64_t i = 0; i < model_.vocab_size; ++i) {
-            const double value = logits_[i];
-            if (!std::isfinite(value))
-                throw StageError("run", "the logits must be finite and are not");
-            sum += value;
-            squares += value * value;
-        }
-        const std::vector<float> first(logits_, logits_ + std::min<int64_t>(16, model_.vocab_size));
-        json::Object found;
-        found.add("first", json::array(first, [](float v) { return json::number(v); }));
-        found.add("sum", json::number(sum));
-        found.add("l2", json::number(std::sqrt(squares)));
-        return found.str();
+        return digest_of(static_ ? static_->logits()
+                                 : std::vector(logits_, logits_ + model_.vocab_size));
     }
+
+    // A digest of the cache's new columns, where they are handed over.
+    std::string handed_over() const { return static_ ? digest_of(static_->columns()) : "null"; }
 
  private:
     ort::Environment& environment_;
@@ -163,6 +139,24 @@ class Copy {
     ort::Session session_;
     ort::Binding binding_;
     float* logits_ = nullptr;
+    std::unique_ptr<StaticWork> static_;
+
+    static std::string digest_of(const std::vector<float>& values) {
+        double sum = 0, squares = 0;
+        for (const double value : values) {
+            if (!std::isfinite(value))
+                throw StageError("run", "the logits must be finite and are not");
+            sum += value;
+            squares += value * value;
+        }
+        const auto some = static_cast<std::ptrdiff_t>(std::min<size_t>(16, values.size()));
+        const std::vector<float> first(values.begin(), values.begin() + some);
+        json::Object found;
+        found.add("first", json::array(first, [](float v) { return json::number(v); }));
+        found.add("sum", json::number(sum));
+        found.add("l2", json::number(std::sqrt(squares)));
+        return found.str();
+    }
 
     static ort::Type type(const std::string& name) {
         return name == "float32" ? ort::kFloat : name == "uint8" ? ort::kUint8 : ort::kInt8;

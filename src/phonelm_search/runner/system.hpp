@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -118,6 +119,18 @@ inline int64_t last_level_cache_bytes(const std::vector<int>& cores) {
             largest = std::max(largest, bytes);
         }
     return largest;
+}
+
+// Names of the shared libraries in this process that contain a word.
+inline std::vector<std::string> mapped_libraries(const std::string& word) {
+    std::ifstream maps("/proc/self/maps");
+    std::set<std::string> found;
+    for (std::string line; std::getline(maps, line);) {
+        const size_t slash = line.rfind('/');
+        if (slash != std::string::npos && line.find(word, slash) != std::string::npos)
+            found.insert(line.substr(slash + 1));
+    }
+    return {found.begin(), found.end()};
 }
 
 inline int64_t peak_resident_bytes() {

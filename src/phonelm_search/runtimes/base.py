@@ -6,6 +6,7 @@ C++ runner on a phone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +15,8 @@ from phonelm_search.errors import MeasurementError
 from phonelm_search.graph.weights import TensorSpec
 
 PROTOCOL_VERSION = 4
+Files = Mapping[str, bytes | Path]
+"""What a job needs beside it, by plain file name: contents, or where they are."""
 LEAST_PHONE_CACHE_BYTES = 16 * 2**20
 """Taken for a phone's last-level cache where its kernel tells less: caches that the whole chip
 shares, of some megabytes, are not told."""
@@ -82,6 +85,30 @@ class WarmupJob(_Document):
     """Windows after which timing begins all the same; 0 for no warm-up."""
 
 
+class AffineJob(_Document):
+    """How integers stand for numbers: real = (integer − zero_point) · scale."""
+
+    scale: float
+    zero_point: int
+
+
+class StaticJob(_Document):
+    """What the runner must know of a graph without dynamic dimensions."""
+
+    cache_tokens: int = Field(ge=0)
+    """Length of its KV cache."""
+    seen: int
+    masked: int
+    """Integers of the mask where a position is seen, and elsewhere."""
+    outputs: dict[str, AffineJob]
+    """Of the logits and of the new columns of the cache."""
+    context_bytes: int = Field(ge=0)
+    """Size of what was compiled."""
+    hand_over: Literal["copy", "convert"]
+    """What each run does with the new columns: ``copy`` into a cache of the same integers, or
+    ``convert`` to float32 for another provider's decode. Part of the phase's time."""
+
+
 class ModelJob(_Document):
     """A graph beside the measured one."""
 
@@ -89,6 +116,8 @@ class ModelJob(_Document):
     """Its file name, in the runner's working folder."""
     vocab_size: int
     weights: WeightsJob
+    static: StaticJob | None = None
+    """Of a graph that was compiled for an accelerator; its weights are inside."""
 
 
 class Job(_Document):
@@ -107,6 +136,8 @@ class Job(_Document):
     vocab_size: int
     """Token ids are drawn below it."""
     weights: WeightsJob
+    static: StaticJob | None = None
+    """As in `ModelJob`."""
     beside: tuple[ModelJob, ...] = ()
     """Further models to measure in the same process."""
     phases: tuple[PhaseJob, ...]
@@ -126,19 +157,29 @@ class Job(_Document):
     """Cores to run on; empty: as the process is."""
     execution_provider: str = "CPUExecutionProvider"
     provider_options: dict[str, str] = {}
+    plug_in: str | None = None
+    """Library of a provider that is no part of ONNX Runtime."""
+    may_fall_back: bool = False
+    """Whether nodes that the provider did not take may run on the processor."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     @property
     def models(self) -> tuple[ModelJob, ...]:
         """All models to measure, the first one at the head."""
-        first = ModelJob(graph=self.graph, vocab_size=self.vocab_size, weights=self.weights)
+        first = ModelJob(
+            graph=self.graph,
+            vocab_size=self.vocab_size,
+            weights=self.weights,
+            static=self.static,
+        )
         return (first, *self.beside)
 
     @property
     def stored_bytes(self) -> int:
         """Weights of one copy of every model."""
-        return sum(t.spec.nbytes for m in self.models for t in m.weights.tensors)
+        weights = sum(t.spec.nbytes for m in self.models for t in m.weights.tensors)
+        return weights + sum(m.static.context_bytes for m in self.models if m.static)
 
 
 class RunnerError(_Document):
@@ -191,6 +232,8 @@ class PhaseResult(_Document):
     """High-water mark of resident memory, only where weights came from a file."""
     logits: LogitsResult | None = None
     """Digest after the phase's last run on the first copy; None for controls."""
+    handed_over: LogitsResult | None = None
+    """The same of the KV cache's new columns, of static graphs."""
 
 
 class Result(_Document):
@@ -206,6 +249,8 @@ class Result(_Document):
     """The last phase's digest once more."""
     bandwidth_bytes_per_s: tuple[float, ...] = ()
     """Samples, where the job asked for them."""
+    backends: tuple[str, ...] = ()
+    """The accelerator's libraries that the runner's process had loaded."""
     environment: dict[str, str]
     """What identifies the place of a measurement; results of different ones never mix."""
     conditions: dict[str, dict[str, Any]]
@@ -247,13 +292,22 @@ class Runtime(Protocol):
         """Hardware capabilities and kernel settings, for messages on wrong numerics."""
         ...
 
-    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+    def run(self, job: Job, files: Files) -> Result:
         """Run a job on serialised graphs, given by the file names that the job uses.
 
         Raises:
             MeasurementError: If no complete result came back; ``stage`` says where it failed.
         """
         ...
+
+
+def put_files(files: Files, folder: Path) -> None:
+    """Put a job's files into a folder of this machine."""
+    for name, content in files.items():
+        if isinstance(content, Path):
+            (folder / name).symlink_to(content.resolve())
+        else:
+            (folder / name).write_bytes(content)
 
 
 def needed_bytes(stored: int, copies: int, *, kv_bytes: int = 0) -> int:

@@ -11,12 +11,12 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from phonelm_search.errors import ConfigurationError
@@ -36,6 +36,8 @@ _LIBRARIES = (
     "libc.so.6", "libm.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0", "libstdc++.so.6",
     "libgcc_s.so.1",
 )  # fmt: skip
+ACCELERATOR, BACKEND = "libonnxruntime_providers_qnn.so", "libQnnHtp.so"
+"""The NPU's execution provider, and what it loads."""
 _ABI, _API = "arm64-v8a", "android-24"
 _PLATFORM = "manylinux_2_28_aarch64"
 _SECONDS = 1800.0
@@ -76,7 +78,11 @@ class Bundle:
         """The words that start the runner from its folder on a phone, up to the library."""
         runner, library = f"{folder}/{RUNNER}", f"{folder}/{self.library}"
         if self.flavour == "android":
-            return [runner, library]
+            if ACCELERATOR not in self.files:
+                return [runner, library]
+            # Where the provider finds its libraries, and its part on the chip's own processor.
+            return ["env", f"LD_LIBRARY_PATH={folder}", f"ADSP_LIBRARY_PATH={folder}", runner,
+                    library]  # fmt: skip
         return [f"{folder}/{_LOADER}", "--library-path", folder, runner, library]
 
 
@@ -114,6 +120,22 @@ def android_bundle() -> Bundle | None:
     return Bundle(flavour="android", files=files, library="libonnxruntime.so")
 
 
+def accelerator_names(bundle: Bundle) -> tuple[str, str]:
+    """Names of the NPU's execution provider and of its backend in a bundle.
+
+    Raises:
+        ConfigurationError: If the bundle has none.
+    """
+    missing = [name for name in (ACCELERATOR, BACKEND) if name not in bundle.files]
+    if missing:
+        raise ConfigurationError(
+            f"the {bundle.flavour} build must hold {' and '.join(missing)} and does not; "
+            "`phonelm-search devices prepare --ndk FOLDER --ort-aar FILE --qnn-aar FILE` with the "
+            "archives of onnxruntime-qnn and of Qualcomm's runtime"
+        )
+    return ACCELERATOR, BACKEND
+
+
 def fetch_wheel() -> Path:
     """Download the aarch64 wheel of this machine's ONNX Runtime and keep its library.
 
@@ -135,8 +157,13 @@ def fetch_wheel() -> Path:
     return library
 
 
-def build_android(ndk: Path, archive: Path) -> Bundle:
+def build_android(ndk: Path, archive: Path, accelerator: Sequence[Path] = ()) -> Bundle:
     """Build the Android flavour with an NDK and the ONNX Runtime of an AAR.
+
+    Args:
+        ndk: Folder of the NDK.
+        archive: AAR of ONNX Runtime.
+        accelerator: AARs of an NPU's execution provider and runtime; all their libraries go along.
 
     Raises:
         ConfigurationError: If one of them is not what it must be, or the build fails.
@@ -146,6 +173,8 @@ def build_android(ndk: Path, archive: Path) -> Bundle:
         raise ConfigurationError(f"--ndk must be the folder of an Android NDK, {toolchain} is not")
     with _made(_android_folder()) as folder, tempfile.TemporaryDirectory() as build:
         _extract(archive, f"jni/{_ABI}/libonnxruntime.so", folder / "libonnxruntime.so")
+        for other in accelerator:
+            _extract_libraries(other, folder)
         build_with_cmake(
             Path(build),
             f"-DCMAKE_TOOLCHAIN_FILE={toolchain}",
@@ -195,6 +224,21 @@ def _made(target: Path) -> Iterator[Path]:
         raise ConfigurationError(
             f"{target} must be writable: {error.strerror}; set PHONELM_CACHE to another folder"
         ) from error
+
+
+def _extract_libraries(archive: Path, folder: Path) -> None:
+    """All of an archive's libraries for the phone, but for ONNX Runtime itself."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            names = [n for n in file.namelist() if n.startswith(f"jni/{_ABI}/lib")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"{archive} must be an archive (AAR): {error}") from error
+    if not names:
+        raise ConfigurationError(f"{archive} must hold libraries in jni/{_ABI}, it has none")
+    for name in names:
+        target = folder / PurePosixPath(name).name
+        if not target.exists():
+            _extract(archive, name, target)
 
 
 def _extract(archive: Path, member: str, target: Path) -> None:

@@ -136,3 +136,15 @@ def _inside(place: Phone, phone: AdbPhone, profile: DeviceProfile) -> Iterator[C
         yield Check(name="runner", ok=False, found=str(error), remedy="as the message says")
         return
     yield Check(name="runner", ok=True, found=f"{bundle.flavour} build starts ({bundle.name})")
+    if not profile.accelerated:
+        return
+    try:
+        found = place.accelerator()
+    except PhonelmSearchError as error:
+        yield Check(name="accelerator", ok=False, found=str(error), remedy="as the message says")
+        return
+    yield Check(
+        name="accelerator",
+        ok=True,
+        found=f"{found.plug_in} and {found.backend} are there; a measurement proves that they run",
+    )

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from phonelm_search.errors import MeasurementError
 from phonelm_search.graph.weights import fnv1a64
 from phonelm_search.runtimes.base import (
+    Files,
     Job,
     LogitsResult,
     ModelJob,
@@ -21,6 +22,7 @@ from phonelm_search.runtimes.base import (
     PhaseResult,
     Placement,
     Result,
+    put_files,
 )
 
 
@@ -70,7 +72,7 @@ class FakeRuntime:
         """See `Runtime.capabilities`."""
         return "fake"
 
-    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+    def run(self, job: Job, files: Files) -> Result:
         """See `Runtime.run`."""
         if self._provider == "FailingExecutionProvider":
             raise MeasurementError("the fake provider fails on purpose", stage="load")
@@ -91,7 +93,9 @@ class FakeRuntime:
         )
 
     @staticmethod
-    def _phase(job: Job, index: int, model: ModelJob, phase: PhaseJob, graph: bytes) -> PhaseResult:
+    def _phase(
+        job: Job, index: int, model: ModelJob, phase: PhaseJob, graph: bytes | Path
+    ) -> PhaseResult:
         matrices = [t for t in model.weights.tensors if len(t.shape) > 1 and "cache" not in t.name]
         stored = sum(math.prod(t.shape) for t in matrices)
         work_ns = stored / 10 + 2 * stored * phase.tokens / 100 + 20_000 * len(matrices)
@@ -113,10 +117,10 @@ class FakeRuntime:
         )
 
 
-_KNOWN: dict[tuple[bytes, int, PhaseJob], LogitsResult] = {}
+_KNOWN: dict[tuple[bytes | Path, int, PhaseJob], LogitsResult] = {}
 
 
-def _logits(job: Job, model: ModelJob, phase: PhaseJob, graph: bytes) -> LogitsResult:
+def _logits(job: Job, model: ModelJob, phase: PhaseJob, graph: bytes | Path) -> LogitsResult:
     """True logits where a job is one run without warm-up, as the gate's are; else zeros."""
     if job.warmup.most or job.repetitions > 1 or model.weights.source == "file":
         return LogitsResult(first=(0.0,) * 16, sum=0.0, l2=0.0)
@@ -127,7 +131,7 @@ def _logits(job: Job, model: ModelJob, phase: PhaseJob, graph: bytes) -> LogitsR
         provider = ("CPUExecutionProvider", dict[str, str]())
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
-            (path / model.graph).write_bytes(graph)
+            put_files({model.graph: graph}, path)
             copy = Copy(model, 0, provider, job.logits, folder=path, shared_pool=False)
             copy.bind(phase)
             copy.run()

@@ -7,15 +7,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from phonelm_search.childprocess import why_it_ended
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError
 from phonelm_search.runtimes import host
-from phonelm_search.runtimes.base import Job, Placement, Result, parse_result
+from phonelm_search.runtimes.base import Files, Job, Placement, Result, parse_result, put_files
 from phonelm_search.runtimes.limits import check_memory, time_limit_seconds
+from phonelm_search.runtimes.qnn import QNN, provider_library, provider_versions
 from phonelm_search.runtimes.toolchain import HOST, build_runner, host_library
 
 PROBE_SECONDS = 60.0
@@ -30,6 +31,7 @@ _STAGES = {
     127: "start",  # no such program: the next job brings it again
 }
 _JOB = "job.json"
+_STUB = "Stub"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,16 @@ class Finished:
     """Its logs."""
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the place adds to the conditions ``before`` and ``after`` a job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """Where a place keeps what reaches its accelerator."""
+
+    plug_in: str
+    """Library of the execution provider."""
+    backend: str
+    """Library that it loads."""
 
 
 class Place(Protocol):
@@ -65,10 +77,18 @@ class Place(Protocol):
         """Size of the last-level cache, by what the runner could read (0: nothing)."""
         ...
 
+    def accelerator(self) -> Accelerator:
+        """Libraries for graphs that were compiled for an accelerator.
+
+        Raises:
+            ConfigurationError: If the place has none.
+        """
+        ...
+
     def start(
         self,
         arguments: Sequence[str],
-        files: Mapping[str, bytes],
+        files: Files,
         *,
         seconds: float,
         timed: bool = False,
@@ -117,18 +137,22 @@ class LocalPlace:
         """See `Place.cache_bytes`."""
         return told or host.last_level_cache_bytes()
 
+    def accelerator(self) -> Accelerator:
+        """See `Place.accelerator`; it simulates."""
+        plug_in, backend = provider_library()
+        return Accelerator(plug_in=str(plug_in), backend=str(backend))
+
     def start(
         self,
         arguments: Sequence[str],
-        files: Mapping[str, bytes],
+        files: Files,
         *,
         seconds: float,
         timed: bool = False,
     ) -> Finished:
         """See `Place.start`."""
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
-            for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
+            put_files(files, Path(folder))
             try:
                 done = subprocess.run(
                     [*self._command, *arguments],
@@ -160,7 +184,14 @@ class NativeRuntime:
 
     def __init__(self, place: Place, profile: DeviceProfile) -> None:
         self._place = place
-        self._provider, self._options = profile.execution_provider, profile.provider_options
+        self._provider = str(profile.execution_provider)
+        self._options = profile.provider_options
+        self._compiler: dict[str, str] = {}
+        if profile.accelerated:  # what it makes of a graph decides how fast that is
+            self._compiler = {
+                **{f"compiler_{k}": v for k, v in provider_versions(QNN).items()},
+                "allow_fallback": ", ".join(sorted(profile.allow_fallback)),
+            }
 
     @cached_property
     def _probe(self) -> dict[str, Any]:
@@ -185,12 +216,20 @@ class NativeRuntime:
         threads = {"threads": str(self.placement().threads)}
         return self._identity(self._probe["environment"]) | threads
 
+    def _with_libraries(self, job: Job) -> Job:
+        if not job.static:
+            return job
+        found = self._place.accelerator()
+        options = {"backend_path": found.backend, **job.provider_options}
+        return job.model_copy(update={"plug_in": found.plug_in, "provider_options": options})
+
     def _identity(self, told: Mapping[str, str]) -> dict[str, str]:
         return {
             **self._place.machine(),
             "runtime": "onnxruntime-native",
             "execution_provider": self._provider,
             "provider_options": json.dumps(dict(self._options), sort_keys=True),
+            **self._compiler,
             **told,
         }
 
@@ -206,8 +245,9 @@ class NativeRuntime:
         """See `Runtime.capabilities`."""
         return f"{self._probe['environment']['capabilities']}; kernels as ONNX Runtime chooses them"
 
-    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+    def run(self, job: Job, files: Files) -> Result:
         """See `Runtime.run`."""
+        job = self._with_libraries(job)
         check_memory(job, self._place.available_bytes())
         seconds = time_limit_seconds(job)
         done = self._place.start(
@@ -217,12 +257,29 @@ class NativeRuntime:
             timed=job.warmup.most > 0,
         )
         result = parse_result(_answer(done), job)
+        if job.static:
+            _prove_backend(result, job)
         conditions = {
             moment: {**result.conditions.get(moment, {}), **done.conditions.get(moment, {})}
             for moment in ("before", "after")
         }
         environment = self._identity(result.environment)
         return result.model_copy(update={"environment": environment, "conditions": conditions})
+
+
+def _prove_backend(result: Result, job: Job) -> None:
+    """Refuse a result of a process that had not loaded the accelerator's libraries."""
+    wanted = [PurePosixPath(job.provider_options["backend_path"]).name]
+    if result.environment.get("architecture") != "x86_64":
+        wanted.append(_STUB)  # what reaches the chip's own processor
+    missing = [w for w in wanted if not any(w in name for name in result.backends)]
+    if missing:
+        raise MeasurementError(
+            f"the runner must have loaded {' and '.join(missing)}, it had "
+            f"{', '.join(result.backends) or 'none of the accelerator'}: this is no latency of "
+            "the accelerator",
+            stage="coverage",
+        )
 
 
 def _answer(done: Finished) -> str:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from phonelm_search.childprocess import why_it_ended
 from phonelm_search.errors import MeasurementError
 from phonelm_search.runtimes import host
-from phonelm_search.runtimes.base import Job, Placement, Result, parse_result
+from phonelm_search.runtimes.base import Files, Job, Placement, Result, parse_result, put_files
 from phonelm_search.runtimes.limits import check_memory, time_limit_seconds
 
 
@@ -61,13 +61,12 @@ class OnnxRuntime:
         """See `Runtime.capabilities`."""
         return f"{host.capabilities()}; kernels as ONNX Runtime chooses them"
 
-    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+    def run(self, job: Job, files: Files) -> Result:
         """See `Runtime.run`."""
         check_memory(job, host.available_bytes())
         seconds = time_limit_seconds(job)
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
-            for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
+            put_files(files, Path(folder))
             try:
                 done = subprocess.run(
                     [sys.executable, "-m", "phonelm_search.runtimes.onnxruntime_child"],

@@ -7,7 +7,7 @@ import secrets
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -25,12 +25,17 @@ from phonelm_search.devices.phone_state import (
     parse_properties,
     parse_state,
 )
-from phonelm_search.devices.profile import Thermal
+from phonelm_search.devices.profile import CPU, PerPhase, Thermal
 from phonelm_search.devices.topology import Core, choose_cores
 from phonelm_search.errors import ConfigurationError, MeasurementError, TransportError
-from phonelm_search.runtimes.base import LEAST_PHONE_CACHE_BYTES, Placement
-from phonelm_search.runtimes.bundle import Bundle, android_bundle, glibc_bundle
-from phonelm_search.runtimes.native import PROBE_SECONDS, SIGSYS, Finished
+from phonelm_search.runtimes.base import LEAST_PHONE_CACHE_BYTES, Files, Placement
+from phonelm_search.runtimes.bundle import (
+    Bundle,
+    accelerator_names,
+    android_bundle,
+    glibc_bundle,
+)
+from phonelm_search.runtimes.native import PROBE_SECONDS, SIGSYS, Accelerator, Finished
 from phonelm_search.runtimes.toolchain import RUNNER, cache_folder
 
 FOLDER = "/data/local/tmp/phonelm"
@@ -182,6 +187,12 @@ class Phone:
         """See `Place.cache_bytes`."""
         return max(told, LEAST_PHONE_CACHE_BYTES)
 
+    def accelerator(self) -> Accelerator:
+        """See `Place.accelerator`."""
+        plug_in, backend = accelerator_names(self.bundle)
+        folder = f"{FOLDER}/{self.bundle.name}"
+        return Accelerator(plug_in=f"{folder}/{plug_in}", backend=f"{folder}/{backend}")
+
     def state(self) -> PhoneState:
         """Temperature, battery, and whether it throttles."""
         return parse_state(self._ask(STATE_SCRIPT))
@@ -189,7 +200,7 @@ class Phone:
     def start(
         self,
         arguments: Sequence[str],
-        files: Mapping[str, bytes],
+        files: Files,
         *,
         seconds: float,
         timed: bool = False,
@@ -214,7 +225,7 @@ class Phone:
         self,
         bundle: Bundle,
         arguments: Sequence[str],
-        files: Mapping[str, bytes],
+        files: Files,
         *,
         seconds: float,
         timed: bool,
@@ -261,7 +272,7 @@ class Phone:
     def _choose_bundle(self) -> Bundle:
         """The first flavour whose runner starts on this phone."""
         android = android_bundle()
-        if self._profile.execution_provider == "CPUExecutionProvider":
+        if self._profile.execution_provider == PerPhase.of_both(CPU):
             bundles = [glibc_bundle(), *([android] if android else [])]
         elif android:
             bundles = [android]

@@ -11,6 +11,10 @@ Note = Callable[[str], object]
 Factory = Callable[[DeviceProfile, str | None, Note], Runtime]
 
 
+QNN_SIMULATOR = "qnn-simulator"
+"""Compiles and computes what an NPU would, and measures nothing."""
+
+
 def local_placement(profile: DeviceProfile) -> Placement:
     """Threads and cores on this machine.
 
@@ -28,7 +32,7 @@ def _onnxruntime(profile: DeviceProfile, serial: str | None, note: Note) -> Runt
 
     return OnnxRuntime(
         placement=_here(profile),
-        execution_provider=profile.execution_provider,
+        execution_provider=profile.execution_provider.decode,
         provider_options=profile.provider_options,
     )
 
@@ -40,6 +44,11 @@ def _native(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
         from phonelm_search.runtimes.phone import Phone
 
         return NativeRuntime(Phone.connect(profile, serial, note=note), profile)
+    if profile.accelerated:
+        raise ConfigurationError(
+            f"{profile.name} must be a phone (connection: adb): no chip of this machine takes "
+            f"{profile.precision}; runtime: {QNN_SIMULATOR} computes it here, without latencies"
+        )
     return NativeRuntime(LocalPlace(local_placement(profile)), profile)
 
 
@@ -48,7 +57,7 @@ def _fake(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
 
     return FakeRuntime(
         placement=_here(profile),
-        execution_provider=profile.execution_provider,
+        execution_provider=profile.execution_provider.decode,
         provider_options=profile.provider_options,
     )
 
@@ -59,13 +68,33 @@ def _here(profile: DeviceProfile) -> Placement:
             f"runtime {profile.runtime} runs on this machine alone, got connection: "
             f"{profile.connection} in {profile.name}; phones take runtime: onnxruntime-native"
         )
+    if profile.accelerated:
+        raise ConfigurationError(
+            f"runtime {profile.runtime} does not run compiled graphs, got {profile.precision} in "
+            f"{profile.name}; phones take runtime: onnxruntime-native"
+        )
+    if profile.execution_provider.prefill != profile.execution_provider.decode:
+        raise ConfigurationError(
+            f"runtime {profile.runtime} takes one execution_provider for both phases, got "
+            f"{profile.execution_provider} in {profile.name}; phones take runtime: "
+            "onnxruntime-native"
+        )
     return local_placement(profile)
+
+
+def _simulator(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
+    raise ConfigurationError(
+        f"{profile.name} has no latency: it computes here what the chip would; "
+        f"`phonelm-search profile SHAPE --device {profile.name}` shows what is proven, and "
+        "latencies come from a phone (connection: adb)"
+    )
 
 
 RUNTIMES: dict[str, Factory] = {
     "onnxruntime": _onnxruntime,
     "onnxruntime-native": _native,
     "fake": _fake,
+    QNN_SIMULATOR: _simulator,
 }
 
 

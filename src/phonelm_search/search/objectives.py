@@ -24,8 +24,8 @@ class Goals:
     """In the order of a trial's values."""
     scenario: Scenario
     """Prompt and answer that latencies are of."""
-    precision: Precision
-    """Scheme at which memory is counted."""
+    precisions: tuple[Precision, ...]
+    """Schemes at which memory is counted: weights in each, the KV cache in the first."""
 
     @property
     def workloads(self) -> tuple[Workload, ...]:
@@ -50,13 +50,14 @@ class Goals:
         if time is None:
             raise ValueError(f"every workload of {self.scenario} must have a latency")
         context = self.scenario.prompt_tokens + self.scenario.generated_tokens
-        kv_bytes = context * shape.kv_bytes_per_token(self.precision.kv_bytes_per_element)
+        kv_bytes = context * shape.kv_bytes_per_token(self.precisions[0].kv_bytes_per_element)
+        weights = sum(shape.weight_bytes(p).total for p in self.precisions)
         found: dict[Objective, float] = {
             "latency": time.end_to_end.ms,
             "prefill": time.ttft.ms,
             "decode": time.tpot.ms,
             "parameters": float(shape.decoder_parameters),
-            "memory": float(shape.weight_bytes(self.precision).total + kv_bytes),
+            "memory": float(weights + kv_bytes),
         }
         return [found[o] for o in self.objectives]
 

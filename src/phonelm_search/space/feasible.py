@@ -1,6 +1,6 @@
 """All feasible shapes of a search space, enumerated once with numpy."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -69,12 +69,13 @@ class FeasibleSet:
         return {int(v): int(n) for v, n in zip(values, counts, strict=True)}
 
 
-def enumerate_space(space: SearchSpace, precision: Precision) -> FeasibleSet:
+def enumerate_space(space: SearchSpace, *precisions: Precision) -> FeasibleSet:
     """Enumerate the feasible shapes.
 
     Args:
         space: The search space.
-        precision: Scheme at which byte limits are counted.
+        precisions: Schemes at which byte limits are counted: a device that runs its phases in
+            different ones keeps weights in each; the KV cache is kept in the first.
 
     Raises:
         EmptySpaceError: If none is feasible; names the constraint whose removal helps most.
@@ -91,7 +92,7 @@ def enumerate_space(space: SearchSpace, precision: Precision) -> FeasibleSet:
                 f"a space must have at most {_MAX_COMBINATIONS:,} combinations, "
                 f"'{space.name}' has more; use larger steps"
             )
-        broken = _broken(chunk, space, precision)
+        broken = _broken(chunk, space, precisions)
         count = sum((b.astype(np.int8) for b in broken.values()), np.zeros(1, np.int8))
         for name, mask in broken.items():
             failures[name] = failures.get(name, 0) + int(mask.sum())
@@ -168,6 +169,17 @@ def _kv_size(c: dict[str, Ints]) -> Ints:
     return c["num_key_value_heads"] * c["head_dim"]
 
 
+def _matrix_sizes(c: dict[str, Ints]) -> dict[str, Ints]:
+    """`ModelShape.matrix_sizes`, column-wise."""
+    return {
+        "hidden_size": c["hidden_size"],
+        "intermediate_size": c["intermediate_size"],
+        "head_dim": c["head_dim"],
+        "num_attention_heads × head_dim": c["num_attention_heads"] * c["head_dim"],
+        "num_key_value_heads × head_dim": _kv_size(c),
+    }
+
+
 def _weight_bytes(c: dict[str, Ints], space: SearchSpace, precision: Precision) -> Ints:
     """`ModelShape.weight_bytes(...).total`, column-wise; the scheme's arithmetic is elementwise."""
     size: Any = precision.matrix_bytes  # takes arrays as well as integers
@@ -182,7 +194,7 @@ def _weight_bytes(c: dict[str, Ints], space: SearchSpace, precision: Precision) 
 
 
 def _broken(
-    c: dict[str, Ints], space: SearchSpace, precision: Precision
+    c: dict[str, Ints], space: SearchSpace, precisions: Sequence[Precision]
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Constraint → where it is broken."""
     h, heads = c["hidden_size"], c["num_attention_heads"]
@@ -191,24 +203,28 @@ def _broken(
         "head_dim is even": c["head_dim"] % 2 != 0,
         "num_attention_heads is a multiple of kv_groups": heads % c["kv_groups"] != 0,
     }
-    if precision.storage == "block":
-        # As `graph.check_kernels`: the kernel that looks embeddings up reads whole blocks.
-        name = f"hidden_size is a multiple of {precision.name}'s block of {precision.block_size}"
-        broken[name] = h % precision.block_size != 0
+    for p in precisions:
+        if p.storage == "block":
+            # As `graph.check_kernels`: the kernel that looks embeddings up reads whole blocks.
+            name = f"hidden_size is a multiple of {p.name}'s block of {p.block_size}"
+            broken[name] = h % p.block_size != 0
     if space.parameters is not None:
         size = c["decoder_parameters"]
         if space.parameters.count == "total":
             size = size + h * c["vocab_size"] * (1 if space.tie_word_embeddings else 2)
         low, high = space.parameters.bounds
         broken[f"{space.parameters}"] = (size < low) | (size > high)
+    if space.limits.align is not None:
+        for name, size in _matrix_sizes(c).items():
+            broken[f"{name} is a multiple of {space.limits.align}"] = size % space.limits.align != 0
     if space.limits.weight_bytes is not None:
         limit = space.limits.weight_bytes
-        name = f"weight_bytes ≤ {format_bytes(limit)} at {precision.name}"
-        broken[name] = _weight_bytes(c, space, precision) > limit
+        name = f"weight_bytes ≤ {format_bytes(limit)} at {' + '.join(p.name for p in precisions)}"
+        stored: Ints = np.sum([_weight_bytes(c, space, p) for p in precisions], axis=0)
+        broken[name] = stored > limit
     if space.limits.kv_bytes_per_token is not None:
         limit = space.limits.kv_bytes_per_token
-        per_token = 2 * c["num_hidden_layers"] * _kv_size(c) * precision.kv_bytes_per_element
-        broken[f"kv_bytes_per_token ≤ {format_bytes(limit)} at {precision.name}"] = (
-            per_token > limit
-        )
+        first = precisions[0]
+        per_token = 2 * c["num_hidden_layers"] * _kv_size(c) * first.kv_bytes_per_element
+        broken[f"kv_bytes_per_token ≤ {format_bytes(limit)} at {first.name}"] = per_token > limit
     return broken

@@ -75,6 +75,8 @@ class Limits(_Strict):
 
     weight_bytes: _Bytes | None = None
     kv_bytes_per_token: _Bytes | None = None
+    align: _PositiveInt | None = None
+    """What the sizes of `ModelShape.unaligned` must be multiples of; accelerators compute tiles."""
 
 
 class Reference(_Strict):

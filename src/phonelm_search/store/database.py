@@ -26,6 +26,7 @@ from phonelm_search.errors import (
     UnknownNameError,
 )
 from phonelm_search.records import (
+    Compilation,
     LatencyEstimate,
     Measurement,
     NumericsCheck,
@@ -251,6 +252,21 @@ class Store:
         with self._transaction("read") as connection:
             found = connection.execute(query).mappings().all()
         return [rows.to_numerics(r) for r in found]
+
+    def set_compilation(self, shape: ModelShape, found: Compilation) -> None:
+        """Keep what a compiler made of a shape; an earlier record of the same key is replaced."""
+        table = t.compilations
+        with self._transaction("write") as connection:
+            _ensure_shape(connection, shape)
+            connection.execute(delete(table).where(table.c.key == found.key))
+            connection.execute(insert(table).values(**rows.compilation_row(found)))
+
+    def compilation(self, key: str) -> Compilation | None:
+        """What a compiler made of a shape, if it was asked before."""
+        query = select(t.compilations).where(t.compilations.c.key == key)
+        with self._transaction("read") as connection:
+            found = connection.execute(query).mappings().first()
+        return None if found is None else rows.to_compilation(found)
 
     def save_study(self, study: StudyRecord) -> None:
         """Write a study's configuration, new or changed."""

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from phonelm_search.coverage import Coverage, Fallback
 from phonelm_search.records import (
+    Compilation,
     LatencyEstimate,
     Measurement,
     NumericsCheck,
@@ -48,6 +50,21 @@ def to_estimate(row: Mapping[Any, Any]) -> LatencyEstimate:
     for name in ("depths", "reasons"):
         values[name] = tuple(values[name])
     return LatencyEstimate(workload=to_workload(row), **values)
+
+
+def compilation_row(c: Compilation) -> dict[str, Any]:
+    """Values of ``phonelm_compilations``."""
+    row = {f.name: getattr(c, f.name) for f in fields(c) if f.name != "workload"}
+    return {**row, **asdict(c.workload), "coverage": asdict(c.coverage)}
+
+
+def to_compilation(row: Mapping[Any, Any]) -> Compilation:
+    """A row of ``phonelm_compilations``."""
+    values = _fields(Compilation, row)
+    found = values["coverage"]
+    strays = tuple(Fallback(**f) for f in found["fallbacks"])
+    values["coverage"] = Coverage(**{**found, "fallbacks": strays})
+    return Compilation(workload=to_workload(row), **values)
 
 
 def numerics_row(check: NumericsCheck) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -65,6 +65,7 @@ measurements = Table(
     Column("bandwidth_bytes_per_s", Float),
     Column("bandwidth_drift", Float),
     Column("protocol", JSON),
+    Column("coverage", Float),  # since schema 4
 )
 
 numerics = Table(
@@ -77,6 +78,29 @@ numerics = Table(
     Column("prefill_error", Float),
     Column("decode_error", Float),
     Column("limit", Float, nullable=False),
+    Column("created_at", String(40), nullable=False),
+)
+
+compilations = Table(  # since schema 4
+    "phonelm_compilations",
+    metadata,
+    Column("key", String(12), primary_key=True),
+    Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), nullable=False, index=True),
+    Column("layers", Integer, nullable=False),
+    Column("device", String(80), nullable=False),
+    Column("precision", String(32), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("past_tokens", Integer, nullable=False),
+    Column("logits", String(8), nullable=False),
+    Column("provider_options", JSON, nullable=False),
+    Column("versions", JSON, nullable=False),
+    Column("graph_version", Integer, nullable=False),
+    Column("coverage", JSON, nullable=False),
+    Column("errors", JSON, nullable=False),
+    Column("compile_seconds", Float, nullable=False),
+    Column("context_bytes", BigInteger, nullable=False),
+    Column("package_version", String(32), nullable=False),
     Column("created_at", String(40), nullable=False),
 )
 

@@ -1,0 +1,93 @@
+"""Jobs for a runner whose graphs were compiled for an accelerator: one phase each."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.measure.contexts import SEED, Context
+from phonelm_search.measure.jobs import Prepared, phase_of
+from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.runtimes.base import (
+    CacheJob,
+    Job,
+    ModelJob,
+    Placement,
+    WarmupJob,
+    WeightsJob,
+)
+from phonelm_search.shape import ModelShape
+from phonelm_search.workload import Workload
+
+_ERRORS = "off fp32 by {:.1%} (logits) and {:.1%} (keys and values), relative RMS"
+IN_TURN = CacheJob(mode="rotate", copies=1)
+"""One copy of each model, in turn: together they outgrow a phone's system cache once they are worth
+measuring, and an NPU's address space holds few."""
+
+
+def prepare_static(
+    shapes: Sequence[ModelShape],
+    contexts: Sequence[Context],
+    device: DeviceProfile,
+    workload: Workload,
+    placement: Placement,
+    settings: MeasureSettings,
+    *,
+    repetitions: int,
+) -> Prepared:
+    """The job of one phase, all models in turn.
+
+    The bandwidth that a processor reads with tells nothing of an accelerator: none is asked for.
+
+    Args:
+        shapes: What to run, in one process.
+        contexts: Of each shape.
+        device: Where, as `DeviceProfile.for_phase` gives it.
+        workload: The phase.
+        placement: Threads and cores of what the processor does beside.
+        settings: Warm-up and time.
+        repetitions: Samples at most.
+    """
+    first, *beside = (
+        ModelJob(
+            graph=context.graph,
+            vocab_size=shape.vocab_size,
+            weights=WeightsJob(seed=SEED, tensors=()),
+            static=context.static,
+        )
+        for shape, context in zip(shapes, contexts, strict=True)
+    )
+    job = Job(
+        tag=secrets.token_hex(8),
+        **first.model_dump(),
+        beside=tuple(beside),
+        phases=(phase_of(workload),),
+        repetitions=repetitions,
+        warmup=WarmupJob(
+            window_seconds=settings.warmup_window_seconds,
+            tolerance=settings.warmup_tolerance,
+            most=settings.warmup_windows,
+        ),
+        max_seconds=settings.max_seconds,
+        cache=IN_TURN,
+        threads=placement.threads,
+        cpus=placement.cpus,
+        execution_provider=device.execution_provider.decode,
+        provider_options=device.provider_options,
+        may_fall_back=any(c.coverage.fallbacks for c in contexts),
+    )
+    files: dict[str, bytes | Path] = {f.name: f for c in contexts for f in c.files}
+    return Prepared(
+        job=job,
+        files=files,
+        graphs=(),
+        rotation_bytes=0,
+        coverage=tuple(c.coverage.share for c in contexts),
+        notes=tuple((_ERRORS.format(*_errors(c)),) for c in contexts),
+    )
+
+
+def _errors(context: Context) -> tuple[float, float]:
+    """Errors of the logits, and the largest one of keys and values."""
+    others = [e for name, e in context.errors.items() if name != "logits"]
+    return context.errors["logits"], max(others)
