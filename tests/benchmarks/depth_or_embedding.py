@@ -3,16 +3,20 @@
 python tests/benchmarks/depth_or_embedding.py -o results/depth-or-embedding.csv
 
 At equal decoder size a deep shape is narrow, so its embedding is small. The twelve shapes of
-``rank_quality.py`` are trained three times: with their own embedding of 512 words, with one of
-4096 words, and with one *common* embedding of 512 words and 64 dimensions that a fixed orthonormal
-matrix widens, so that all shapes have the same number of trained parameters outside the decoder.
+``rank_quality.py`` are trained with their own embedding of 512 words, with one of 4096 words, and
+with one *common* embedding of 512 words and 64 dimensions that a fixed orthonormal matrix widens,
+so that all shapes have the same number of trained parameters outside the decoder. All that once as
+the proxy trains, and once naively: AdamW, weights of deviation 0.02, no factors. Resumes from its
+output; the orders go to a second table beside it.
 """
 
 import argparse
+import csv
+import functools
 import math
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,27 +26,33 @@ import torch
 import torch.nn.functional as F
 from common import say, write_table
 from rank_quality import TARGET, shapes, slopes
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from phonelm_search.decoder import Decoder
 from phonelm_search.proxy import training
 from phonelm_search.proxy.corpus import load_tokens, tokenise, tokens_file
+from phonelm_search.proxy.optimiser import LearningRates
 from phonelm_search.proxy.parametrisation import build_decoder
 from phonelm_search.proxy.settings import TrainingSettings
 from phonelm_search.proxy.text import load_text
 from phonelm_search.shape import ModelShape
 
-VARIANTS = {"own, 512 words": 512, "own, 4096 words": 4096, "common, 512 words × 64": 512}
+EMBEDDINGS = {"own, 512 words": 512, "own, 4096 words": 4096, "common, 512 words × 64": 512}
 COMMON = 64
+NAIVE_DEVIATION = 0.02
+NAIVE_RATE = 3e-3
+KEYS = ("training", "embedding", "tokens_per_parameter", "seed", "shape_id")
 
 
 class CommonEmbedding(nn.Module):
     """A table of 64 dimensions, widened by a fixed orthonormal matrix."""
 
-    def __init__(self, vocab_size: int, width: int) -> None:
+    def __init__(self, vocab_size: int, width: int, deviation: float) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(1)
-        self.weight = nn.Parameter(torch.randn(vocab_size, COMMON, generator=generator))
+        table = torch.randn(vocab_size, COMMON, generator=generator)
+        self.weight = nn.Parameter(table * deviation)
         square = torch.randn(width, width, generator=generator)
         # Rows of unit length, and every activation as large as with a table of its own.
         widen = torch.linalg.qr(square)[0][:COMMON] * math.sqrt(width / COMMON)
@@ -67,72 +77,148 @@ class CommonHead(nn.Module):
         return x @ self._embedding[0].widen.T @ self.weight.T
 
 
-def with_common_embedding(shape: ModelShape, seed: int) -> Decoder:
+def naive_decoder(shape: ModelShape, seed: int) -> Decoder:
+    """A plain Llama: every matrix of one deviation, no factors."""
+    model = Decoder(shape)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=NAIVE_DEVIATION, generator=generator)
+    return model
+
+
+def naive_optimisers(
+    model: Decoder, rates: LearningRates, *, fused: bool, bf16: bool = False
+) -> list[torch.optim.Optimizer]:
+    """AdamW with one learning rate for everything; in place of the proxy's optimisers."""
+    adamw = torch.optim.AdamW(
+        model.parameters(), lr=NAIVE_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=fused
+    )
+    adamw.param_groups[0]["base_lr"] = NAIVE_RATE
+    return [adamw]
+
+
+def with_common_embedding(
+    build: Callable[[ModelShape, int], Decoder], deviation: float, shape: ModelShape, seed: int
+) -> Decoder:
     """A decoder whose embedding is as large as that of every other shape."""
-    model = build_decoder(shape, seed)
-    embedding = CommonEmbedding(shape.vocab_size, shape.hidden_size)
+    model = build(shape, seed)
+    embedding = CommonEmbedding(shape.vocab_size, shape.hidden_size, deviation)
     model.model.embed_tokens = embedding  # type: ignore[assignment]
     model.lm_head = CommonHead(embedding)  # type: ignore[assignment]
     return model
 
 
-def train_one(job: tuple[str, ModelShape, TrainingSettings, str, int]) -> tuple[str, float, float]:
-    """Bits per byte and seconds of one shape under one variant."""
-    variant, shape, settings, file, seed = job
+def train_one(job: tuple[dict[str, Any], ModelShape, TrainingSettings, str]) -> dict[str, Any]:
+    """A row: one shape trained in one way."""
+    row, shape, settings, file = job
     torch.set_num_threads(1)
-    training.build_decoder = with_common_embedding if "common" in variant else build_decoder
-    outcome, _ = training.train(shape, load_tokens(Path(file)), settings, seed=seed)
-    say(f"{variant} {shape.shape_id} {outcome.bits_per_byte} {outcome.reason or ''}")
-    return variant, outcome.bits_per_byte or math.nan, outcome.seconds
+    naive = row["training"] == "naive"
+    build = naive_decoder if naive else build_decoder
+    if "common" in row["embedding"]:
+        deviation = NAIVE_DEVIATION if naive else 1.0
+        build = functools.partial(with_common_embedding, build, deviation)
+    training.build_decoder = build
+    if naive:
+        training.make_optimisers = naive_optimisers
+    outcome, _ = training.train(shape, load_tokens(Path(file)), settings, seed=row["seed"])
+    if outcome.reason:
+        say(f"{row}: {outcome.reason}")
+    bits = math.nan if outcome.bits_per_byte is None else outcome.bits_per_byte
+    return {**row, "bits_per_byte": round(bits, 5)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens-per-parameter", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--horizons", type=float, nargs="*", default=(0.25, 1.0))
+    parser.add_argument("--seeds", type=int, nargs="*", default=(0, 1))
+    parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    if args.output.exists():
+        with args.output.open(encoding="utf-8") as file:
+            rows = {key_of(r): r for r in csv.DictReader(file)}
+    jobs = [j for j in planned(args.horizons, args.seeds) if key_of(j[0]) not in rows]
+    say(f"{len(jobs)} trainings to do, {len(rows)} done")
+    # One training per process: naive ones put other optimisers into the module.
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), max_tasks_per_child=1) as executor:
+        for row in executor.map(train_one, jobs):
+            rows[key_of(row)] = row
+            say(str(row))
+            write_table(list(rows.values()), args.output)
+    order = summarise(list(rows.values()))
+    for line in order:
+        say(str(line))
+    write_table(order, args.output.with_name(f"{args.output.stem}-order.csv"))
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """What was trained, as text, as a table keeps it."""
+    return tuple(str(row[k]) for k in KEYS)
+
+
+def planned(
+    horizons: list[float], seeds: list[int]
+) -> list[tuple[dict[str, Any], ModelShape, TrainingSettings, str]]:
+    """All trainings, cheap ones first."""
     cache = Path(tempfile.mkdtemp())
     base = tokenise(load_text(), 512, cache)
-    jobs, names = [], []
-    tokens: dict[str, int] = {}
-    for variant, vocabulary in VARIANTS.items():
-        corpus = tokenise(load_text(), vocabulary, cache)
-        # As much text for all: a token of the larger vocabulary stands for more of it.
-        text_bytes = [float(c.token_bytes[c.train].mean()) for c in (base, corpus)]
-        tokens[variant] = round(args.tokens_per_parameter * TARGET * text_bytes[0] / text_bytes[1])
-        settings = TrainingSettings(
-            corpus=corpus.digest, vocab_size=vocabulary, tokens=tokens[variant], budget=None,
-            width_factor=1.0,
+    jobs = []
+    for horizon in horizons:
+        for seed in seeds:
+            for way in ("naive", "fair"):
+                for embedding, vocabulary in EMBEDDINGS.items():
+                    corpus = tokenise(load_text(), vocabulary, cache)
+                    # As much text for all: a token of the larger vocabulary stands for more.
+                    text = [float(c.token_bytes[c.train].mean()) for c in (base, corpus)]
+                    settings = TrainingSettings(
+                        corpus=corpus.digest, vocab_size=vocabulary, budget=None, width_factor=1.0,
+                        tokens=round(horizon * TARGET * text[0] / text[1]),
+                    )  # fmt: skip
+                    for shape in shapes(vocabulary):
+                        outside = shape.parameters - shape.decoder_parameters
+                        row = {
+                            "training": way, "embedding": embedding,
+                            "tokens_per_parameter": horizon, "seed": seed,
+                            "shape_id": shape.shape_id, "hidden_size": shape.hidden_size,
+                            "num_hidden_layers": shape.num_hidden_layers,
+                            "decoder_parameters": shape.decoder_parameters,
+                            "embedding_parameters":
+                                512 * COMMON if "common" in embedding else outside,
+                            "tokens": settings.tokens,
+                        }  # fmt: skip
+                        jobs.append((row, shape, settings, str(tokens_file(cache, corpus))))
+    return jobs
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Loss against depth: of each way to train, with 95 % intervals over shapes drawn anew."""
+    found = []
+    groups = dict.fromkeys(tuple(str(r[k]) for k in KEYS[:3]) for r in rows)
+    for group in groups:
+        mine = [r for r in rows if tuple(str(r[k]) for k in KEYS[:3]) == group]
+        vocabulary = EMBEDDINGS[group[1]]
+        grid = shapes(vocabulary)
+        seeds = sorted({int(r["seed"]) for r in mine})
+        bits = np.array(
+            [[float(r["bits_per_byte"]) for r in mine if r["shape_id"] == s.shape_id] for s in grid]
+        )  # shapes × seeds
+        depth = np.array([s.num_hidden_layers for s in grid])
+        mean = bits.mean(1)
+        draws = np.random.default_rng(0).integers(len(grid), size=(2000, len(grid)))
+        spread = [spearmanr(mean[d], depth[d]).statistic for d in draws if len(set(depth[d])) > 1]
+        low, high = np.nanpercentile(spread, [2.5, 97.5])
+        found.append(
+            {
+                **dict(zip(KEYS[:3], group, strict=True)), "seeds": len(seeds),
+                "spearman_depth": round(float(spearmanr(mean, depth).statistic), 3),
+                "spearman_low": round(float(low), 3), "spearman_high": round(float(high), 3),
+                "spearman_of_each_seed":
+                    " ".join(f"{spearmanr(b, depth).statistic:.2f}" for b in bits.T),
+                "spread_of_loss": round(float(mean.std(ddof=1)), 4), **slopes(mean, grid),
+            }
         )  # fmt: skip
-        file = str(tokens_file(cache, corpus))
-        for shape in shapes(vocabulary):
-            jobs.append((variant, shape, settings, file, args.seed))
-            names.append(shape)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        results = list(executor.map(train_one, jobs))
-    rows: list[dict[str, Any]] = []
-    for variant in VARIANTS:
-        mine = [(n, r) for n, r in zip(names, results, strict=True) if r[0] == variant]
-        bits = np.array([r[1] for _, r in mine])
-        found = [n for n, _ in mine]
-        summary = slopes(bits, found)
-        say(f"{variant}: {summary}")
-        for shape, (_, value, seconds) in mine:
-            outside = (
-                512 * COMMON if "common" in variant else shape.parameters - shape.decoder_parameters
-            )
-            rows.append(
-                {
-                    "embedding": variant, "hidden_size": shape.hidden_size,
-                    "num_hidden_layers": shape.num_hidden_layers,
-                    "decoder_parameters": shape.decoder_parameters,
-                    "embedding_parameters": outside, "tokens": tokens[variant],
-                    "bits_per_byte": round(value, 4), "seconds": round(seconds), **summary,
-                }
-            )  # fmt: skip
-    say(str(asdict(jobs[0][2])))
-    write_table(rows, args.output)
+    return found
 
 
 if __name__ == "__main__":
