@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from phonelm_search.errors import MeasurementError
+from phonelm_search.errors import MeasurementError, first_line
 
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Exit codes of a killed child, by itself and through a shell: most likely memory ran out."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -64,8 +66,8 @@ def ask(module: str, job: Mapping[str, Any], *, what: str, seconds: float) -> di
         answer: dict[str, Any] = json.loads((done.stdout.strip().splitlines() or [""])[-1])
     except ValueError as error:
         why = why_it_ended(done.returncode, done.stderr)
-        killed = done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
-        raise MeasurementError(f"{what}: {why}", stage="memory" if killed else "compile") from error
+        stage = "memory" if done.returncode in KILLED else "compile"
+        raise MeasurementError(f"{what}: {why}", stage=stage) from error
     if "error" in answer:
         raise MeasurementError(f"{what}: {answer['error']}", stage=answer["stage"])
     return answer
@@ -91,10 +93,9 @@ def answer_once(run: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
     except MemoryError:
         answer = {"error": "memory ran out", "stage": "memory"}
     except Exception as error:  # noqa: BLE001 - compilers and quantisers fail in ways of their own
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         full = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
         stage = "storage" if full else "compile"
-        answer = {"error": lines[0], "stage": stage}
+        answer = {"error": first_line(error), "stage": stage}
     sys.stdout.write(f"\n{json.dumps(answer)}\n")
     sys.stdout.flush()
     return 1 if "error" in answer else 0

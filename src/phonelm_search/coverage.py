@@ -6,6 +6,7 @@ Execution providers give what they don't take to the processor, and say nothing.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,12 @@ class Coverage:
     """All nodes."""
     fallbacks: tuple[Fallback, ...]
     """What ran elsewhere, the most frequent first."""
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Coverage":
+        """As ``asdict`` gave it."""
+        strays = tuple(Fallback(**f) for f in found["fallbacks"])
+        return cls(**{**found, "fallbacks": strays})
 
     @property
     def share(self) -> float:

@@ -21,6 +21,11 @@ Messages state what must hold, then what was given, then what to do.
 _TRANSIENT = {"memory", "timeout", "start", "protocol", "transport", "estimate", "rejected"}
 
 
+def first_line(error: Exception) -> str:
+    """What a foreign exception says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class PhonelmSearchError(Exception):
     """Root of the tree; the command line prints its message as one line and exits with 1."""
 

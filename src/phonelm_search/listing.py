@@ -8,7 +8,7 @@ from phonelm_search.latency import far_off
 from phonelm_search.measure import LatencySummary
 from phonelm_search.precision import Precision
 from phonelm_search.proxy.comparison import Score
-from phonelm_search.records import Compilation, judged_together
+from phonelm_search.records import Compilation, error_of_columns, judged_together
 from phonelm_search.sensitivity import Sensitivity
 from phonelm_search.shape import ModelShape
 from phonelm_search.tables import StudyRow, StudyView, least_coverage
@@ -93,7 +93,7 @@ def compilation_row(
         "coverage": found.coverage.share,
         "compiled_layers": found.layers,
         "logits_error": found.errors["logits"],
-        "kv_error": max(e for name, e in found.errors.items() if name != "logits"),
+        "kv_error": error_of_columns(found.errors),
         "context_bytes": found.context_bytes,
         "compile_seconds": found.compile_seconds,
     }

@@ -214,6 +214,11 @@ class Compilation:
     """UTC time, ISO 8601."""
 
 
+def error_of_columns(errors: Mapping[str, float]) -> float:
+    """The largest error of keys and values, of errors by the output's name."""
+    return max(error for name, error in errors.items() if name != "logits")
+
+
 def compilation_key(*, workload: Workload, **parts: Any) -> str:
     """Digest of what identifies a compilation: shape, work, precision, chip and versions."""
     return identity({**parts, "workload": workload.name})

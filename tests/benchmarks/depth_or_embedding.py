@@ -13,6 +13,7 @@ output; the orders go to a second table beside it.
 import argparse
 import csv
 import functools
+import itertools
 import math
 import tempfile
 from collections.abc import Callable
@@ -161,33 +162,30 @@ def planned(
     horizons: list[float], seeds: list[int]
 ) -> list[tuple[dict[str, Any], ModelShape, TrainingSettings, str]]:
     """All trainings, cheap ones first."""
-    cache = Path(tempfile.mkdtemp())
-    base = tokenise(load_text(), 512, cache)
+    cache, text = Path(tempfile.mkdtemp()), load_text()
+    corpora = {n: tokenise(text, n, cache) for n in set(EMBEDDINGS.values())}
+    files = {n: str(tokens_file(cache, c)) for n, c in corpora.items()}
+    token_bytes = {n: float(c.token_bytes[c.train].mean()) for n, c in corpora.items()}
     jobs = []
-    for horizon in horizons:
-        for seed in seeds:
-            for way in ("naive", "fair"):
-                for embedding, vocabulary in EMBEDDINGS.items():
-                    corpus = tokenise(load_text(), vocabulary, cache)
-                    # As much text for all: a token of the larger vocabulary stands for more.
-                    text = [float(c.token_bytes[c.train].mean()) for c in (base, corpus)]
-                    settings = TrainingSettings(
-                        corpus=corpus.digest, vocab_size=vocabulary, budget=None, width_factor=1.0,
-                        tokens=round(horizon * TARGET * text[0] / text[1]),
-                    )  # fmt: skip
-                    for shape in shapes(vocabulary):
-                        outside = shape.parameters - shape.decoder_parameters
-                        row = {
-                            "training": way, "embedding": embedding,
-                            "tokens_per_parameter": horizon, "seed": seed,
-                            "shape_id": shape.shape_id, "hidden_size": shape.hidden_size,
-                            "num_hidden_layers": shape.num_hidden_layers,
-                            "decoder_parameters": shape.decoder_parameters,
-                            "embedding_parameters":
-                                512 * COMMON if "common" in embedding else outside,
-                            "tokens": settings.tokens,
-                        }  # fmt: skip
-                        jobs.append((row, shape, settings, str(tokens_file(cache, corpus))))
+    ways = itertools.product(horizons, seeds, ("naive", "fair"), EMBEDDINGS.items())
+    for horizon, seed, way, (embedding, vocabulary) in ways:
+        # As much text for all: a token of the larger vocabulary stands for more.
+        tokens = round(horizon * TARGET * token_bytes[512] / token_bytes[vocabulary])
+        settings = TrainingSettings(
+            corpus=corpora[vocabulary].digest, vocab_size=vocabulary, budget=None, width_factor=1.0,
+            tokens=tokens,
+        )  # fmt: skip
+        for shape in shapes(vocabulary):
+            outside = shape.parameters - shape.decoder_parameters
+            row = {
+                "training": way, "embedding": embedding, "tokens_per_parameter": horizon,
+                "seed": seed, "shape_id": shape.shape_id, "hidden_size": shape.hidden_size,
+                "num_hidden_layers": shape.num_hidden_layers,
+                "decoder_parameters": shape.decoder_parameters,
+                "embedding_parameters": 512 * COMMON if "common" in embedding else outside,
+                "tokens": tokens,
+            }  # fmt: skip
+            jobs.append((row, shape, settings, files[vocabulary]))
     return jobs
 
 

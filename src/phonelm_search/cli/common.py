@@ -107,12 +107,12 @@ def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
         )
         return
     sizes = [c.trained.decoder_parameters for c in plan.scoring.candidates]
-    blocks = (
-        f"or all {plan.blocks} blocks, which tell every shape (--strategy blocks): "
-        f"about {format_seconds(plan.block_seconds)}\n"
-    )
-    if setup.device.accelerated:  # blocks are for processors
-        blocks = ""
+    blocks = ""
+    if not setup.device.accelerated:  # blocks are for processors
+        blocks = (
+            f"or all {plan.blocks} blocks, which tell every shape (--strategy blocks): "
+            f"about {format_seconds(plan.block_seconds)}\n"
+        )
     typer.echo(
         f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
         f"{', '.join(setup.goals.objectives)}\n"

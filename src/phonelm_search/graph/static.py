@@ -13,7 +13,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from phonelm_search.graph.proto import external
-from phonelm_search.graph.weights import TensorSpec, file_offsets
+from phonelm_search.graph.weights import TensorKind, TensorSpec, file_offsets, rotary_table
 from phonelm_search.shape import ModelShape
 
 MASKED = -100.0
@@ -136,11 +136,10 @@ class _Builder:
 
     def positions(self) -> None:
         half = self.shape.head_dim // 2
-        angles = np.outer(
-            np.arange(self.cache + self.tokens),
-            self.shape.rope_theta ** (-np.arange(half, dtype=np.float64) / half),
-        )
-        for kind, values in (("cos", np.cos(angles)), ("sin", np.sin(angles))):
+        dims = (self.cache + self.tokens, half)
+        kinds: tuple[tuple[str, TensorKind], ...] = (("cos", "rotary_cos"), ("sin", "rotary_sin"))
+        for kind, name in kinds:
+            values = rotary_table(name, dims, self.shape.rope_theta)
             table = self.constant(f"rotary.{kind}_cache", values, np.float32)
             rows = self.node("Gather", [table, "position_ids"], f"rotary.{kind}", axis=0)
             self.reshape(rows, f"rotary.{kind}_rows", 1, self.tokens, half)

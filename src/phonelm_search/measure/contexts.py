@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from phonelm_search.coverage import Coverage, Fallback, coverage_of
+from phonelm_search.coverage import Coverage, coverage_of
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError
 from phonelm_search.graph import GRAPH_VERSION, WeightPool
@@ -168,14 +168,13 @@ class Contexts:
 
     def _read(self, folder: Path) -> Context:
         found: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        strays = tuple(Fallback(**f) for f in found["coverage"]["fallbacks"])
         # Who reads the columns is the profile's business, not the compilation's.
         hand_over = "copy" if self._device.is_accelerated("decode") else "convert"
         return Context(
             graph=f"{folder.name}.onnx",
             files=tuple(p for p in sorted(folder.iterdir()) if p.name != _MANIFEST),
             static=StaticJob(**{**found["static"], "hand_over": hand_over}),
-            coverage=Coverage(**{**found["coverage"], "fallbacks": strays}),
+            coverage=Coverage.from_dict(found["coverage"]),
             expected=LogitsResult(**found["digests"]["logits"]),
             handed_over=LogitsResult(**found["digests"][hand_over]),
             errors=found["errors"],

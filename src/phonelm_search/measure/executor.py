@@ -18,7 +18,7 @@ from phonelm_search.records import Measurement, NumericsCheck, identity, measure
 from phonelm_search.runtimes import Runtime
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
-from phonelm_search.workload import PHASES, Workload
+from phonelm_search.workload import Workload
 
 _LEAST_BANDWIDTH_BYTES = 128 * 2**20
 
@@ -141,10 +141,10 @@ class Executor:
         self, workloads: Sequence[Workload]
     ) -> Iterator[tuple[DeviceProfile, list[Workload]]]:
         """Workloads by provider and precision: a process runs one of each."""
-        devices = {w.phase: self.device.for_phase(w.phase) for w in workloads}
-        for device in dict.fromkeys(map(_identity, devices.values())):
-            alike = [w for w in workloads if _identity(devices[w.phase]) == device]
-            yield devices[alike[0].phase], alike
+        for device in self.device.parts:
+            alike = [w for w in workloads if self.device.for_phase(w.phase) == device]
+            if alike:
+                yield device, alike
 
     def _prepared(
         self,
@@ -250,8 +250,7 @@ class Executor:
 
         What was compiled for an accelerator is checked at every run instead.
         """
-        parts = [self.device.for_phase(p) for p in PHASES if not self.device.is_accelerated(p)]
-        return list({_identity(part): part for part in parts}.values())
+        return [part for part in self.device.parts if not part.accelerated]
 
     def check_numerics(
         self, gates: Sequence[ModelShape], device: DeviceProfile
@@ -327,8 +326,3 @@ class Executor:
                 )
             )
         return found
-
-
-def _identity(device: DeviceProfile) -> tuple[str, str]:
-    """What a process can run one of."""
-    return device.execution_provider.decode, device.precision.decode

@@ -8,6 +8,7 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure.contexts import SEED, Context
 from phonelm_search.measure.jobs import Prepared, phase_of
 from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.records import error_of_columns
 from phonelm_search.runtimes.base import (
     CacheJob,
     Job,
@@ -83,11 +84,7 @@ def prepare_static(
         graphs=(),
         rotation_bytes=0,
         coverage=tuple(c.coverage.share for c in contexts),
-        notes=tuple((_ERRORS.format(*_errors(c)),) for c in contexts),
+        notes=tuple(
+            (_ERRORS.format(c.errors["logits"], error_of_columns(c.errors)),) for c in contexts
+        ),
     )
-
-
-def _errors(context: Context) -> tuple[float, float]:
-    """Errors of the logits, and the largest one of keys and values."""
-    others = [e for name, e in context.errors.items() if name != "logits"]
-    return context.errors["logits"], max(others)

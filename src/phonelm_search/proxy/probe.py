@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from phonelm_search.childprocess import die_with_parent, why_it_ended
-from phonelm_search.errors import TrainingError
+from phonelm_search.errors import TrainingError, first_line
 from phonelm_search.proxy.corpus import TokenisedCorpus, load_tokens
 from phonelm_search.proxy.settings import NUMBER_TYPES, NumberType, TrainingSettings
 from phonelm_search.proxy.training import step_seconds
@@ -101,12 +101,11 @@ def compare_variants(
     try:
         later = statistics.median(step_seconds(shape, corpus, variant, _STEPS)[1:])
     except Exception as error:  # noqa: BLE001 - compilers fail in ways of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return Acceleration(
             number_type=number_type,
             compiled=False,
             tokens_per_s=speeds,
-            note=f"layers could not be compiled: {reason}",
+            note=f"layers could not be compiled: {first_line(error)}",
         )
     compiling = time.perf_counter() - began - _STEPS * later
     speeds[f"{number_type}, compiled"] = settings.step_tokens / later

@@ -8,7 +8,7 @@ from importlib import resources
 from itertools import islice
 from pathlib import Path
 
-from phonelm_search.errors import TrainingError
+from phonelm_search.errors import TrainingError, first_line
 
 SEPARATOR = "<|endoftext|>"
 """Between documents of one file."""
@@ -157,9 +157,9 @@ def _read_dataset(name: str) -> Iterator[str]:
         found = datasets.load_dataset(name, split="train", streaming=True)
         yield from (_field(record) for record in found)
     except (OSError, ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f'the dataset {name} must be readable, with a train split and a column "text": {first}'
+            f'the dataset {name} must be readable, with a train split and a column "text": '
+            f"{first_line(error)}"
         ) from error
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from phonelm_search.childprocess import why_it_ended
+from phonelm_search.childprocess import KILLED, why_it_ended
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.errors import MeasurementError
 from phonelm_search.runtimes import host
@@ -25,8 +25,7 @@ SIGSYS = 128 + signal.SIGSYS  # a kernel's filter refuses a system call of the C
 _ANSWERED = (0, 1, 3)
 _STAGES = {
     2: "protocol",  # a malformed job
-    -signal.SIGKILL: "memory",
-    128 + signal.SIGKILL: "memory",  # through a shell
+    **dict.fromkeys(KILLED, "memory"),
     126: "start",
     127: "start",  # no such program: the next job brings it again
 }

@@ -3,7 +3,6 @@
 A crash, an out-of-memory kill or a time-out of the child is one failed job with its reason.
 """
 
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from phonelm_search.childprocess import why_it_ended
+from phonelm_search.childprocess import KILLED, why_it_ended
 from phonelm_search.errors import MeasurementError
 from phonelm_search.runtimes import host
 from phonelm_search.runtimes.base import Files, Job, Placement, Result, parse_result, put_files
@@ -87,7 +86,7 @@ class OnnxRuntime:
                     f"the child process cannot be started: {error}", stage="start"
                 ) from error
         if done.returncode < 0:
-            stage = "memory" if done.returncode == -signal.SIGKILL else "run"
+            stage = "memory" if done.returncode in KILLED else "run"
             raise MeasurementError(why_it_ended(done.returncode, done.stderr), stage=stage)
         if done.returncode and not done.stdout.strip():
             raise MeasurementError(why_it_ended(done.returncode, done.stderr), stage="start")

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from phonelm_search.childprocess import die_with_parent
+from phonelm_search.errors import first_line
 from phonelm_search.runtimes import host
 from phonelm_search.runtimes.bandwidth import read_bandwidth
 from phonelm_search.runtimes.base import (
@@ -22,7 +23,7 @@ from phonelm_search.runtimes.base import (
     RunnerError,
 )
 from phonelm_search.runtimes.loop import LoopSettings, Timed, time_loop
-from phonelm_search.runtimes.session import SEVERITY_ERROR, Copy, StageError, first_line
+from phonelm_search.runtimes.session import SEVERITY_ERROR, Copy, StageError
 from phonelm_search.runtimes.watch import Watch
 
 _WAKING_RUNS = 3  # of the tiny model after a flush; facts: agrees with rotation within 3 %

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from phonelm_search.errors import first_line
 from phonelm_search.graph.weights import Array, TensorSpec, WeightPool, save_graph
 from phonelm_search.runtimes import host
 from phonelm_search.runtimes.base import LogitsResult, ModelJob, PhaseJob
@@ -20,11 +21,6 @@ class StageError(Exception):
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(message)
         self.stage = stage
-
-
-def first_line(error: Exception) -> str:
-    """What a foreign exception says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class Copy:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from phonelm_search.coverage import Coverage, Fallback
+from phonelm_search.coverage import Coverage
 from phonelm_search.records import (
     Compilation,
     LatencyEstimate,
@@ -23,8 +23,7 @@ _DEFAULTS: dict[str, Any] = {"settled": True, "disturbance": {}, "protocol": {}}
 
 def measurement_row(m: Measurement) -> dict[str, Any]:
     """Values of ``phonelm_measurements``."""
-    row = {f.name: getattr(m, f.name) for f in fields(m) if f.name != "workload"}
-    return {**row, **asdict(m.workload), "key": m.key, "environment_id": m.environment_id}
+    return {**_values(m), "key": m.key, "environment_id": m.environment_id}
 
 
 def to_measurement(row: Mapping[Any, Any]) -> Measurement:
@@ -40,8 +39,7 @@ def to_measurement(row: Mapping[Any, Any]) -> Measurement:
 
 def estimate_row(e: LatencyEstimate) -> dict[str, Any]:
     """Values of ``phonelm_estimates``."""
-    row = {f.name: getattr(e, f.name) for f in fields(e) if f.name != "workload"}
-    return {**row, **asdict(e.workload), "key": e.key}
+    return {**_values(e), "key": e.key}
 
 
 def to_estimate(row: Mapping[Any, Any]) -> LatencyEstimate:
@@ -54,16 +52,13 @@ def to_estimate(row: Mapping[Any, Any]) -> LatencyEstimate:
 
 def compilation_row(c: Compilation) -> dict[str, Any]:
     """Values of ``phonelm_compilations``."""
-    row = {f.name: getattr(c, f.name) for f in fields(c) if f.name != "workload"}
-    return {**row, **asdict(c.workload), "coverage": asdict(c.coverage)}
+    return {**_values(c), "coverage": asdict(c.coverage)}
 
 
 def to_compilation(row: Mapping[Any, Any]) -> Compilation:
     """A row of ``phonelm_compilations``."""
     values = _fields(Compilation, row)
-    found = values["coverage"]
-    strays = tuple(Fallback(**f) for f in found["fallbacks"])
-    values["coverage"] = Coverage(**{**found, "fallbacks": strays})
+    values["coverage"] = Coverage.from_dict(values["coverage"])
     return Compilation(workload=to_workload(row), **values)
 
 
@@ -100,6 +95,12 @@ def to_study_shape(row: Mapping[Any, Any]) -> StudyShape:
     """A row of ``phonelm_study_shapes``."""
     values = _fields(StudyShape, row)
     return StudyShape(**{**values, "transient": bool(values["transient"])})
+
+
+def _values(record: Measurement | LatencyEstimate | Compilation) -> dict[str, Any]:
+    """Fields of a record, its workload's among them."""
+    own = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "workload"}
+    return {**own, **asdict(record.workload)}
 
 
 def _fields(record: type, row: Mapping[Any, Any]) -> dict[str, Any]:

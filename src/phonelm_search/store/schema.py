@@ -1,5 +1,7 @@
 """Tables beside Optuna's own, in the same database."""
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -29,18 +31,26 @@ shapes = Table(
     Column("decoder_parameters", BigInteger, nullable=False),
 )
 
+
+def _work() -> list[Column[Any]]:
+    """What was done where, in columns: the same in all tables of latencies and compilations."""
+    return [
+        Column("device", String(80), nullable=False),
+        Column("precision", String(32), nullable=False),
+        Column("phase", String(16), nullable=False),
+        Column("tokens", Integer, nullable=False),
+        Column("past_tokens", Integer, nullable=False),
+        Column("logits", String(8), nullable=False),
+    ]
+
+
 measurements = Table(
     "phonelm_measurements",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("key", String(12), nullable=False, index=True),
     Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), nullable=False, index=True),
-    Column("device", String(80), nullable=False),
-    Column("precision", String(32), nullable=False),
-    Column("phase", String(16), nullable=False),
-    Column("tokens", Integer, nullable=False),
-    Column("past_tokens", Integer, nullable=False),
-    Column("logits", String(8), nullable=False),
+    *_work(),
     Column("cache_mode", String(8), nullable=False),
     Column("copies", Integer, nullable=False),
     Column("weights_source", String(8), nullable=False),
@@ -87,12 +97,7 @@ compilations = Table(  # since schema 4
     Column("key", String(12), primary_key=True),
     Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), nullable=False, index=True),
     Column("layers", Integer, nullable=False),
-    Column("device", String(80), nullable=False),
-    Column("precision", String(32), nullable=False),
-    Column("phase", String(16), nullable=False),
-    Column("tokens", Integer, nullable=False),
-    Column("past_tokens", Integer, nullable=False),
-    Column("logits", String(8), nullable=False),
+    *_work(),
     Column("provider_options", JSON, nullable=False),
     Column("versions", JSON, nullable=False),
     Column("graph_version", Integer, nullable=False),
@@ -109,12 +114,7 @@ estimates = Table(
     metadata,
     Column("key", String(12), primary_key=True),
     Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), nullable=False, index=True),
-    Column("device", String(80), nullable=False),
-    Column("precision", String(32), nullable=False),
-    Column("phase", String(16), nullable=False),
-    Column("tokens", Integer, nullable=False),
-    Column("past_tokens", Integer, nullable=False),
-    Column("logits", String(8), nullable=False),
+    *_work(),
     Column("cache_mode", String(8), nullable=False),
     Column("environment_id", String(12), nullable=False, index=True),
     Column("graph_version", Integer, nullable=False),
