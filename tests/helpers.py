@@ -17,6 +17,7 @@ from phonelm_search.measure import LatencySummary, Profiler, Request
 from phonelm_search.records import Measurement, ProxyScore, StudyRecord, StudyShape
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shape import ModelShape
+from phonelm_search.space import load_space
 from phonelm_search.store import Store
 from phonelm_search.tables import StudyView, load_view
 from phonelm_search.workload import Scenario, Workload, prefill
@@ -133,7 +134,7 @@ def study_record(device: DeviceProfile, environment: dict[str, str]) -> StudyRec
     return StudyRecord(
         name="study",
         config={
-            "space": {"name": "s"},
+            "space": load_space("tiny").model_dump(mode="json"),
             "device": device.model_dump(mode="json"),
             "scenario": str(SCENARIO),
             "objectives": ["latency"],

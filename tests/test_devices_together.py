@@ -19,9 +19,12 @@ from helpers import (
 )
 from phonelm_search.cli.main import run_command
 from phonelm_search.errors import ConfigurationError, StudyMismatchError
+from phonelm_search.export import hand_off
 from phonelm_search.measure.reference import REFERENCE
+from phonelm_search.plots.bandwidth import bandwidth_info
 from phonelm_search.records import StudyShape
 from phonelm_search.regret import Regret, regret_matrix
+from phonelm_search.report.document import document
 from phonelm_search.runtimes.base import Job, Result
 from phonelm_search.runtimes.registry import RUNTIMES
 from phonelm_search.search.driver import trials_of
@@ -265,3 +268,29 @@ def test_a_front_alone_on_another_device_tells_no_regret(tmp_path: Path) -> None
     # Only A's front was measured on B: what B would choose instead is not known.
     store = stored(tmp_path, {"A": [10, 20, 30], "B": [30, 20, None]}, bits=[3.0, 2.5, 2.6])
     assert cell(regret_matrix(store, "study"), "A", "B").mean is None
+
+
+@pytest.mark.usefixtures("devices")
+def test_times_of_different_devices_are_never_pooled(tmp_path: Path) -> None:
+    """Explained, drawn and handed off with each device's own times."""
+    view = run(setup_of("even", "slow"), trials=10)
+    row = view.sampled[0]
+    assert set(row.times) == {"even", "slow"}
+    assert row.times["slow"].ttft.ms == pytest.approx(10 * row.times["even"].ttft.ms, rel=0.05)
+    points = bandwidth_info(view).points
+    scheme = view.device.scheme
+    measured = [r for r in view.rows if r.kind == "measured"]
+    for row, (_, _, speed, _, _) in zip(measured, points, strict=True):
+        context = view.scenario.contexts[0]
+        read = row.shape.weight_bytes(scheme).streamed
+        read += context * row.shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
+        assert speed == pytest.approx(read / row.times["even"].tpot.ms / 1e6)
+    store = Store(Path("results"))
+    hand_off(store, view, view.sampled[0], tmp_path / "winner")
+    card = (tmp_path / "winner" / "README.md").read_text()
+    assert "| even | prefill (TTFT) |" in card
+    assert "| slow | end to end |" in card
+    assert "soc slow" in card
+    found = document(store, view)
+    values = found["rows"][0]["values"]
+    assert values["prefill on slow"][0] == pytest.approx(10 * values["prefill"][0], rel=0.05)

@@ -100,7 +100,7 @@ def test_what_miniatures_do_not_preserve_has_no_effect_on_loss() -> None:
         small_shape(num_hidden_layers=n, head_dim=d) for n, d in product((1, 2, 4), (16, 32, 64))
     ]
     values = {"decode speed": np.arange(1.0, 10.0), "loss": np.arange(2.0, 11.0)}
-    effects, _ = sensitivity._effects(shapes, values, {"loss": {"heads of"}})
+    effects, _ = sensitivity.additive_effects(shapes, values, {"loss": {"heads of"}})
     assert [e.dimension for e in effects] == ["depth", "heads of"]
     assert set(effects[0].percent) == {"decode speed", "loss"}
     assert set(effects[1].percent) == {"decode speed"}
@@ -108,7 +108,8 @@ def test_what_miniatures_do_not_preserve_has_no_effect_on_loss() -> None:
 
 def test_without_a_free_shape_there_is_no_interval() -> None:
     shapes = [small_shape(num_hidden_layers=n, head_dim=d) for n, d in ((1, 16), (2, 16), (2, 32))]
-    (depth, heads), _ = sensitivity._effects(shapes, {"loss": np.array([1.0, 2.0, 3.0])}, {})
+    values = {"loss": np.array([1.0, 2.0, 3.0])}
+    (depth, heads), _ = sensitivity.additive_effects(shapes, values)
     assert (depth.interval, heads.interval) == ({"loss": None}, {"loss": None})
 
 

@@ -10,6 +10,9 @@ from phonelm_search.shape import ModelShape
 _FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "arcee", "phonelm")
 _ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "gelu": "gelu", "relu2": "relu2"}
 
+MAX_POSITIONS = 4096
+"""Longest text that an exported shape is set up for; nothing was measured or trained beyond it."""
+
 
 def from_hf_config(config: dict[str, Any]) -> ModelShape:
     """Read the shape out of a Llama-family configuration.
@@ -128,7 +131,9 @@ def load_hf_config(path: Path) -> ModelShape:
         raise UnsupportedConfigError(f"{file}: {error}") from error
 
 
-def to_hf_config(shape: ModelShape, *, max_position_embeddings: int = 4096) -> dict[str, Any]:
+def to_hf_config(
+    shape: ModelShape, *, max_position_embeddings: int = MAX_POSITIONS
+) -> dict[str, Any]:
     """A configuration that ``transformers.AutoConfig`` builds with the same parameters.
 
     A gated shape is a llama (qwen2 with QKV bias, qwen3 with q/k-norm), a plain one an arcee.

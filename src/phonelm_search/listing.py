@@ -149,6 +149,19 @@ def scenario_rows(
     return rows
 
 
+STUDY_COLUMNS = (
+    "name", "shape_id", "hidden_size", "intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "num_key_value_heads", "hidden_act", "ffn", "parameters",
+    "decoder_parameters", "kind", "device", "precision", "scenario", "prefill_ms", "decode_ms",
+    "tokens_per_s", "latency_ms", "estimate_ms", "relative_latency", "ci_low_ms", "ci_high_ms",
+    "peak_bytes", "verdict", "reasons", "notes", "coverage", "unaligned", "bits_per_byte",
+    "score_ci", "quantised_bits_per_byte", "tokens", "tokens_per_parameter", "seeds",
+    "miniature", "trained_parameters", "trained_total_parameters", "score_notes",
+    "score_reason", "front", "front_probability", "pick", "provisional",
+)  # fmt: skip
+"""Keys of a study's rows, in order: what a table without rows still has."""
+
+
 def decode_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:
     """Bytes that one decode step reads from memory: weights, and the KV cache of the past."""
     kv_bytes = context_tokens * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
@@ -187,7 +200,7 @@ def _study_row(
         "reasons": list(row.reasons),
         "notes": list(row.notes),
         "coverage": row.coverage,
-        "unaligned": list(row.shape.unaligned(_tile(view))),
+        "unaligned": list(row.shape.unaligned(tile_of(view))),
         **_score_columns(score, view.device.scheme.name),
         "front": sampled and row.shape.shape_id in front,
         "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
@@ -196,7 +209,7 @@ def _study_row(
     }
 
 
-def _tile(view: StudyView) -> int:
+def tile_of(view: StudyView) -> int:
     """What the study's space aligns sizes to, or what accelerators like."""
     limits = view.record.config.get("space", {}).get("limits") or {}
     return limits.get("align") or TILE

@@ -106,6 +106,20 @@ def current_pick(view: StudyView) -> Pick | None:
     return choose(view)
 
 
+def trust(view: StudyView) -> str:
+    """One sentence that stands below every score of a study."""
+    found = view.validation
+    name = view.record.name
+    if found is None:
+        return f"trust: not validated; `phonelm-search score {name} --validate` tells"
+    if found.settings_id != (view.record.config.get("score") or {}).get("settings_id"):
+        return (
+            f"trust: validated at {found.tokens_per_parameter:.2g} tokens per parameter, not with "
+            f"these settings; `phonelm-search score {name} --validate` tells"
+        )
+    return f"trust: {found.summary}"
+
+
 def _doubts(row: StudyRow, tied: Sequence[StudyRow], judge: "_Judge") -> tuple[str, ...]:
     doubts = []
     assert row.score is not None

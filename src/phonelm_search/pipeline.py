@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from phonelm_search.errors import MeasurementError
-from phonelm_search.export import export_hf, export_onnx, write_sensitivity, write_tables
+from phonelm_search.export import hand_off, write_sensitivity, write_tables
 from phonelm_search.measure import Profiler
 from phonelm_search.pick import Pick, Rule, choose
 from phonelm_search.plots.canvas import save
@@ -17,6 +17,7 @@ from phonelm_search.plots.sensitivity import draw_sensitivity, sensitivity_info
 from phonelm_search.proxy.miniature import too_narrow
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.readings import places_of
+from phonelm_search.report import write_report
 from phonelm_search.reporting import Reporter
 from phonelm_search.scoring import run_score
 from phonelm_search.searching import SearchPlan, measure_chosen, run_search
@@ -153,20 +154,15 @@ def finish(
     if rule is not None:
         store.save_study(replace(view.record, config={**view.record.config, "pick": rule}))
         view = load_view(store, study)
-    device = view.device
     report.stage("files", 2)
     folder = store.results / study
     write_tables(view, folder)
     _save_plot(draw_front(front_info(view)), folder, "front")
     _save_plot(draw_training(training_info(view)), folder, "training")
     report.advance(1)
-    if device.is_accelerated("decode"):
-        report.note(
-            "no model.onnx beside config.json: the measured graphs were compiled for a chip"
-        )
-    else:
-        export_onnx(pick.row.shape, device.scheme, folder / "winner")
-    export_hf(pick.row.shape, folder / "winner")
+    write_report(store, view, folder / "report.html")
+    for line in hand_off(store, view, pick.row, folder / "winner"):
+        report.note(line)
     report.advance(1)
     return pick, view
 

@@ -59,6 +59,13 @@ def places_of(record: StudyRecord) -> list[Place]:
     ]
 
 
+def environments(record: StudyRecord) -> dict[str, Mapping[str, str]]:
+    """Environments of a study's devices, by their names."""
+    beside: Mapping[str, Any] = record.config.get("beside", {})
+    first, *others = (p.device.name for p in places_of(record))
+    return {first: record.environment, **{n: beside[n]["environment"] for n in others}}
+
+
 class Readings:
     """Latencies of some shapes at one place.
 

@@ -46,25 +46,37 @@ def regret_matrix(store: Store, study: str) -> list[Regret]:
     """
     view = load_view(store, study)
     rows = [r for r in (view.scored or view.sampled) if r.verdict != "rejected"]
-    times = {name: found for name, found in _times(store, view, rows).items() if len(found) >= 2}
-    if len(times) < 2:
-        raise ConfigurationError(
-            f"shapes of study '{study}' must be measured on two devices for regrets, they are on "
-            f"{', '.join(times) or 'none'}; run `phonelm-search profile --study {study} --all "
-            "--device B`"
-        )
-    quality = {r.shape.shape_id: _quality(r) for r in rows}
+    times = times_by_device(store, view, rows)
+    quality = {r.shape.shape_id: quality_of(r) for r in rows}
     return [_regret(a, b, times[a], times[b], quality) for a in times for b in times]
 
 
-def _quality(row: StudyRow) -> float:
-    """To minimise."""
+def quality_of(row: StudyRow) -> float:
+    """Bits per byte, else decoder parameters negated: to minimise."""
     bits = row.bits_per_byte
     return -float(row.shape.decoder_parameters) if bits is None else bits
 
 
+def times_by_device(
+    store: Store, view: StudyView, rows: Sequence[StudyRow]
+) -> dict[str, dict[str, float]]:
+    """End-to-end milliseconds by device and shape, of every environment that has all workloads.
+
+    Raises:
+        ConfigurationError: If the shapes were measured on one device only.
+    """
+    found = {name: t for name, t in _times(store, view, rows).items() if len(t) >= 2}
+    if len(found) < 2:
+        study = view.record.name
+        raise ConfigurationError(
+            f"shapes of study '{study}' must be measured on two devices to compare them, they are "
+            f"on {', '.join(found) or 'none'}; run `phonelm-search profile --study {study} --all "
+            "--device B`"
+        )
+    return found
+
+
 def _times(store: Store, view: StudyView, rows: Sequence[StudyRow]) -> dict[str, dict[str, float]]:
-    """End-to-end milliseconds by device and shape, of every environment that has all workloads."""
     ids = [r.shape.shape_id for r in rows]
     own = places_of(view.record)
     known = {p.environment_id: p for p in own}

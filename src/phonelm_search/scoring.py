@@ -21,6 +21,7 @@ from phonelm_search.shape import ModelShape
 from phonelm_search.shortlist import candidates, typical_size
 from phonelm_search.space import SearchSpace
 from phonelm_search.store import Store, study_lock
+from phonelm_search.study import remember_command
 from phonelm_search.tables import StudyView, load_view
 
 
@@ -34,6 +35,7 @@ def run_score(
     data: Sequence[str] = (),
     retrain: bool = False,
     shapes: Sequence[ModelShape] | None = None,
+    command: str | None = None,
 ) -> StudyView:
     """Train the front and near-front of a study.
 
@@ -46,6 +48,7 @@ def run_score(
         data: Text to train on, see `proxy.text.load_text`; nothing: the embedded corpus.
         retrain: Train what has a score already, too.
         shapes: Train these in place of the front.
+        command: The command line that asks for it, which the study keeps.
 
     Raises:
         UnknownNameError: If there is no such study.
@@ -62,6 +65,7 @@ def run_score(
                     f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}"
                 )
         corpus = prepare_corpus(store, settings.vocab_size, data, report)
+        remember_command(store, store.study(study), command)
 
         def on_settled(settled: Mapping[str, Any]) -> None:
             # At once: a scoring that is stopped must not choose anew and train all again.

@@ -1,8 +1,9 @@
 """How much speed and how much loss move with the shape at equal size, free of noise."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from scipy import stats
 
 from phonelm_search.errors import TrainingError
 from phonelm_search.measure.statistics import Z_95
-from phonelm_search.proxy.comparison import SeedDeviation
+from phonelm_search.proxy.comparison import Score, SeedDeviation
 from phonelm_search.shape import ModelShape
 from phonelm_search.tables import StudyRow, StudyView
 
@@ -105,13 +106,26 @@ def check_count(shapes: Sequence[ModelShape]) -> None:
     Raises:
         TrainingError: If there are too few.
     """
-    free = [d for d in _dimensions(shapes)[1:] if np.ptp(d.values) > 0]
+    if refusal := too_few(shapes, "must be measured and trained"):
+        raise TrainingError(f"{refusal}; take more --shapes")
+
+
+def too_few(shapes: Sequence[ModelShape], what: str) -> str | None:
+    """Why shapes are too few for an additive model of their dimensions; None where they do.
+
+    Args:
+        shapes: The shapes.
+        what: What must hold of them: "must be measured".
+    """
+    free = [d for d in _dimensions(shapes)[1:] if np.ptp(d.values) > 0] if shapes else []
     least = max(LEAST_SHAPES, len(free) + 3)
-    if len(shapes) < least:
-        raise TrainingError(
-            f"at least {least} shapes must be measured and trained to tell the effects of "
-            f"{len(free)} dimensions, there are {len(shapes)}; take more --shapes"
-        )
+    if len(shapes) >= least:
+        return None
+    dimensions = f"{len(free)} dimensions" if free else "any dimension"
+    return (
+        f"at least {least} shapes {what} to tell the effects of {dimensions}, there are "
+        f"{len(shapes)}"
+    )
 
 
 def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
@@ -147,8 +161,8 @@ def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
         "loss": between / math.sqrt(seeds) / bits,
     }
     units = {"prefill speed": "tokens/s", "decode speed": "tokens/s", "loss": "bits per byte"}
-    blind = {"loss": {_HEADS}} if any(s.first.miniature for s in scores) else {}
-    effects, explained = _effects([r.shape for r in rows], values, blind)
+    blind = {"loss": blind_dimensions(scores)}
+    effects, explained = additive_effects([r.shape for r in rows], values, blind)
     return Sensitivity(
         shapes=tuple(r.shape for r in rows),
         spreads=tuple(_spread(n, units[n], values[n], noise[n]) for n in values),
@@ -162,6 +176,11 @@ def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
         seeds=seeds,
         suspect=sum(r.verdict == "suspect" for r in rows),
     )
+
+
+def blind_dimensions(scores: Iterable[Score]) -> set[str]:
+    """Dimensions that scores cannot see, as miniatures don't preserve them."""
+    return {_HEADS} if any(s.first.miniature for s in scores) else set()
 
 
 def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:
@@ -192,10 +211,10 @@ class _Dimension:
     high: str
 
 
-def _effects(
+def additive_effects(
     shapes: Sequence[ModelShape],
     values: Mapping[str, Floats],
-    blind: Mapping[str, Collection[str]],
+    blind: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> tuple[tuple[Effect, ...], dict[str, float]]:
     """An additive model of each quantity's logarithm, by least squares.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from phonelm_search import __version__
 from phonelm_search.devices import DeviceProfile, load_device
 from phonelm_search.errors import ConfigurationError, StudyMismatchError
 from phonelm_search.graph import GRAPH_VERSION
@@ -39,6 +40,8 @@ class Setup:
     """Objectives and scenario."""
     serials: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Phones to measure on, by profile; no part of what a study is."""
+    command: str | None = None
+    """The command line that asks for it, which the study keeps."""
 
     @property
     def devices(self) -> tuple[DeviceProfile, ...]:
@@ -75,6 +78,7 @@ def prepare(
     vocab_size: int | None = None,
     precision: str | None = None,
     serials: Sequence[str] = (),
+    command: str | None = None,
 ) -> Setup:
     """Resolve names and enumerate the space.
 
@@ -105,6 +109,7 @@ def prepare(
         goals=goals,
         beside=tuple(beside),
         serials=assign_phones(profiles, serials),
+        command=command,
     )
 
 
@@ -167,7 +172,7 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
     known = {s.name: s for s in store.studies()}.get(setup.study)
     if known is None:
         store.save_study(fresh)
-        return fresh
+        return remember_command(store, fresh, setup.command)
     before = dict(known.config)
     # Fields that a newer release has added stand at their defaults.
     before["device"] = _at_defaults(before["device"])
@@ -185,7 +190,20 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
             f"study '{setup.study}' must be continued as it was started; differs: "
             f"{'; '.join(differs)}; use another --study or the first settings"
         )
-    return known
+    return remember_command(store, known, setup.command)
+
+
+def remember_command(store: Store, record: StudyRecord, command: str | None) -> StudyRecord:
+    """Keep one more command line with a study, so that it can be done again."""
+    if command is None:
+        return record
+    line = {"command": command, "version": __version__}
+    before = record.config.get("commands", [])
+    if line in before:
+        return record
+    record = replace(record, config={**record.config, "commands": [*before, line]})
+    store.save_study(record)
+    return record
 
 
 def _at_defaults(device: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Joins of the database for reading: one row a shape, one row a measurement."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from phonelm_search.devices import DeviceProfile
+from phonelm_search.errors import UnknownNameError
 from phonelm_search.measure import LatencySummary
 from phonelm_search.pareto import membership_probability, non_dominated
 from phonelm_search.proxy.comparison import Comparison, Score, gather
@@ -46,8 +47,8 @@ class StudyRow:
     """Of the study's scenario; of several devices, on the one where the shape is worst off."""
     device: str
     """Name of that device's profile."""
-    elsewhere: tuple[ScenarioTime, ...] = ()
-    """Its times on the study's other devices."""
+    elsewhere: Mapping[str, ScenarioTime] = field(default_factory=dict)
+    """Its times on the study's other devices, by their names."""
     unit_ms: float = 1.0
     """What latency is told in: the reference shape's time on that device, where the study has
     several devices; else a millisecond."""
@@ -89,8 +90,13 @@ class StudyRow:
         return least_coverage(self._parts)
 
     @property
+    def times(self) -> Mapping[str, ScenarioTime]:
+        """Its times on all devices of the study, by their names."""
+        return {self.device: self.time, **self.elsewhere}
+
+    @property
     def _parts(self) -> list[Latency]:
-        return [p for time in (self.time, *self.elsewhere) for p in time.parts]
+        return [p for time in self.times.values() for p in time.parts]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -232,6 +238,25 @@ def _probabilities(
     return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
 
 
+def find_row(view: StudyView, shape_id: str) -> StudyRow:
+    """A measured shape by its id, the beginning of it, or a reference's name.
+
+    A shape that was sampled and is a reference, too, counts as the sampled one.
+
+    Raises:
+        UnknownNameError: If none, or more than one, is called so.
+    """
+    found = [r for r in view.rows if shape_id in (r.name, r.shape.shape_id)]
+    found = found or [r for r in view.rows if r.shape.shape_id.startswith(shape_id)]
+    if len({r.shape.shape_id for r in found}) == 1:
+        return min(found, key=lambda r: r.name is not None)
+    known = [r.shape.shape_id for r in (found or view.rows)[:5]]
+    study = view.record.name
+    raise UnknownNameError(
+        "shape id", shape_id, known, f"`phonelm-search pareto {study} --all` lists them"
+    )
+
+
 def load_view(store: Store, study: str) -> StudyView:
     """Read a study.
 
@@ -272,7 +297,7 @@ def load_view(store: Store, study: str) -> StudyView:
                 shape=shape,
                 name=part.name,
                 time=worst.time,
-                elsewhere=tuple(t.time for t in known if t is not worst),
+                elsewhere={t.readings.place.device.name: t.time for t in known if t is not worst},
                 device=worst.readings.place.device.name,
                 unit_ms=worst.unit_ms,
                 peak_bytes=worst.readings.peak_bytes(part.shape_id),

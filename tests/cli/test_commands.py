@@ -12,10 +12,16 @@ import pytest
 import transformers
 
 from phonelm_search.cli.main import run_command
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.runtimes import RUNTIMES, get_runtime
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INSTALL = re.compile(r"```bash\n(pip install .*?)```", re.DOTALL)
+ACTIONS = (
+    "run", "search", "score", "profile", "pareto", "plot", "report", "explain", "export",
+    "sensitivity",
+)  # fmt: skip
 COMMANDS = re.compile(r"^phonelm-search .+$", re.MULTILINE)
 
 
@@ -27,8 +33,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
         "'matplotlib'} & set(sys.modules); "
         "assert code == 0 and not heavy, heavy"
     )
-    names = ("run", "search", "score", "profile", "pareto", "plot", "export", "sensitivity")
-    names += ("studies", "spaces", "devices")
+    names = (*ACTIONS, "studies", "spaces", "devices")
     for arguments in (["--help"], ["--version"], *([name, "--help"] for name in names)):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
@@ -38,7 +43,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
 
 
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("run", "search", "score", "profile", "pareto", "plot", "export", "sensitivity"):
+    for name in ACTIONS:
         assert run_command([name, "--help"]) == 0
         assert "Example" in capsys.readouterr().out
 
@@ -79,7 +84,7 @@ def test_the_readmes_commands_run_on_the_tiny_space(
     commands = COMMANDS.findall(section)
     assert len(commands) >= 10
     names = {shlex.split(c)[1] for c in commands}
-    assert names >= {"run", "search", "score", "profile", "pareto", "plot", "export", "studies"}
+    assert names >= {*ACTIONS, "studies"} - {"sensitivity"}
     for line in commands:
         capsys.readouterr()
         arguments = shlex.split(line, comments=True)[1:]
@@ -96,6 +101,10 @@ def test_the_readmes_commands_run_on_the_tiny_space(
     with (study / "trials.csv").open(newline="") as file:
         (picked,) = [row for row in csv.DictReader(file) if row["pick"] == "True"]
     assert sum(p.numel() for p in model.parameters()) == int(picked["parameters"])
+    assert {p.name for p in (tmp_path / "winner").iterdir()} >= {"README.md", "model.onnx", "proxy"}
+    assert "phonelm-search run tiny --trials 4" in (study / "report.html").read_text()
+    pictures = {p.stem for p in (tmp_path / "pictures").iterdir()}
+    assert pictures == {"front", "training", "spread", "latency-vs-depth", "bandwidth"}
 
     import onnxruntime as ort
 
@@ -103,6 +112,18 @@ def test_the_readmes_commands_run_on_the_tiny_space(
         str(study / "winner" / "model.onnx"), providers=["CPUExecutionProvider"]
     )
     assert [i.name for i in session.get_inputs()][:2] == ["input_ids", "attention_mask"]
+
+
+def test_a_profile_takes_the_readmes_runtime() -> None:
+    pattern = r"```python\n(from phonelm_search.runtimes import.*?)```"
+    (code,) = re.findall(pattern, README, re.DOTALL)
+    try:
+        exec(code, {})
+        runtime = get_runtime(DeviceProfile(name="board", runtime="cooled", threads=1))
+        assert runtime.environment()["cooling"] == "fan"
+        assert runtime.placement().threads == 1
+    finally:
+        RUNTIMES.pop("cooled", None)
 
 
 @pytest.fixture

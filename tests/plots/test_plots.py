@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from helpers import SCENARIO, fake_device, measurement, small_shape, study
-from phonelm_search.errors import ExportError
+from phonelm_search.errors import ConfigurationError, ExportError
 from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.plots.bandwidth import bandwidth_info, draw_bandwidth
 from phonelm_search.plots.canvas import save
+from phonelm_search.plots.depth import depth_info, draw_depth
+from phonelm_search.plots.devices import devices_info, draw_devices
 from phonelm_search.plots.draw import draw_front, draw_spread, draw_training
 from phonelm_search.plots.info import front_info, spread_info, step_line, training_info
 from phonelm_search.proxy.scoring import ScoreSettings
@@ -69,10 +72,71 @@ def test_every_picture_is_drawn(
         ("front", draw_front(front_info(view))),
         ("training", draw_training(training_info(view))),
         ("spread", draw_spread(spread_info(view))),
+        ("depth", draw_depth(depth_info(view))),
+        ("bandwidth", draw_bandwidth(bandwidth_info(view))),
     ):
         file = save(figure, tmp_path / f"{name}{suffix}")
         head = file.read_bytes()[:5]
         assert head.startswith((b"\x89PNG", b"<?xml", b"%PDF"))
+
+
+def test_a_layers_price_is_the_slope_of_its_width(tmp_path: Path) -> None:
+    shapes = [small_shape(num_hidden_layers=n) for n in (2, 4, 6)]
+    shapes += [small_shape(hidden_size=128, num_hidden_layers=n) for n in (2, 3)]
+    points: list[tuple[float, float | None]] = [(10.0, None), (14.0, None), (18.0, None),
+                                                (30.0, None), (35.0, None)]  # fmt: skip
+    _, view = study(tmp_path, points, shapes=shapes)
+    narrow, wide = depth_info(view).widths
+    assert narrow.line == pytest.approx((6.0, 2.0, 0.0), abs=1e-3)
+    assert wide.line is None  # two depths are no line
+    assert [p[0] for p in wide.points] == [2, 3]
+
+
+def test_a_layers_price_has_its_interval(tmp_path: Path) -> None:
+    shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3, 4)]
+    times: list[tuple[float, float | None]] = [(t, None) for t in (10.0, 13.0, 12.0, 17.0)]
+    _, view = study(tmp_path, times, shapes=shapes)
+    (width,) = depth_info(view).widths
+    # By hand: slope 10/5, residuals (0, 1, -2, 1), variance 6/2/5, and t of 2 degrees 4.303.
+    assert width.line == pytest.approx((8.0, 2.0, 4.3027 * (6 / 2 / 5) ** 0.5), rel=1e-4)
+    assert depth_info(view).unit == "ms"
+
+
+def test_bandwidth_is_bytes_over_time(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(8.0, None)])  # seven steps of 1 ms
+    ((name, megabytes, speed, suspect, reference),) = bandwidth_info(view).points
+    shape, scheme = small_shape(num_hidden_layers=1), fake_device().scheme
+    context = SCENARIO.contexts[0]
+    read = shape.weight_bytes(scheme).streamed + context * shape.kv_bytes_per_token(4)
+    assert (name, suspect, reference) == ("64×1", False, False)
+    assert megabytes == pytest.approx(read / 1e6)
+    assert speed == pytest.approx(read / 1e-3 / 1e9)
+
+
+def test_devices_are_compared_by_shapes_that_all_measured(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(8.0, None), (15.0, None), (29.0, None)])
+    with pytest.raises(ConfigurationError, match="must be measured on two devices to compare"):
+        devices_info(store, view)
+    for layers, step in ((1, 9), (2, 3), (3, 6)):
+        shape = small_shape(num_hidden_layers=layers)
+        for w in SCENARIO.workloads:
+            ns = 10**6 if w.phase == "prefill" else step * 10**6
+            mode = fake_device().cache_mode(w)
+            rounds = [
+                measurement([ns] * 9, shape_id=shape.shape_id, workload=w, device="other", round=n,
+                            environment={"soc": "y"}, cache_mode=mode)
+                for n in range(3)
+            ]  # fmt: skip
+            store.add_measurements(shape, rounds)
+    info = devices_info(store, view)
+    assert info.devices == ("fake-phone", "other")
+    assert [(name, on_front) for name, _, on_front in info.shapes] == [
+        ("64×1", True), ("64×2", True), ("64×3", True),
+    ]  # fmt: skip
+    assert [values[0] for _, values, _ in info.shapes] == pytest.approx([8 / 15, 1, 29 / 15])
+    assert [values[1] for _, values, _ in info.shapes] == pytest.approx([64 / 43, 22 / 43, 1])
+    assert "fake-phone and other: Spearman -0.50" in info.footnote
+    save(draw_devices(info), tmp_path / "devices.png")
 
 
 def test_svg_pictures_are_the_same_every_time(tmp_path: Path) -> None:

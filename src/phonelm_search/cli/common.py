@@ -1,5 +1,6 @@
 """Parsing and messages that several commands need; imported only when a command runs."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import cast, get_args
@@ -8,11 +9,10 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
-from phonelm_search.cli.trust import trust_line
 from phonelm_search.dryrun import DryRun
 from phonelm_search.errors import ConfigurationError, UnknownNameError
 from phonelm_search.listing import Row, study_rows
-from phonelm_search.pick import RULES, Pick, Rule, current_pick, score_pairs
+from phonelm_search.pick import RULES, Pick, Rule, current_pick, score_pairs, trust
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.regret import Regret
 from phonelm_search.search.samplers import SAMPLERS
@@ -207,7 +207,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
         tell(f"  provisional: {doubt}")
-    tell(f"  {trust_line(view)}")
+    tell(f"  {trust(view)}")
     for note in pick.row.score.first.notes if pick.row.score else ():
         tell(f"  its miniature: {note}")
 
@@ -219,3 +219,28 @@ def _title(view: StudyView) -> str:
     if view.scored:
         text += f"; lzma on the whole validation text: {view.lzma_bits_per_byte:.2f} bits per byte"
     return text
+
+
+def command_line(context: typer.Context) -> str:
+    """The command as it was typed, for the study to keep: without passwords and phones' serials."""
+    words: list[str] = ["phonelm-search"]
+    given = iter(context.find_root().obj)
+    for word in given:
+        name, equals, value = word.partition("=")
+        if name not in ("--storage", "--serial"):
+            words.append(word)
+            continue
+        value = value if equals else next(given, "")
+        if name == "--storage":
+            words += [name, _without_password(value)]
+    return shlex.join(words)
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "URL"

@@ -10,8 +10,8 @@ from phonelm_search.cli.output import say
 
 NAME = "export"
 HELP = (
-    "Write a shape for training (hf: config.json) or as the measured graph (onnx). Example: "
-    "phonelm-search export tiny.host-cpu --to hf -o winner (default shape: the pick)"
+    "Hand a shape off: config.json, litgpt.yaml, the measured graph, proxy weights and a README. "
+    "Example: phonelm-search export tiny.host-cpu -o winner (default shape: the pick)"
 )
 
 
@@ -19,24 +19,36 @@ def command(
     study: o.StudyArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")],
     shape: Annotated[
-        str | None, typer.Option("--shape", help="Shape id or its beginning; default: the pick.")
+        str | None,
+        typer.Option(
+            "--shape", help="Shape id, its beginning, or a reference's name; default: the pick."
+        ),
     ] = None,
-    to: Annotated[Literal["hf", "onnx"], typer.Option("--to", help="What to write.")] = "hf",
+    to: Annotated[
+        Literal["all", "hf", "onnx"],
+        typer.Option("--to", help="Everything, config.json alone, or the measured graph alone."),
+    ] = "all",
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
 ) -> None:
     """Export a shape of a study."""
     from phonelm_search.cli.common import pick_line
-    from phonelm_search.export import export_hf, export_onnx
+    from phonelm_search.export import export_hf, export_onnx, hand_off
     from phonelm_search.pick import choose
     from phonelm_search.store import Store
-    from phonelm_search.tables import load_view
+    from phonelm_search.tables import find_row, load_view
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)
-    chosen = store.shape(shape) if shape else choose(view).row.shape
-    precision = view.device.scheme
-    path = export_hf(chosen, output) if to == "hf" else export_onnx(chosen, precision, output)
-    say(f"wrote {path} of {chosen.shape_id}")
+    row = find_row(view, shape) if shape else choose(view).row
+    if to == "all":
+        for line in hand_off(store, view, row, output):
+            say(line)
+        path = output
+    elif to == "hf":
+        path = export_hf(row.shape, output)
+    else:
+        path = export_onnx(row.shape, view.device.scheme, output)
+    say(f"wrote {path} of {row.shape.shape_id}")
     if not shape:
         say(pick_line(choose(view)))

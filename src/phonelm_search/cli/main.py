@@ -9,10 +9,12 @@ import typer
 from phonelm_search import __version__
 from phonelm_search.cli import (
     devices,
+    explain,
     export,
     pareto,
     plot,
     profile,
+    report,
     run,
     score,
     search,
@@ -32,7 +34,7 @@ app = typer.Typer(
     help="Search the shape of a small language model for on-device speed before pre-training it. "
     "Begin with `phonelm-search run`, or with `phonelm-search run tiny` for a first try.",
 )
-for module in (run, search, score, profile, pareto, plot, export, sensitivity):
+for module in (run, search, score, profile, pareto, plot, report, explain, export, sensitivity):
     app.command(name=module.NAME, help=module.HELP)(module.command)
 for name, group in (("studies", studies), ("spaces", spaces), ("devices", devices)):
     app.add_typer(group.app, name=name, help=group.HELP)
@@ -65,7 +67,7 @@ def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code; nothing but this prints errors."""
     try:
         result = typer.main.get_command(app).main(
-            arguments, prog_name="phonelm-search", standalone_mode=False
+            arguments, prog_name="phonelm-search", standalone_mode=False, obj=list(arguments)
         )
     except typer.Exit as stop:
         return int(stop.exit_code)

@@ -11,9 +11,11 @@ from phonelm_search.cli.output import say
 NAME = "plot"
 HELP = (
     "Draw a study. Example: phonelm-search plot tiny.host-cpu --kind front -o front.svg "
-    "(.png, .svg or .pdf)"
+    "(.png, .svg or .pdf), or --kind all for every picture there is"
 )
-Kind = Literal["front", "training", "spread", "validation"]
+Kind = Literal[
+    "front", "training", "spread", "latency-vs-depth", "bandwidth", "devices", "validation", "all"
+]
 
 
 def command(
@@ -22,32 +24,39 @@ def command(
         Kind,
         typer.Option(
             "--kind",
-            help="Latency–quality front, training curves, speed, or scores against longer runs.",
+            help="Latency–quality front, training curves, speed over depth, a layer's price, "
+            "bytes per second of decode, several devices, scores against longer runs.",
         ),
     ] = "front",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="File (default RESULTS/STUDY/plots/KIND.png)."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="File (default RESULTS/STUDY/plots/KIND.png); a folder for --kind all.",
+        ),
     ] = None,
     results: o.ResultsOption = o.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
 ) -> None:
-    """Draw and save a picture."""
-    from phonelm_search.plots import draw, info
+    """Draw and save a picture, or all."""
+    from phonelm_search.errors import ConfigurationError, TrainingError
     from phonelm_search.plots.canvas import save
-    from phonelm_search.plots.validation import draw_validation, validation_info
+    from phonelm_search.plots.gallery import PICTURES
     from phonelm_search.store import Store
     from phonelm_search.tables import load_view
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)
-    match kind:
-        case "front":
-            figure = draw.draw_front(info.front_info(view))
-        case "training":
-            figure = draw.draw_training(info.training_info(view))
-        case "spread":
-            figure = draw.draw_spread(info.spread_info(view))
-        case "validation":
-            figure = draw_validation(validation_info(store, view))
-    say(f"wrote {save(figure, output or store.results / study / 'plots' / f'{kind}.png')}")
+    folder = store.results / study / "plots"
+    if kind != "all":
+        path = save(PICTURES[kind](store, view), output or folder / f"{kind}.png")
+        say(f"wrote {path}")
+        return
+    for name, draw in PICTURES.items():
+        try:
+            figure = draw(store, view)
+        except (ConfigurationError, TrainingError) as error:
+            say(f"no {name}: {error}")
+        else:
+            say(f"wrote {save(figure, (output or folder) / f'{name}.png')}")

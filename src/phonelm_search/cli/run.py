@@ -16,6 +16,7 @@ HELP = (
 
 
 def command(
+    context: typer.Context,
     space: o.SpaceArgument = o.DEFAULT_SPACE,
     device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
@@ -49,6 +50,7 @@ def command(
     from phonelm_search.cli.common import (
         check_rule,
         check_sampler,
+        command_line,
         parse_score_settings,
         show_dry_run,
         show_pick,
@@ -72,6 +74,7 @@ def command(
         vocab_size=vocab_size,
         precision=precision,
         serials=serial or (),
+        command=command_line(context),
     )
     if dry_run:
         from phonelm_search.dryrun import finished_trials, plan_run

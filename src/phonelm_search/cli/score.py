@@ -15,6 +15,7 @@ HELP = (
 
 
 def command(
+    context: typer.Context,
     study: o.StudyArgument,
     score_top: o.ScoreTopOption = o.DEFAULT_TOP,
     tokens_per_parameter: o.TokensOption = o.DEFAULT_TOKENS,
@@ -41,7 +42,7 @@ def command(
 ) -> None:
     """Score a study."""
     from phonelm_search import pipeline
-    from phonelm_search.cli.common import parse_score_settings, show_pick
+    from phonelm_search.cli.common import command_line, parse_score_settings, show_pick
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.cli.trust import show_validation
     from phonelm_search.proxy.validation import LEAST_SHAPES
@@ -54,7 +55,14 @@ def command(
     store = Store(results, url=storage, create=False)
     with ProgressReporter() as report:
         run_score(
-            store, study, settings, top=score_top, report=report, data=data or (), retrain=retrain
+            store,
+            study,
+            settings,
+            top=score_top,
+            report=report,
+            data=data or (),
+            retrain=retrain,
+            command=command_line(context),
         )
         if validate:
             run_validation(store, study, count=max(score_top, LEAST_SHAPES), report=report)

@@ -1,5 +1,7 @@
 """``phonelm-search search``: sampling and measuring only."""
 
+import typer
+
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
 
@@ -8,6 +10,7 @@ HELP = "Sample shapes and measure them. Example: phonelm-search search tiny --tr
 
 
 def command(
+    context: typer.Context,
     space: o.SpaceArgument = o.DEFAULT_SPACE,
     device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
@@ -27,7 +30,7 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Run the search."""
-    from phonelm_search.cli.common import check_sampler, show_study
+    from phonelm_search.cli.common import check_sampler, command_line, show_study
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.export import write_tables
     from phonelm_search.searching import SearchPlan, run_search
@@ -44,6 +47,7 @@ def command(
         vocab_size=vocab_size,
         precision=precision,
         serials=serial or (),
+        command=command_line(context),
     )
     store = Store(results, url=storage)
     with ProgressReporter() as report:

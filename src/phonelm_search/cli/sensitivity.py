@@ -15,6 +15,7 @@ HELP = (
 
 
 def command(
+    context: typer.Context,
     space: o.SpaceArgument = o.DEFAULT_SPACE,
     device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
@@ -40,7 +41,7 @@ def command(
 ) -> None:
     """Measure, train, compare."""
     from phonelm_search import pipeline
-    from phonelm_search.cli.common import parse_score_settings
+    from phonelm_search.cli.common import command_line, parse_score_settings
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.cli.trust import show_sensitivity
     from phonelm_search.store import Store
@@ -58,6 +59,7 @@ def command(
         vocab_size=vocab_size,
         precision=precision,
         serials=serial or (),
+        command=command_line(context),
     )
     if study is None:
         setup = setup.renamed(f"{setup.study}.sensitivity")

@@ -7,6 +7,7 @@ import typer
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows
 from phonelm_search.listing import Row, sensitivity_rows
+from phonelm_search.pick import trust
 from phonelm_search.proxy.validation import Order, Validation
 from phonelm_search.sensitivity import Sensitivity
 from phonelm_search.tables import StudyView
@@ -21,20 +22,6 @@ _COLUMNS = (
     ("regret_top1", "regret of the first"),
     ("regret_top3", "of the best of three"),
 )
-
-
-def trust_line(view: StudyView) -> str:
-    """One sentence that stands below every score of a study."""
-    found = view.validation
-    name = view.record.name
-    if found is None:
-        return f"trust: not validated; `phonelm-search score {name} --validate` tells"
-    if found.settings_id != (view.record.config.get("score") or {}).get("settings_id"):
-        return (
-            f"trust: validated at {found.tokens_per_parameter:.2g} tokens per parameter, not with "
-            f"these settings; `phonelm-search score {name} --validate` tells"
-        )
-    return f"trust: {found.summary}"
 
 
 def validation_rows(found: Validation) -> list[Row]:
@@ -59,7 +46,7 @@ def show_validation(view: StudyView, *, as_json: bool, fmt: Format) -> None:
         f"{found.tokens_per_parameter:.2g} tokens per parameter, held against "
         f"{found.long_tokens_per_parameter:.2g}",
     )  # fmt: skip
-    typer.echo(f"\n{trust_line(view)}", err=fmt != "table")
+    typer.echo(f"\n{trust(view)}", err=fmt != "table")
 
 
 def show_sensitivity(found: Sensitivity, *, as_json: bool, fmt: Format) -> None:

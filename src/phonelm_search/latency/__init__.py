@@ -11,7 +11,7 @@ from phonelm_search.latency.estimator import (
     planned_seconds,
 )
 from phonelm_search.latency.plan import Costs
-from phonelm_search.latency.roofline import Roofline, far_off
+from phonelm_search.latency.roofline import Roofline, against_roofline, far_off
 
 __all__ = [
     "Block",
@@ -20,6 +20,7 @@ __all__ = [
     "Costs",
     "Estimated",
     "Roofline",
+    "against_roofline",
     "blocks_of",
     "device_costs",
     "expected_cooldown_s",

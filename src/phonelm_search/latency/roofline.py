@@ -94,21 +94,38 @@ def fit_roofline(rows: Sequence[Floats], latencies_ms: Sequence[float]) -> Roofl
     )
 
 
-def far_off(
+def against_roofline(
     found: Sequence[tuple[ModelShape, Workload, float]], scheme: Precision
-) -> list[float | None]:
-    """Measurements that are far from what physical terms predict.
+) -> list[float] | None:
+    """Measured over predicted by physical terms whose prices are fitted to the same measurements.
 
     Args:
         found: Shapes with a workload and its latency in ms, all of one device.
         scheme: How weights are stored.
 
     Returns:
-        For each, measured over predicted where that is 25 % from 1 or more; None where it is
-        nearer, or where fewer than 12 measurements say nothing about any.
+        One for each; None where fewer than 12 measurements say nothing about any.
     """
     if len(found) < _LEAST_FOR_A_FIT:
-        return [None] * len(found)
+        return None
     fit = fit_roofline([features(s, scheme, w) for s, w, _ in found], [ms for _, _, ms in found])
-    ratios = [ms / fit.milliseconds(s, scheme, w) for s, w, ms in found]
+    return [ms / fit.milliseconds(s, scheme, w) for s, w, ms in found]
+
+
+def far_off(
+    found: Sequence[tuple[ModelShape, Workload, float]], scheme: Precision
+) -> list[float | None]:
+    """Measurements that are far from what physical terms predict.
+
+    Args:
+        found: As of `against_roofline`.
+        scheme: How weights are stored.
+
+    Returns:
+        For each, measured over predicted where that is 25 % from 1 or more; None where it is
+        nearer, or where there are too few to tell.
+    """
+    ratios = against_roofline(found, scheme)
+    if ratios is None:
+        return [None] * len(found)
     return [r if abs(r - 1) >= _FAR else None for r in ratios]

@@ -14,7 +14,7 @@ BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "
 """Colour-blind-safe, of Okabe and Ito."""
 SKY = "#56B4E9"
 """Likewise."""
-CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
+CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A6D00", "#222222")
 _SUFFIXES = (".png", ".svg", ".pdf")
 _LETTERS = 14  # of small print to an inch
 

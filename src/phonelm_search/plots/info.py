@@ -128,7 +128,7 @@ def front_info(view: StudyView) -> FrontInfo:
     return FrontInfo(
         title=f"{view.record.name}: latency against "
         + ("quality" if scored else "size (nothing is trained yet)"),
-        x_label=_latency_label(view),
+        x_label=latency_label(view),
         y_label="validation bits per byte [lower is better]"
         if scored
         else "decoder parameters [M]",
@@ -222,7 +222,8 @@ def _estimated_note(view: StudyView) -> str:
     return f"estimated from blocks: {estimated} (triangles or ticks)" if estimated else ""
 
 
-def _latency_label(view: StudyView) -> str:
+def latency_label(view: StudyView) -> str:
+    """Axis of the latency that shapes are compared by, with its unit."""
     if len(view.devices) == 1:
         return f"end-to-end latency of {view.scenario} on {_place(view)} [ms]"
     return f"end-to-end latency of {view.scenario}, worst of {_place(view)} [times the reference's]"

@@ -38,6 +38,8 @@ class TrainingJob:
     """Step of the trunk to stop at; None: to the end, decay included."""
     scheme: str | None = None
     """Precision scheme to score rounded weights of, too."""
+    weights: Path | None = None
+    """File of the weights of a finished training; None keeps none."""
 
 
 class TrainingPool:
@@ -196,6 +198,7 @@ def _document(job: TrainingJob, threads: int) -> dict[str, Any]:
         "until": job.until,
         "checkpoints": str(job.checkpoints.resolve()),
         "scheme": job.scheme,
+        "weights": str(job.weights.resolve()) if job.weights else None,
         "threads": threads,
     }
 

@@ -32,6 +32,8 @@ class Run:
     """Seed of weights and data order."""
     until: int | None = None
     """Step of the trunk to stop at; None: to the score."""
+    keep_weights: bool = False
+    """Whether the weights of a finished training are kept, for the hand-off."""
     rungs: tuple[tuple[int, float], ...] = ()
     """(tokens, bits per byte) that halving compared it by on its way."""
 
@@ -55,6 +57,12 @@ class Run:
         """Tokens at its end."""
         steps = self.settings.steps if self.until is None else self.until
         return steps * self.settings.step_tokens
+
+
+def weights_file(results: Path, settings_id: str, trained_id: str, seed: int) -> Path:
+    """Where the weights of a finished training are kept."""
+    name = f"{trained_id}-s{seed}.safetensors"
+    return results / "cache" / "weights" / settings_id / name
 
 
 def check_whole(found: Iterable[Outcome | ProxyScore], held: str) -> None:
@@ -185,9 +193,11 @@ class Runner:
         return found
 
     def forget(self, runs: Sequence[Run]) -> None:
-        """Drop scores and checkpoints of runs."""
+        """Drop scores, checkpoints and weights of runs."""
         self._store.forget_scores({r.key for r in runs})
         self.drop_checkpoints(runs)
+        for run in runs:
+            self._weights(run).unlink(missing_ok=True)
 
     def drop_checkpoints(self, runs: Sequence[Run]) -> None:
         """Remove states that nothing goes on from."""
@@ -232,6 +242,10 @@ class Runner:
         name = f"{run.candidate.trained.shape_id}-s{run.seed}"
         return self._store.results / "cache" / "training" / run.settings.trunk_id / name
 
+    def _weights(self, run: Run) -> Path:
+        trained = run.candidate.trained.shape_id
+        return weights_file(self._store.results, run.settings.settings_id, trained, run.seed)
+
     def _job(self, run: Run) -> TrainingJob:
         return TrainingJob(
             shape=run.candidate.trained,
@@ -241,4 +255,5 @@ class Runner:
             checkpoints=self.checkpoints(run),
             until=run.until,
             scheme=self._scheme,
+            weights=self._weights(run) if run.keep_weights else None,
         )

@@ -173,7 +173,10 @@ def score_shapes(
         report.note(f"the text is read {repeats:.1f} times; give more of it with --data")
     with Runner(store, file, scheme=scheme.name, report=report, workers=workers) as runner:
         training, settled = _settle(plan.candidates, training, settings, runner, report, on_settled)
-        runs = [Run(candidate=c, settings=training, seed=settings.seed) for c in plan.candidates]
+        runs = [
+            Run(candidate=c, settings=training, seed=settings.seed, keep_weights=True)
+            for c in plan.candidates
+        ]
         seeded = [replace(r, seed=seed) for seed in settings.all_seeds for r in runs]
         if retrain:
             runner.forget(seeded)

@@ -3,7 +3,7 @@
 import functools
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from phonelm_search.childprocess import die_with_parent
 from phonelm_search.errors import TrainingError
 from phonelm_search.precision import get_precision
+from phonelm_search.proxy.checkpoint import save_weights
 from phonelm_search.proxy.corpus import TokenisedCorpus, load_tokens
 from phonelm_search.proxy.settings import Outcome, TrainingSettings
 from phonelm_search.proxy.training import train
@@ -37,7 +38,7 @@ def _run(job: dict[str, Any]) -> Outcome:
     def progress(tokens: int, bits_per_byte: float) -> None:
         print(json.dumps({"tokens": tokens, "bits_per_byte": bits_per_byte}), flush=True)
 
-    outcome, _ = train(
+    outcome, model = train(
         ModelShape(**job["shape"]),
         _corpus(job["tokens_file"]),
         TrainingSettings(**job["settings"]),
@@ -47,6 +48,11 @@ def _run(job: dict[str, Any]) -> Outcome:
         scheme=get_precision(job["scheme"]) if job["scheme"] else None,
         report=progress,
     )
+    if job["weights"] and outcome.finished and outcome.reason is None:
+        try:
+            save_weights(model, Path(job["weights"]))
+        except TrainingError as error:  # the score is worth more than they are
+            return replace(outcome, notes=(*outcome.notes, str(error)))
     return outcome
 
 

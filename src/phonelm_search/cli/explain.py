@@ -1,0 +1,171 @@
+"""``phonelm-search explain``: why a shape, beside its neighbours."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from phonelm_search.cli import options as o
+from phonelm_search.cli.output import print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from phonelm_search.explain import Explanation, Neighbour
+    from phonelm_search.pick import Pick
+    from phonelm_search.sensitivity import Effect
+
+NAME = "explain"
+HELP = (
+    "Tell why a shape: its neighbours of equal size, what each dimension buys, what kernels may "
+    "not like, what contexts cost. Example: phonelm-search explain slm-100m.host-cpu w1024-l7"
+)
+
+
+def command(
+    study: o.StudyArgument,
+    shape: Annotated[
+        str | None,
+        typer.Argument(help="Shape id, its beginning, or a reference's name; default: the pick."),
+    ] = None,
+    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Explain a shape of a study."""
+    from phonelm_search.explain import explain
+    from phonelm_search.listing import study_rows
+    from phonelm_search.pick import choose, current_pick
+    from phonelm_search.store import Store
+    from phonelm_search.tables import find_row, load_view
+
+    view = load_view(Store(results, url=storage, create=False), study)
+    pick = current_pick(view) if shape else choose(view)
+    row = find_row(view, shape) if shape else choose(view).row
+    picked = pick if pick and pick.row is row else None
+    found = explain(view, row)
+    if as_json:
+        known = study_rows(
+            view,
+            [row],
+            pick=row.shape.shape_id if picked else None,
+            doubts=picked.provisional if picked else (),
+        )
+        print_json(known, **_document(found), why=picked.why if picked else None)
+        return
+    for line in _lines(found, picked):
+        typer.echo(line)
+
+
+def _document(found: "Explanation") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    def near(neighbours: "Sequence[Neighbour]") -> list[dict[str, Any]]:
+        return [
+            {
+                "shape_id": n.row.shape.shape_id,
+                "kind": n.row.kind,
+                "verdict": n.row.verdict,
+                "changes": list(n.changes),
+                "latency_ratio": n.latency_ratio,
+                "latency_differs": n.latency_differs,
+                "bits_per_byte_difference": n.bits,
+                "bits_per_byte_tied": n.bits_tied if n.bits is not None else None,
+            }
+            for n in neighbours
+        ]
+
+    return {
+        "equals": found.equals,
+        "scored_equals": found.scored_equals,
+        "front_probability": found.chance,
+        "faster": near(found.faster),
+        "better": near(found.better),
+        "time_effects": [asdict(e) for e in found.time_effects],
+        "loss_effects": [asdict(e) for e in found.loss_effects],
+        "effects_missing": list(found.missing),
+        "cliffs": list(found.cliffs),
+        "memory": [asdict(m) for m in found.memory],
+    }
+
+
+def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
+    from phonelm_search.units import format_bytes, format_count, format_ms
+
+    row, shape = found.row, found.row.shape
+    yield (
+        f"{row.label} ({shape.shape_id}): {format_count(shape.decoder_parameters)} decoder "
+        f"parameters, {format_count(shape.parameters)} in all; {row.kind}, {row.verdict}"
+    )
+    if pick:
+        yield f"  the {'provisional ' if pick.provisional else ''}pick: {pick.why}"
+        yield from (f"  provisional: {doubt}" for doubt in pick.provisional)
+    for reason in row.reasons:
+        yield f"  suspect: {reason}"
+    for note in row.notes:
+        yield f"  note: {note}"
+    for device, time in row.times.items():
+        ttft, tpot, whole = time.ttft, time.tpot, time.end_to_end
+        yield (
+            f"  {time.scenario} on {device}: TTFT {format_ms(ttft.ms)} ms "
+            f"({format_ms(ttft.low_ms)} to {format_ms(ttft.high_ms)}), "
+            f"TPOT {format_ms(tpot.ms)} ms ({format_ms(tpot.low_ms)} to {format_ms(tpot.high_ms)}),"
+            f" end to end {format_ms(whole.ms)} ms"
+        )
+    if row.bits_per_byte is not None and row.score:
+        half = f" ± {row.score.interval:.3f}" if row.score.interval else ""
+        yield f"  bits per byte: {row.bits_per_byte:.3f}{half}"
+    if found.chance is not None:
+        yield f"  on the front in {found.chance:.0%} of draws from the latencies' intervals"
+    yield ""
+    yield f"Neighbours of equal size (± 5 %): {found.equals} sampled shapes of the study"
+    for title, members in (("faster", found.faster), ("better", found.better)):
+        if not members:
+            yield f"  {_none(title, found)}"
+        for near in members:
+            yield f"  {title}: {_near(near)}"
+    yield ""
+    yield "What each dimension buys, over shapes of this size, the others held (95 %)"
+    for effect in (*found.time_effects, *found.loss_effects):
+        yield f"  {_effect(effect)}"
+    yield from (f"  not known: {why}" for why in found.missing)
+    yield ""
+    yield "Cliffs"
+    for cliff in found.cliffs:
+        yield f"  {cliff}"
+    yield ""
+    yield "Memory"
+    for m in found.memory:
+        yield (
+            f"  {m.context_tokens:,} tokens: KV cache {format_bytes(m.kv_bytes)}, "
+            f"with weights {format_bytes(m.total_bytes)}"
+        )
+    if row.peak_bytes:
+        yield f"  measured peak: {format_bytes(row.peak_bytes)}"
+
+
+def _none(title: str, found: "Explanation") -> str:
+    if title == "better" and found.row.bits_per_byte is None:
+        return "better: not known, it has no score"
+    if title == "better" and not found.scored_equals:
+        return "better: not known, none of them has a score"
+    return f"none is {title}"
+
+
+def _near(near: "Neighbour") -> str:
+    apart = "" if near.latency_differs else ", intervals overlap"
+    state = "" if near.row.kind == "measured" else ", estimated"
+    state += "" if near.row.verdict == "valid" else f", itself {near.row.verdict}"
+    told = f"{near.row.label}, {near.latency_ratio - 1:+.1%} time{apart}{state}"
+    if near.bits is not None:
+        tied = " (tied)" if near.bits_tied else ""
+        told += f", {near.bits:+.3f} bits per byte{tied}"
+    return f"{told}: {', '.join(near.changes)} [{near.row.shape.shape_id}]"
+
+
+def _effect(effect: "Effect") -> str:
+    parts = []
+    for name, percent in effect.percent.items():
+        found = effect.interval[name]
+        interval = f" ({found[0]:+.1f} to {found[1]:+.1f})" if found else ""
+        parts.append(f"{name} {percent:+.1f} %{interval}")
+    return f"{effect.dimension} {effect.low} → {effect.high}: {', '.join(parts)}"

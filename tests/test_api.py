@@ -1,0 +1,96 @@
+"""The commands as functions give what the commands print."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from helpers import study
+from phonelm_search import api
+from phonelm_search.cli.main import run_command
+from phonelm_search.errors import ConfigurationError, UnknownNameError
+from phonelm_search.store import Store
+
+EXAMPLE = Path(__file__).parent / "examples" / "notebook.py"
+README = Path(__file__).parent.parent / "README.md"
+
+
+def python(*words: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, cwd=folder,
+        env=dict(os.environ),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_example_runs_and_the_readmes_lines_go_on_with_its_study(tmp_path: Path) -> None:
+    told = python(str(EXAMPLE), str(tmp_path), folder=tmp_path)
+    assert "the front has" in told
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "spread.png").read_bytes().startswith(b"\x89PNG")
+    pattern = r"```python\n(from phonelm_search import api.*?)```"
+    (lines,) = re.findall(pattern, README.read_text(encoding="utf-8"), re.DOTALL)
+    shown = "print(len(shapes), scored.bits_per_byte.count(), type(figure).__name__, page)"
+    told = python("-c", f"{lines}\n{shown}", folder=tmp_path)
+    page = Path("results/tiny.host-cpu/report.html")
+    count, trained, figure, path = told.split()
+    assert int(count) >= 3
+    assert (trained, figure, Path(path)) == ("2", "Figure", page)
+    assert (tmp_path / page).exists()
+
+
+def test_frames_hold_what_the_command_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study(tmp_path, [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0)])
+    assert run_command(["pareto", "study", "--results", str(tmp_path), "--all", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)["rows"]
+    frame = api.pareto("study", everything=True, results=tmp_path)
+    assert list(frame.columns) == list(printed[0])
+    for column in ("shape_id", "latency_ms", "bits_per_byte", "pick", "front"):
+        assert frame[column].tolist() == [row[column] for row in printed]
+    front = api.pareto("study", results=tmp_path)
+    assert front["latency_ms"].tolist() == pytest.approx([10, 30])
+    assert isinstance(front, pd.DataFrame)
+
+
+def test_an_empty_study_is_a_frame_with_the_same_columns(tmp_path: Path) -> None:
+    study(tmp_path / "some", [(10.0, 3.0)])
+    study(tmp_path / "none", [])
+    some = api.pareto("study", results=tmp_path / "some")
+    none = api.pareto("study", results=tmp_path / "none")
+    assert list(none.columns) == list(some.columns)
+    assert none["latency_ms"].tolist() == []
+
+
+def test_calls_are_kept_as_commands_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("device_profiles").mkdir()
+    Path("device_profiles/fake-phone.yaml").write_text("name: fake-phone\nruntime: fake\n")
+    api.search("tiny", device="fake-phone", trials=2, strategy="sample")
+    record = Store(Path("results")).study("tiny.fake-phone")
+    (kept,) = record.config["commands"]
+    assert kept["command"] == (
+        "phonelm_search.api.search('tiny', device='fake-phone', trials=2, strategy='sample')"
+    )
+
+
+def test_pictures_and_reports(tmp_path: Path) -> None:
+    study(tmp_path, [(10.0, 3.0), (20.0, 2.0)])
+    assert isinstance(api.plot("study", "bandwidth", results=tmp_path), Figure)
+    assert api.report("study", results=tmp_path) == tmp_path / "study" / "report.html"
+
+
+def test_errors_are_those_of_the_commands(tmp_path: Path) -> None:
+    study(tmp_path, [])
+    with pytest.raises(ConfigurationError, match="kind must be one of front, training"):
+        api.plot("study", "pie", results=tmp_path)
+    with pytest.raises(UnknownNameError, match="unknown study 'other'"):
+        api.pareto("other", results=tmp_path)
