@@ -233,8 +233,7 @@ def report(
         PhonelmSearchError: If there is no such study, or the file cannot be written.
     """
     store = _store(results, storage)
-    target = Path(path) if path else store.results / study / "report.html"
-    return write_report(store, load_view(store, study), target)
+    return write_report(store, load_view(store, study), Path(path) if path else None)
 
 
 def _told(function: Callable[..., Any], first: str, **given: Any) -> str:

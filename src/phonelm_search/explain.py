@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phonelm_search.latency import against_roofline
-from phonelm_search.listing import tile_of
+from phonelm_search.listing import CONTEXTS, kv_cache_bytes, tile_of
 from phonelm_search.sensitivity import (
     Effect,
     additive_effects,
@@ -19,8 +19,6 @@ from phonelm_search.tables import StudyRow, StudyView
 
 EQUAL_SIZE = 0.05
 """Decoder parameters that far apart count as equal."""
-CONTEXTS = (2048, 8192, 32768)
-"""Lengths of the context whose memory is told."""
 _SHOWN = 3
 
 
@@ -217,7 +215,7 @@ def _evidence(row: StudyRow, view: StudyView) -> str:
 
 def _memory(shape: ModelShape, view: StudyView, context: int) -> Memory:
     scheme = view.device.scheme
-    kv = context * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
+    kv = kv_cache_bytes(shape, scheme, context)
     return Memory(
         context_tokens=context, kv_bytes=kv, total_bytes=kv + shape.weight_bytes(scheme).total
     )

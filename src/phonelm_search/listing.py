@@ -162,10 +162,18 @@ STUDY_COLUMNS = (
 """Keys of a study's rows, in order: what a table without rows still has."""
 
 
+CONTEXTS = (2048, 8192, 32768)
+"""Lengths of the context whose memory is told."""
+
+
+def kv_cache_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:
+    """Bytes of the KV cache of a context."""
+    return context_tokens * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
+
+
 def decode_bytes(shape: ModelShape, scheme: Precision, context_tokens: int) -> int:
     """Bytes that one decode step reads from memory: weights, and the KV cache of the past."""
-    kv_bytes = context_tokens * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
-    return shape.weight_bytes(scheme).streamed + kv_bytes
+    return shape.weight_bytes(scheme).streamed + kv_cache_bytes(shape, scheme, context_tokens)
 
 
 def _study_row(

@@ -160,7 +160,7 @@ def finish(
     _save_plot(draw_front(front_info(view)), folder, "front")
     _save_plot(draw_training(training_info(view)), folder, "training")
     report.advance(1)
-    write_report(store, view, folder / "report.html")
+    write_report(store, view)
     for line in hand_off(store, view, pick.row, folder / "winner"):
         report.note(line)
     report.advance(1)

@@ -252,6 +252,11 @@ class ModelShape:
         }
 
     @property
+    def label(self) -> str:
+        """Short, and not unique: width × depth."""
+        return f"{self.hidden_size}×{self.num_hidden_layers}"
+
+    @property
     def shape_id(self) -> str:
         """A readable, unique name: the searched dimensions and a digest of all fields."""
         canonical = json.dumps(self.as_dict(), sort_keys=True)

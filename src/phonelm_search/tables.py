@@ -124,7 +124,7 @@ class StudyRow:
     @property
     def label(self) -> str:
         """How pictures call it."""
-        return self.name or f"{self.shape.hidden_size}×{self.shape.num_hidden_layers}"
+        return self.name or self.shape.label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

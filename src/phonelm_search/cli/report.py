@@ -31,5 +31,5 @@ def command(
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)
-    path = write_report(store, view, output or store.results / study / "report.html")
+    path = write_report(store, view, output)
     say(f"wrote {path}; open it in a browser")

@@ -12,6 +12,7 @@ from phonelm_search import __version__
 from phonelm_search.errors import ExportError, UnsupportedConfigError, UnsupportedShapeError
 from phonelm_search.export.litgpt import export_litgpt
 from phonelm_search.export.winner import export_hf, export_onnx
+from phonelm_search.listing import CONTEXTS, kv_cache_bytes
 from phonelm_search.pick import current_pick, trust
 from phonelm_search.proxy.runs import weights_file
 from phonelm_search.readings import environments
@@ -21,7 +22,6 @@ from phonelm_search.tables import StudyRow, StudyView
 from phonelm_search.timing import ScenarioTime
 from phonelm_search.units import format_bytes, format_ms
 
-_CONTEXTS = (2048, 8192, 32768)
 _CARD = "README.md"
 _PARTS = (
     "config.json", "litgpt.yaml", "model.onnx", "model.onnx.data", "genai_config.json", "proxy",
@@ -159,10 +159,7 @@ def _card(view: StudyView, row: StudyRow, files: set[str], missing: list[str]) -
         "quantised": row.score.quantised(scheme.name) if row.score else None,
         "scheme": scheme.name,
         "trust": trust(view) if view.scored else None,
-        "memory": [
-            (f"{n:,}", format_bytes(n * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)))
-            for n in _CONTEXTS
-        ],
+        "memory": [(f"{n:,}", format_bytes(kv_cache_bytes(shape, scheme, n))) for n in CONTEXTS],
         "peak": format_bytes(row.peak_bytes) if row.peak_bytes else None,
         "environments": environments(view.record),
         "commands": [c["command"] for c in view.record.config.get("commands", [])],

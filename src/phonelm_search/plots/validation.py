@@ -93,7 +93,7 @@ def validation_info(store: Store, view: StudyView) -> ValidationInfo:
         pairs = zip(a.finished, b.finished, strict=True)
         rows.append(
             ValidatedShape(
-                label=f"{shape.hidden_size}×{shape.num_hidden_layers}",
+                label=shape.label,
                 short=a.bits_per_byte,
                 long=b.bits_per_byte,
                 seeds=tuple((x.bits_per_byte or 0.0, y.bits_per_byte or 0.0) for x, y in pairs),

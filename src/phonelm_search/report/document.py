@@ -6,6 +6,7 @@ from typing import Any
 from phonelm_search import __version__
 from phonelm_search.errors import UnsupportedConfigError
 from phonelm_search.hf_config import to_hf_config
+from phonelm_search.listing import kv_cache_bytes
 from phonelm_search.pick import Pick, current_pick, trust
 from phonelm_search.records import judged_together
 from phonelm_search.report.evidence import device_cards, time_spent
@@ -169,7 +170,7 @@ def _values(row: StudyRow, view: StudyView) -> dict[str, Interval | None]:
         "quantised": _alone(quantised),
         "peak": _alone(row.peak_bytes, 1e6),
         "weights": _alone(shape.weight_bytes(scheme).total, 1e6),
-        "kv": _alone(1024 * shape.kv_bytes_per_token(scheme.kv_bytes_per_element), 1e6),
+        "kv": _alone(kv_cache_bytes(shape, scheme, 1024), 1e6),
         "decoder": _alone(shape.decoder_parameters, 1e6),
         "parameters": _alone(shape.parameters, 1e6),
     }
@@ -212,7 +213,7 @@ def _family(shape: ModelShape) -> str:
 def _failed(found: FailedShape) -> Document:
     return {
         "id": found.shape.shape_id,
-        "label": found.name or f"{found.shape.hidden_size}×{found.shape.num_hidden_layers}",
+        "label": found.name or found.shape.label,
         "reason": found.reason,
     }
 

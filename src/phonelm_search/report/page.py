@@ -16,12 +16,13 @@ from phonelm_search.store import Store
 from phonelm_search.tables import StudyView
 
 
-def write_report(store: Store, view: StudyView, path: Path) -> Path:
-    """Write a study as one HTML file that needs no network.
+def write_report(store: Store, view: StudyView, path: Path | None = None) -> Path:
+    """Write a study as one HTML file that needs no network, by default RESULTS/STUDY/report.html.
 
     Raises:
         ExportError: If the file cannot be written.
     """
+    path = path or store.results / view.record.name / "report.html"
     text = render(document(store, view))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
