@@ -117,6 +117,16 @@ def test_a_name_must_be_one_shapes(name: str, tmp_path: Path) -> None:
         find_row(view, name)
 
 
+def test_a_label_names_a_shape_where_only_one_has_it(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, None), (20.0, None)], shapes=SHAPES[1:3])
+    assert [r.shape for r in view.rows] == SHAPES[1:3]
+    assert find_row(view, "64x2").shape == SHAPES[1]
+    assert find_row(view, "64×3").shape == SHAPES[2]
+    _, view = study(tmp_path / "alike", [(10.0, None), (20.0, None)], shapes=SHAPES[:2])
+    with pytest.raises(UnknownNameError, match="unknown shape id '64x2'"):
+        find_row(view, "64x2")
+
+
 def test_a_reference_that_was_sampled_too_is_the_sampled_one(tmp_path: Path) -> None:
     store, _ = study(tmp_path, [(10.0, 2.0), (20.0, 1.5)])
     shape = small_shape(num_hidden_layers=1)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers import SCENARIO, score, study
+from helpers import SCENARIO, measurement, score, study
 from phonelm_search.export import to_csv, write_tables
 from phonelm_search.latency import Roofline
 from phonelm_search.listing import doubtful_rows, study_rows
 from phonelm_search.precision import get_precision
+from phonelm_search.records import judged_together
 from phonelm_search.tables import StudyRow, load_view
 
 INT4 = get_precision("int4-b32")
@@ -130,3 +131,14 @@ def test_a_latency_far_from_the_roofline_is_doubtful(tmp_path: Path) -> None:
     assert found["shape_id"] == rows[-1].shape.shape_id
     assert re.match(r"tg @ d\d+ takes 1\.[3-6]\d times what its bytes", found["why"])
     assert doubtful_rows(replace(view, rows=rows[3:])) == []  # too few for a fit
+
+
+def test_an_advice_that_several_reasons_share_stands_once() -> None:
+    close = "close other programs"
+    parts = [
+        measurement([1], verdict="suspect", reasons=(f"a 1; {close}", "alone")),
+        measurement([1], verdict="valid"),
+        measurement([1], verdict="suspect", reasons=(f"a 1; {close}", f"b 2; {close}", "c; wait")),
+    ]
+    told = ("suspect", (f"a 1; {close}", "alone", "b 2", "c; wait"))
+    assert judged_together(parts) == told

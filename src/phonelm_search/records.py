@@ -37,10 +37,16 @@ class Judged(Protocol):
 
 
 def judged_together(parts: Iterable[Judged]) -> tuple[Verdict, tuple[str, ...]]:
-    """The worst verdict of several and all their reasons, each once."""
+    """The worst verdict of several and all their reasons, each once, and each advice once."""
     found = list(parts)
     worst = max((p.verdict for p in found), key=VERDICTS.index)
-    return worst, tuple(dict.fromkeys(r for p in found for r in p.reasons))
+    reasons: list[str] = []
+    advised: set[str] = set()
+    for reason in dict.fromkeys(r for p in found for r in p.reasons):
+        what, _, advice = reason.partition("; ")
+        reasons.append(what if advice in advised else reason)
+        advised.add(advice)
+    return worst, tuple(reasons)
 
 
 def rejection(parts: Iterable[Judged]) -> MeasurementError | None:

@@ -239,7 +239,7 @@ def _probabilities(
 
 
 def find_row(view: StudyView, shape_id: str) -> StudyRow:
-    """A measured shape by its id, the beginning of it, or a reference's name.
+    """A measured shape by its id, the beginning of it, its label, or a reference's name.
 
     A shape that was sampled and is a reference, too, counts as the sampled one.
 
@@ -247,6 +247,7 @@ def find_row(view: StudyView, shape_id: str) -> StudyRow:
         UnknownNameError: If none, or more than one, is called so.
     """
     found = [r for r in view.rows if shape_id in (r.name, r.shape.shape_id)]
+    found = found or [r for r in view.rows if r.shape.label == shape_id.replace("x", "×")]
     found = found or [r for r in view.rows if r.shape.shape_id.startswith(shape_id)]
     if len({r.shape.shape_id for r in found}) == 1:
         return min(found, key=lambda r: r.name is not None)

@@ -36,6 +36,7 @@ _COLUMNS = (
     ("score_ci", "±"),
     ("quantised_bits_per_byte", "quantised"),
     ("seeds", "seeds"),
+    ("front", "front"),
     ("verdict", "verdict"),
 )
 
@@ -168,12 +169,14 @@ def _regret_text(cell: Regret) -> str:
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Columns of the table; what blocks and several devices tell only where there are some."""
+    """Columns of the table; blocks, several devices and the front only where that says anything."""
     hidden: set[str] = set()
     if not any(r["estimate_ms"] is not None for r in rows):
         hidden |= {"kind", "estimate_ms"}
     if not any(r["relative_latency"] is not None for r in rows):
         hidden |= {"relative_latency", "device"}
+    if all(r["front"] for r in rows if r["name"] is None):
+        hidden.add("front")
     return [c for c in _COLUMNS if c[0] not in hidden]
 
 

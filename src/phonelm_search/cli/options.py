@@ -74,7 +74,10 @@ ScoreTopOption = Annotated[
 TokensOption = Annotated[
     float,
     typer.Option(
-        "--tokens-per-parameter", min=0.001, help="Training tokens per decoder parameter."
+        "--tokens-per-parameter",
+        min=0.001,
+        help="Training tokens per decoder parameter, of the largest that is trained; rounded up "
+        "to 16,384, and for all the same.",
     ),
 ]
 BudgetOption = Annotated[
@@ -88,7 +91,8 @@ FinalistsOption = Annotated[
     typer.Option(
         "--finalists",
         min=1,
-        help="Of the trained shapes, how many train to the end; the others stop half-way.",
+        help="Of the trained shapes, how many train to the end; the others stop at a quarter or "
+        "a half.",
     ),
 ]
 SeedsOption = Annotated[

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -60,7 +60,10 @@ def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str) -> 
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for key, heading in columns:
         numeric = any(isinstance(r.get(key), int | float) for r in rows)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        # An id is copied into the next command, so it stays in one piece.
+        whole = key == "shape_id"
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(text(row.get(k)) for k, _ in columns))
     console = Console(soft_wrap=False)

@@ -160,6 +160,7 @@ def _card(view: StudyView, row: StudyRow, files: set[str], missing: list[str]) -
         "scheme": scheme.name,
         "trust": trust(view) if view.scored else None,
         "memory": [(f"{n:,}", format_bytes(kv_cache_bytes(shape, scheme, n))) for n in CONTEXTS],
+        "kv_bytes": scheme.kv_bytes_per_element,
         "peak": format_bytes(row.peak_bytes) if row.peak_bytes else None,
         "environments": environments(view.record),
         "commands": [c["command"] for c in view.record.config.get("commands", [])],

@@ -18,7 +18,7 @@ _LEAST_FREQUENCY = 0.95
 _MOST_WARMER_C = 10.0
 _MOST_FAULTS = 100
 _COOLER = "let the device cool down, or fix its governor"
-_AGAIN = "measure again with --remeasure"
+_AGAIN = "measure again (`search` or `profile` with --remeasure)"
 _CLOSE = f"close other programs and {_AGAIN}"
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _WORSE = 2.0  # times the limit: the round is rejected and made again
@@ -196,7 +196,8 @@ def judge_rounds(
     width = interval([m.samples_ns for m in rounds]).relative_width
     if width > WIDEST_INTERVAL:
         reasons.append(
-            f"interval {width:.0%} of the median, wider than {WIDEST_INTERVAL:.0%}; {_CLOSE}"
+            f"interval of {rounds[0].workload.name} {width:.0%} of the median, wider than "
+            f"{WIDEST_INTERVAL:.0%}; {_CLOSE}"
         )
     reasons += _merged(r for m in rounds for r in m.reasons)
     return ("suspect" if reasons else "valid"), tuple(dict.fromkeys(reasons))

@@ -12,6 +12,7 @@ from phonelm_search.plots.canvas import (
     BLUE,
     GREEN,
     GREY,
+    MANY_LABELS,
     ORANGE,
     add_footnote,
     new_figure,
@@ -85,7 +86,7 @@ def draw_bandwidth(info: BandwidthInfo) -> Figure:
         colour = GREEN if reference else BLUE
         axes.plot(megabytes, speed, "D" if reference else "o", color=colour, markersize=6,
                   markerfacecolor="white" if suspect else colour)  # fmt: skip
-        if reference:
+        if reference or len(info.points) <= MANY_LABELS:
             axes.annotate(name, (megabytes, speed), xytext=(6, 6), textcoords="offset points",
                           fontsize=8, color=colour)  # fmt: skip
     if not info.points:

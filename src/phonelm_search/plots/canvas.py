@@ -15,6 +15,8 @@ BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "
 SKY = "#56B4E9"
 """Likewise."""
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A6D00", "#222222")
+MANY_LABELS = 12
+"""Beyond so many points only those that matter are labelled."""
 _SUFFIXES = (".png", ".svg", ".pdf")
 _LETTERS = 14  # of small print to an inch
 

@@ -1,7 +1,7 @@
 """Latency over depth, a line a width: what one more layer costs."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import linregress
 from scipy.stats import t as student_t
 
-from phonelm_search.plots.canvas import BLACK, CYCLE, GREEN, add_footnote, new_figure, tidy
+from phonelm_search.plots.canvas import BLACK, CYCLE, add_footnote, new_figure, tidy
 from phonelm_search.plots.info import latency_label
 from phonelm_search.tables import StudyRow, StudyView
 
@@ -62,9 +62,21 @@ def depth_info(view: StudyView) -> DepthInfo:
             for r in view.rows
             if r.name
         ),
-        footnote="lines: least squares over shapes of these widths, ± 95 %; where sizes are equal, "
-        "a layer more is a smaller FFN · hollow: suspect · triangles: estimated from blocks",
+        footnote=" · ".join(_notes(view, lines=any(w.line for w in found))),
     )
+
+
+def _notes(view: StudyView, *, lines: bool) -> Iterator[str]:
+    """What to keep in mind of that which is drawn."""
+    if lines:
+        yield (
+            "lines: least squares over shapes of these widths, ± 95 %; where sizes are equal, a "
+            "layer more is a smaller FFN"
+        )
+    if any(r.verdict == "suspect" for r in view.rows):
+        yield "hollow: suspect"
+    if any(r.kind == "estimated" for r in view.rows):
+        yield "triangles: estimated from blocks"
 
 
 def _width(widths: Sequence[int], rows: Sequence[StudyRow]) -> WidthInfo:
@@ -105,10 +117,11 @@ def draw_depth(info: DepthInfo) -> Figure:
             label += f": {slope:+.3g} ± {half:.2g} {info.unit} a layer"
         axes.plot([], [], "o", color=colour, label=label)
     for name, layers, ms, suspect in info.references:
-        axes.plot(layers, ms, "D", color=GREEN, markersize=6,
-                  markerfacecolor="white" if suspect else GREEN)  # fmt: skip
+        # Not green as elsewhere: here that is a width's colour.
+        axes.plot(layers, ms, "D", color=BLACK, markersize=6,
+                  markerfacecolor="white" if suspect else BLACK)  # fmt: skip
         axes.annotate(name, (layers, ms), xytext=(6, 6), textcoords="offset points", fontsize=8,
-                      color=GREEN)  # fmt: skip
+                      color=BLACK)  # fmt: skip
     if info.widths:
         axes.legend(frameon=False, fontsize=8, title="width", title_fontsize=8)
     else:

@@ -11,14 +11,13 @@ from phonelm_search.plots.canvas import (
     CYCLE,
     GREEN,
     GREY,
+    MANY_LABELS,
     ORANGE,
     add_footnote,
     new_figure,
     tidy,
 )
 from phonelm_search.plots.info import FrontInfo, Point, SpreadInfo, TrainingInfo, step_line
-
-_MANY_LABELS = 12
 
 
 def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) -> None:
@@ -64,7 +63,7 @@ def draw_front(info: FrontInfo) -> Figure:
                 markeredgewidth=1.6,
                 label=f"{info.pick_name}: {p.label}",
             )
-        if p.reference or p.front or len(drawn) <= _MANY_LABELS:
+        if p.reference or p.front or len(drawn) <= MANY_LABELS:
             axes.annotate(
                 p.label,
                 (p.x, y),
@@ -145,6 +144,7 @@ def draw_training(info: TrainingInfo) -> Figure:
         # The first steps fall from 8 bits per byte and would flatten everything else.
         late = [b for c in info.curves for b in c.bits_per_byte[len(c.bits_per_byte) // 10 :]]
         axes.set_ylim(min([*late, info.baseline]) - 0.05, max(late) + 0.05)
+        axes.set_xlim(left=0)
         axes.legend(frameon=False, fontsize=8, title="width×layers: validation", title_fontsize=8)
     else:
         axes.text(0.5, 0.5, "nothing was trained yet", ha="center", transform=axes.transAxes)
@@ -163,17 +163,19 @@ def draw_spread(info: SpreadInfo) -> Figure:
     figure = new_figure(9, 4.2)
     for i, (label, points) in enumerate(info.panels):
         axes = figure.add_subplot(1, len(info.panels), i + 1)
+        middle = sum(f(p.x for p in points) for f in (min, max)) / 2 if points else 0.0
         for p in points:
             _mark(axes, p, GREEN if p.reference else BLUE, size=5)
             if p.reference:
+                right = p.x > middle
                 axes.annotate(
                     p.label,
                     (p.x, p.y),
-                    xytext=(-6, 6),
+                    xytext=(-6 if right else 6, 6),
                     textcoords="offset points",
                     fontsize=8,
                     color=GREEN,
-                    ha="right",
+                    ha="right" if right else "left",
                 )
         axes.set(xlabel="layers", ylabel=label)
         axes.set_ylim(bottom=0)

@@ -49,7 +49,8 @@ class FrontInfo:
     points: tuple[Point, ...]
     """All shapes."""
     baseline: float | None
-    """What lzma reaches; None where the axis is not bits per byte."""
+    """What lzma reaches; None where the axis is not bits per byte, or all points are far from it,
+    where its line would squeeze them."""
     pick_name: str
     """``pick`` or ``provisional pick``."""
     footnote: str
@@ -125,6 +126,8 @@ def front_info(view: StudyView) -> FrontInfo:
                 estimated=row.kind == "estimated",
             )
         )
+    bits = [r.bits_per_byte for r in view.scored if r.bits_per_byte is not None]
+    near = bool(bits) and view.lzma_bits_per_byte < 2 * max(bits) - min(bits)
     return FrontInfo(
         title=f"{view.record.name}: latency against "
         + ("quality" if scored else "size (nothing is trained yet)"),
@@ -133,9 +136,10 @@ def front_info(view: StudyView) -> FrontInfo:
         if scored
         else "decoder parameters [M]",
         points=tuple(points),
-        baseline=view.lzma_bits_per_byte if scored else None,
+        baseline=view.lzma_bits_per_byte if near else None,
         pick_name=_pick_name(pick),
-        footnote=_footnote(view),
+        footnote=_footnote(view)
+        + (f" · lzma: {view.lzma_bits_per_byte:.2f} bits per byte" if scored and not near else ""),
     )
 
 

@@ -82,13 +82,16 @@ def device_cards(store: Store, view: StudyView) -> list[Card]:
     for place in places_of(view.record):
         name = place.device.name
         rounds = _rounds(store, view, place, _shapes(view))
-        spans = [r.times[name].end_to_end for r in view.rows if r.kind == "measured"]
+        measured = [r for r in view.rows if r.kind == "measured"]
+        spans = [r.times[name].end_to_end for r in measured]
+        both = [(r.estimate_ms, r.end_to_end_ms) for r in measured if r.device == name]
         cards.append(
             {
                 "name": name,
                 "facts": [
                     *([k.replace("_", " "), str(v)] for k, v in known[name].items()),
                     *_quiet(rounds, spans),
+                    *_estimates(both),
                 ],
             }
         )
@@ -132,6 +135,15 @@ def _quiet(rounds: Sequence[Measurement], spans: Sequence[Span]) -> Iterator[lis
     clocks = [c / 1e6 for c in _conditions(rounds, "frequency_khz")]
     if clocks:
         yield ["frequency", f"{min(clocks):.2f} to {max(clocks):.2f} GHz"]
+
+
+def _estimates(both: Iterable[tuple[float | None, float]]) -> Iterator[list[str]]:
+    """How far blocks were off where a shape was measured whole, too; milliseconds in pairs."""
+    errors = sorted(abs(told / ms - 1) for told, ms in both if told)
+    if errors:
+        yield ["estimates", f"{statistics.median(errors):.1%} off in the median, {errors[-1]:.1%} "
+                            f"at most, in {len(errors)} shapes that blocks told and that were "
+                            "measured whole, too"]  # fmt: skip
 
 
 def _conditions(rounds: Iterable[Measurement], key: str) -> Iterator[float]:
