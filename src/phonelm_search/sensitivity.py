@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from phonelm_search.errors import TrainingError
 from phonelm_search.measure.statistics import Z_95
@@ -294,7 +294,7 @@ def _fit(dimensions: Sequence[_Dimension], target: Floats) -> _Fit:
     known = free > 0 and rank == design.shape[1]
     # solve @ solveᵀ is the inverse of designᵀ @ design.
     errors = np.sqrt(float(left @ left) / max(1, free) * np.square(solve).sum(1))
-    halves = errors * stats.t.ppf(0.975, free) if known else np.full_like(errors, np.nan)
+    halves = errors * stdtrit(free, 0.975) if known else np.full_like(errors, np.nan)
     total = float(np.square(target - target.mean()).sum())
     pairs = zip(coefficients[1:].tolist(), halves[1:].tolist(), strict=True)
     return _Fit(

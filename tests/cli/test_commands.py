@@ -6,11 +6,13 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import transformers
 
+from helpers import study
 from phonelm_search.cli.main import run_command
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.runtimes import RUNTIMES, get_runtime
@@ -25,21 +27,38 @@ ACTIONS = (
 COMMANDS = re.compile(r"^phonelm-search .+$", re.MULTILINE)
 
 
-def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+def loaded(modules: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own; it fails where it loads one of these modules."""
     code = (
         "import sys; from phonelm_search.cli.main import run_command; "
-        "code = run_command(sys.argv[1:]); "
-        "heavy = {'torch', 'onnxruntime', 'optuna', 'pandas', 'numpy', 'onnx', 'sqlalchemy', "
-        "'matplotlib'} & set(sys.modules); "
+        "code = run_command(sys.argv[2:]); "
+        "heavy = set(sys.argv[1].split()) & set(sys.modules); "
         "assert code == 0 and not heavy, heavy"
     )
+    command = [sys.executable, "-c", code, modules, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    heavy = "torch onnxruntime optuna pandas numpy onnx sqlalchemy matplotlib"
     names = (*ACTIONS, "studies", "spaces", "devices")
     for arguments in (["--help"], ["--version"], *([name, "--help"] for name in names)):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
-        )
+        done = loaded(heavy, arguments)
         assert done.returncode == 0, done.stderr
         assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["pareto study", "explain study", "export study --to hf -o winner", "studies check study"],
+)
+def test_commands_that_read_a_study_load_no_torch(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study(tmp_path, [(10.0, 2.0), (20.0, 1.5)])
+    monkeypatch.chdir(tmp_path)
+    done = loaded("torch", [*arguments.split(), "--results", "."])
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,6 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize
-from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
 from phonelm_search.graph.feeds import Feeds
 from phonelm_search.graph.static import EMBEDDED, EMBEDDING, StaticGraph
@@ -24,7 +22,6 @@ from phonelm_search.precision import Precision
 
 Array = npt.NDArray[Any]
 Range = tuple[float, float]
-_TYPES = {16: QuantType.QUInt16, 8: QuantType.QUInt8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +86,10 @@ def quantise_graph(
             cache and new columns share them, so that a column is copied as it is.
         target: Where the quantised graph goes.
     """
+    # Here, since it loads torch, which takes seconds that every command would wait.
+    from onnxruntime.quantization import QuantType, quantize
+    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
+
     overrides: dict[str, Any] = {
         tensor: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
         for name, (low, high) in cache_ranges.items()
@@ -104,7 +105,7 @@ def quantise_graph(
     config = get_qnn_qdq_config(
         path,
         _Reader(calibration),
-        activation_type=_TYPES[precision.activation_bits],
+        activation_type={16: QuantType.QUInt16, 8: QuantType.QUInt8}[precision.activation_bits],
         weight_type=QuantType.QUInt8,
         init_overrides=overrides,
     )
@@ -131,8 +132,8 @@ def _without_advice() -> Iterator[None]:
         root.setLevel(before)
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Hands out inputs one by one."""
+class _Reader:
+    """A `CalibrationDataReader`: hands out inputs one by one."""
 
     def __init__(self, feeds: Iterable[Feeds]) -> None:
         self._left: Iterator[Feeds] = iter(feeds)

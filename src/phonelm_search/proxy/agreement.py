@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from phonelm_search.proxy.comparison import RESAMPLES, resampled_counts
 
@@ -117,6 +116,8 @@ def _best_of_ties(a: Floats, b: Floats, order: npt.NDArray[np.intp], k: int) -> 
 def _spearman(a: Floats, b: Floats) -> float | None:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
+    import pandas as pd  # here, since commands that only read a study need it nowhere else
+
     return float(np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1])
 
 

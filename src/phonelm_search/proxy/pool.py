@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from phonelm_search.childprocess import why_it_ended
 from phonelm_search.proxy.settings import Outcome, TrainingSettings
 from phonelm_search.shape import ModelShape
@@ -51,6 +49,8 @@ class TrainingPool:
     """
 
     def __init__(self, workers: int | None = None) -> None:
+        import torch  # here: commands that only read a study need not wait for it
+
         self._gpus = torch.cuda.device_count()
         self.workers = workers or self._gpus or len(os.sched_getaffinity(0))
         self._children = [_Child(self._variables(slot)) for slot in range(self.workers)]

@@ -16,7 +16,6 @@ from phonelm_search.proxy.learning_rate import (
     learning_rate_runs,
 )
 from phonelm_search.proxy.miniature import Candidate, make_candidates, width_factor
-from phonelm_search.proxy.probe import choose_acceleration
 from phonelm_search.proxy.runs import Run, Runner, check_whole
 from phonelm_search.proxy.settings import Outcome, TrainingSettings
 from phonelm_search.records import ProxyScore
@@ -214,6 +213,8 @@ def _settle(
     """Number type, compilation and learning rate, as settled before or measured now."""
     settled = dict(settings.settled)
     if "acceleration" not in settled:
+        from phonelm_search.proxy.probe import choose_acceleration  # loads torch
+
         report.stage("measuring how this machine trains fastest", 0)
         largest = max(candidates, key=lambda c: c.trained.decoder_parameters)
         found = choose_acceleration(
