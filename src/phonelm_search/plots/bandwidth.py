@@ -16,6 +16,7 @@ from phonelm_search.plots.canvas import (
     ORANGE,
     add_footnote,
     new_figure,
+    place_labels,
     tidy,
 )
 from phonelm_search.tables import StudyView
@@ -82,13 +83,13 @@ def draw_bandwidth(info: BandwidthInfo) -> Figure:
         axes.annotate(f"read bandwidth of the rounds: {middle:.1f} GB/s", (0.01, middle),
                       xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
                       color=ORANGE)  # fmt: skip
+    labels = []
     for name, megabytes, speed, suspect, reference in info.points:
         colour = GREEN if reference else BLUE
         axes.plot(megabytes, speed, "D" if reference else "o", color=colour, markersize=6,
                   markerfacecolor="white" if suspect else colour)  # fmt: skip
         if reference or len(info.points) <= MANY_LABELS:
-            axes.annotate(name, (megabytes, speed), xytext=(6, 6), textcoords="offset points",
-                          fontsize=8, color=colour)  # fmt: skip
+            labels.append((megabytes, speed, name, colour))
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", color=BLACK,
                   transform=axes.transAxes)  # fmt: skip
@@ -99,4 +100,5 @@ def draw_bandwidth(info: BandwidthInfo) -> Figure:
     axes.yaxis.label.set_color(BLACK)
     axes.spines["left"].set_color(GREY)
     add_footnote(figure, info.footnote)
+    place_labels(axes, labels, [(p[1], p[2]) for p in info.points])
     return figure

@@ -1,6 +1,7 @@
 """Figures, colours and files that all pictures share; PNG, SVG or PDF by the file's name."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,31 @@ def tidy(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def place_labels(
+    axes: Any,
+    labels: Sequence[tuple[float, float, str, str]],
+    points: Sequence[tuple[float, float]],
+) -> None:
+    """Write labels ``(x, y, text, colour)`` beside their points, off each other and all points.
+
+    Call it when the axes' limits are final.
+    """
+    from adjustText import adjust_text  # loads scipy
+
+    if not labels:
+        return
+    texts = [axes.text(x, y, text, fontsize=8, color=colour) for x, y, text, colour in labels]
+    xs, ys = zip(*points, strict=True)
+    targets, heights, *_ = zip(*labels, strict=True)
+    axes.figure.draw_without_rendering()  # the layout settles the axes' size
+    # By iterations, not seconds: the same picture on every machine.
+    adjust_text(
+        texts, x=list(xs), y=list(ys), target_x=list(targets), target_y=list(heights), ax=axes,
+        iter_lim=200, expand=(1.15, 1.6), force_static=(0.2, 0.4),
+        arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
+    )  # fmt: skip
 
 
 def add_footnote(figure: Figure, text: str) -> None:

@@ -15,6 +15,7 @@ from phonelm_search.plots.canvas import (
     ORANGE,
     add_footnote,
     new_figure,
+    place_labels,
     tidy,
 )
 from phonelm_search.plots.info import FrontInfo, Point, SpreadInfo, TrainingInfo, step_line
@@ -47,6 +48,7 @@ def draw_front(info: FrontInfo) -> Figure:
     right = max((p.x + p.x_error[1] for p in info.points), default=0.0)
     xs, ys = step_line(info.points, right)
     axes.plot(xs, ys, color=BLUE, linewidth=1.4, zorder=2, label="front")
+    labels = []
     for p, y in drawn:
         colour = GREEN if p.reference else BLUE if p.front else GREY
         _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
@@ -64,14 +66,7 @@ def draw_front(info: FrontInfo) -> Figure:
                 label=f"{info.pick_name}: {p.label}",
             )
         if p.reference or p.front or len(drawn) <= MANY_LABELS:
-            axes.annotate(
-                p.label,
-                (p.x, y),
-                xytext=(6, 6),
-                textcoords="offset points",
-                fontsize=8,
-                color=colour if p.reference else BLACK,
-            )
+            labels.append((p.x, y, p.label, colour if p.reference else BLACK))
     if drawn and only_x:
         rug = [p.x for p in only_x if not p.reference]
         if rug:
@@ -113,6 +108,7 @@ def draw_front(info: FrontInfo) -> Figure:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     tidy(axes)
+    place_labels(axes, labels, [(p.x, y) for p, y in drawn])
     return figure
 
 
