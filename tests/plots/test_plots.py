@@ -1,6 +1,7 @@
 """Pictures are tested as what they show; drawing is tested to draw."""
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from phonelm_search.plots.draw import draw_front, draw_spread, draw_training
 from phonelm_search.plots.info import front_info, spread_info, step_line, training_info
 from phonelm_search.proxy.scoring import ScoreSettings
 from phonelm_search.records import LatencyEstimate, StudyShape
+from phonelm_search.report.evidence import device_cards
 from phonelm_search.runtimes.base import PROTOCOL_VERSION
 from phonelm_search.shortlist import candidates
 from phonelm_search.tables import load_view
@@ -196,7 +198,7 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     ]  # fmt: skip
     # Measured whole later, it is a measurement with its estimate beside it.
     rounds = [
-        measurement([5_000_000] * 9, shape_id=shape.shape_id, workload=w, device="fake-phone",
+        measurement([4_000_000] * 9, shape_id=shape.shape_id, workload=w, device="fake-phone",
                     environment={"soc": "x"}, round=n, cache_mode="warm" if w.phase == "prefill"
                     else "cold")
         for w in SCENARIO.workloads for n in range(3)
@@ -204,4 +206,28 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     store.add_measurements(shape, rounds)
     store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
     row = load_view(store, "study").rows[-1]
-    assert (row.kind, row.end_to_end_ms, row.estimate_ms) == ("measured", 40.0, 40.0)
+    assert (row.kind, row.end_to_end_ms, row.estimate_ms) == ("measured", 32.0, 40.0)
+    (card,) = device_cards(store, load_view(store, "study"))
+    assert dict(card["facts"])["estimates"].startswith("25.0% off in the median, 25.0% at most")
+
+
+def test_a_far_baseline_does_not_squeeze_the_front(tmp_path: Path) -> None:
+    # lzma reaches 2.18 bits per byte on the embedded text.
+    _, near = study(tmp_path / "near", [(10.0, 2.1), (20.0, 2.0)])
+    assert front_info(near).baseline == 2.18
+    _, far = study(tmp_path / "far", [(10.0, 1.31), (20.0, 1.3)])
+    info = front_info(far)
+    assert info.baseline is None
+    assert info.footnote.endswith("lzma: 2.18 bits per byte")
+    axes = draw_front(info).axes[0]
+    assert axes.get_ylim()[1] < 2.0
+
+
+def test_labels_of_close_points_lie_apart(tmp_path: Path) -> None:
+    close = [(10.0 + 0.01 * i, 2.0 - 0.001 * i) for i in range(8)]
+    _, view = study(tmp_path, [*close, (20.0, 1.9)])
+    figure = draw_front(front_info(view))
+    figure.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in figure.axes[0].texts if "×" in t.get_text()]
+    assert len(boxes) == 9
+    assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]

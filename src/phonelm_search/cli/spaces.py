@@ -60,7 +60,7 @@ def check_space(
         return
     typer.echo(
         f"{loaded.name}: {len(feasible):,} feasible shapes "
-        f"of {feasible.combinations:,} combinations"
+        f"of {feasible.combinations:,} combinations; of the others one may break several:"
     )
     for constraint, count in feasible.failures.items():
         typer.echo(f"  {count:>10,} break: {constraint}")

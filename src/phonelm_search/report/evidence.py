@@ -142,8 +142,8 @@ def _estimates(both: Iterable[tuple[float | None, float]]) -> Iterator[list[str]
     errors = sorted(abs(told / ms - 1) for told, ms in both if told)
     if errors:
         yield ["estimates", f"{statistics.median(errors):.1%} off in the median, {errors[-1]:.1%} "
-                            f"at most, in {len(errors)} shapes that blocks told and that were "
-                            "measured whole, too"]  # fmt: skip
+                            f"at most, where blocks told a shape that was measured whole, too: "
+                            f"{len(errors)}"]  # fmt: skip
 
 
 def _conditions(rounds: Iterable[Measurement], key: str) -> Iterator[float]:
