@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import SCENARIO, fake_device, measurement, small_shape, study
+from helpers import SCENARIO, fake_device, measurement, score, small_shape, study
 from phonelm_search.errors import ConfigurationError, ExportError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.plots.bandwidth import bandwidth_info, draw_bandwidth
@@ -62,6 +62,26 @@ def test_training_info_holds_every_curve(tmp_path: Path) -> None:
     assert [c.final for c in curves] == [3.0, 3.1, 2.0]
     assert [c.pick for c in curves] == [False, False, True]
     assert curves[0].tokens == (500, 1000)
+
+
+def test_a_training_that_was_stopped_early_did_not_fail(tmp_path: Path) -> None:
+    store, _ = study(tmp_path, POINTS[:1])
+    for layers, stopped in ((8, True), (9, False)):
+        shape = small_shape(num_hidden_layers=layers)
+        rounds = [
+            measurement([10**6] * 9, shape_id=shape.shape_id, workload=w, device="fake-phone",
+                        environment={"soc": "x"}, round=n,
+                        cache_mode=fake_device().cache_mode(w))
+            for w in SCENARIO.workloads for n in range(3)
+        ]  # fmt: skip
+        store.add_measurements(shape, rounds)
+        store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
+        store.add_score(shape, score(shape, None, stopped=stopped))
+    figure = draw_training(training_info(load_view(store, "study")))
+    (legend,) = [a.get_legend() for a in figure.axes]
+    assert {t.get_text() for t in legend.get_texts()} == {
+        "64×1: 3.000 (pick)", "64×8: stopped early", "64×9: failed",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("points", [[], [(10.0, None)], POINTS], ids=["empty", "one", "some"])
@@ -139,6 +159,10 @@ def test_devices_are_compared_by_shapes_that_all_measured(tmp_path: Path) -> Non
     assert [values[1] for _, values, _ in info.shapes] == pytest.approx([64 / 43, 22 / 43, 1])
     assert "fake-phone and other: Spearman -0.50" in info.footnote
     save(draw_devices(info), tmp_path / "devices.png")
+    # Where some have scores the front is theirs, and the others are still compared.
+    store.add_score(small_shape(num_hidden_layers=2), score(small_shape(num_hidden_layers=2), 2.0))
+    info = devices_info(store, load_view(store, "study"))
+    assert [on_front for _, _, on_front in info.shapes] == [False, True, False]
 
 
 def test_svg_pictures_are_the_same_every_time(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from phonelm_search.cli.options import Format
 
 ROWS_SCHEMA = 1
+_WIDE = 1000
 Row = dict[str, Any]
 Column = tuple[str, str]
 """Key of a row, and its heading."""
@@ -68,7 +69,7 @@ def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str) -> 
         table.add_row(*(text(row.get(k)) for k, _ in columns))
     console = Console(soft_wrap=False)
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=_WIDE)  # one line a row, for grep and pagers
     console.print(table)
 
 

@@ -38,7 +38,7 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
     Raises:
         ConfigurationError: If they were measured on one device only, or share too few shapes.
     """
-    rows = [r for r in (view.scored or view.sampled) if r.verdict != "rejected"]
+    rows = [r for r in view.sampled if r.verdict != "rejected"]
     times = times_by_device(store, view, rows)
     names = tuple(times)
     common = [r for r in rows if all(r.shape.shape_id in times[n] for n in names)]
@@ -49,7 +49,11 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
             "--all --device B`"
         )
     table = np.array([[times[n][r.shape.shape_id] for n in names] for r in common])
-    front = _front(times[names[0]], {r.shape.shape_id: quality_of(r) for r in common})
+    judged = {r.shape.shape_id for r in (view.scored or view.sampled)}
+    front = _front(
+        times[names[0]],
+        {r.shape.shape_id: quality_of(r) for r in common if r.shape.shape_id in judged},
+    )
     relative = table / np.median(table, 0)
     told = [
         f"{a} and {b}: Spearman {spearmanr(table[:, i], table[:, i + 1]).statistic:.2f}"
@@ -69,6 +73,8 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
 
 def _front(times: Mapping[str, float], quality: Mapping[str, float]) -> set[str]:
     ids = list(quality)
+    if not ids:
+        return set()
     kept = non_dominated([[times[i], quality[i]] for i in ids])
     return {i for i, on_front in zip(ids, kept, strict=True) if on_front}
 

@@ -77,13 +77,13 @@ def draw_front(info: FrontInfo) -> Figure:
                 color=GREY,
                 markersize=9,
                 transform=axes.get_xaxis_transform(),
-                label="not trained",
+                label="no score",
             )
         for p in only_x:
             if p.reference:
                 axes.axvline(p.x, color=GREEN, linestyle="--", linewidth=1, zorder=1)
                 axes.annotate(
-                    f"{p.label} (not trained)",
+                    f"{p.label} (no score)",
                     (p.x, 0.98),
                     xycoords=("data", "axes fraction"),
                     rotation=90,
@@ -118,7 +118,8 @@ def draw_training(info: TrainingInfo) -> Figure:
     axes = figure.add_subplot()
     for i, curve in enumerate(info.curves):
         colour = CYCLE[i % len(CYCLE)]
-        final = "failed" if curve.final is None else f"{curve.final:.3f}"
+        missing = "stopped early" if curve.stopped else "failed"
+        final = missing if curve.final is None else f"{curve.final:.3f}"
         axes.plot(
             curve.tokens,
             curve.bits_per_byte,
@@ -141,7 +142,10 @@ def draw_training(info: TrainingInfo) -> Figure:
         late = [b for c in info.curves for b in c.bits_per_byte[len(c.bits_per_byte) // 10 :]]
         axes.set_ylim(min([*late, info.baseline]) - 0.05, max(late) + 0.05)
         axes.set_xlim(left=0)
-        axes.legend(frameon=False, fontsize=8, title="width×layers: validation", title_fontsize=8)
+        axes.legend(
+            framealpha=0.9, edgecolor="none", fontsize=8, title="width×layers: validation",
+            title_fontsize=8,
+        )  # fmt: skip
     else:
         axes.text(0.5, 0.5, "nothing was trained yet", ha="center", transform=axes.transAxes)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -68,7 +68,9 @@ class CurveInfo:
     bits_per_byte: tuple[float, ...]
     """Training loss, averaged between points."""
     final: float | None
-    """Validation score."""
+    """Validation score; None where it was stopped early or failed."""
+    stopped: bool
+    """Whether it was stopped early."""
     pick: bool
     """The recommended shape."""
 
@@ -168,6 +170,7 @@ def _curve(row: StudyRow, pick: str | None) -> CurveInfo:
         tokens=tokens,
         bits_per_byte=bits,
         final=row.bits_per_byte,
+        stopped=row.score.first.stopped,
         pick=row.shape.shape_id == pick,
     )
 
