@@ -261,11 +261,12 @@ def _settings(view: StudyView) -> list[list[str]]:
     told += [[f"{name} version", str(number)] for name, number in versions.items()]
     scores = [r.score.first for r in view.scored if r.score]
     if scores:
-        tokens = [s.tokens_per_parameter for s in scores]
+        tokens = sorted(s.tokens_per_parameter for s in scores)
+        ends = dict.fromkeys(f"{t:.2g}" for t in (tokens[0], tokens[-1]))
         seeds = sorted({r.seed for row in view.scored if row.score for r in row.score.finished})
         told += [
             ["trained as", "miniatures" if any(s.miniature for s in scores) else "themselves"],
-            ["tokens per parameter", f"{min(tokens):.2g} to {max(tokens):.2g}"],
+            ["tokens per parameter", " to ".join(ends)],
             ["numbers of the seeds", ", ".join(map(str, seeds))],
             ["text", ", ".join((config.get("score") or {}).get("data", [])) or "embedded"],
         ]
