@@ -8,23 +8,24 @@ from typing import Any
 import pytest
 
 from helpers import small_shape
-from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import MeasurementError
-from phonelm_search.graph import Graph, build_graph
-from phonelm_search.measure.reference import TINY
-from phonelm_search.precision import get_precision
-from phonelm_search.runtimes import Runtime, get_runtime
-from phonelm_search.runtimes.base import (
+from phonelm_search.backends import (
     PROTOCOL_VERSION,
     CacheJob,
     Job,
     ModelJob,
     PhaseJob,
     Placement,
+    Runtime,
     TensorJob,
     WarmupJob,
     WeightsJob,
+    get_runtime,
 )
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.precision import get_precision
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.graph import Graph, build_graph
+from phonelm_search.measure.reference import TINY
 
 SHAPE = small_shape()
 GRAPH = build_graph(SHAPE, get_precision("int4-b32"))

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from helpers import SCENARIO
-from phonelm_search.errors import MeasurementError
-from phonelm_search.measure import LatencySummary, Outcome, Request
-from phonelm_search.precision import get_precision
-from phonelm_search.records import LatencyEstimate, StudyRecord
-from phonelm_search.search.driver import SearchDriver, TrialReport
-from phonelm_search.search.objectives import Goals, choose_objectives
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.records import LatencyEstimate, StudyRecord
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
+from phonelm_search.measure import Outcome, Request
+from phonelm_search.search import Goals, SearchDriver, TrialReport, choose_objectives
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space
 from phonelm_search.store import Store
-from phonelm_search.workload import Workload
 
 SPACE = SearchSpace.model_validate(
     {

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from phonelm_search.backends import PROTOCOL_VERSION
+from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.records import Measurement, ProxyScore, StudyRecord, StudyShape
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Scenario, Workload, prefill
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.measure import LatencySummary, Profiler, Request
-from phonelm_search.records import Measurement, ProxyScore, StudyRecord, StudyShape
-from phonelm_search.runtimes.base import PROTOCOL_VERSION
-from phonelm_search.shape import ModelShape
+from phonelm_search.measure import Profiler, Request
+from phonelm_search.reading import StudyView, load_view
 from phonelm_search.space import load_space
 from phonelm_search.store import Store
-from phonelm_search.tables import StudyView, load_view
-from phonelm_search.workload import Scenario, Workload, prefill
 
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers import fake_device
+from phonelm_search.backends import Job, Placement, Result, WeightsJob
+from phonelm_search.backends.fake import FakeRuntime
 from phonelm_search.measure import Profiler
-from phonelm_search.runtimes.base import Job, Placement, Result, WeightsJob
-from phonelm_search.runtimes.fake import FakeRuntime
 from phonelm_search.store import Store
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from helpers import study
 from phonelm_search import api
 from phonelm_search.cli.main import run_command
-from phonelm_search.errors import ConfigurationError, UnknownNameError
+from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.store import Store
 
 EXAMPLE = Path(__file__).parent / "examples" / "notebook.py"

@@ -13,19 +13,22 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from phonelm_search.errors import ConfigurationError
-from phonelm_search.listing import STUDY_COLUMNS, study_rows
-from phonelm_search.pick import current_pick
-from phonelm_search.plots.gallery import PICTURES
-from phonelm_search.profiling import profile_shapes
-from phonelm_search.proxy.scoring import DEFAULT_BUDGET, DEFAULT_TOKENS_PER_PARAMETER, ScoreSettings
-from phonelm_search.report import write_report
-from phonelm_search.scoring import run_score
-from phonelm_search.searching import SearchPlan, Strategy, run_search
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.workload import Scenario
+from phonelm_search.outputs import STUDY_COLUMNS, study_rows
+from phonelm_search.outputs.plots import PICTURES
+from phonelm_search.outputs.report import write_report
+from phonelm_search.quality import DEFAULT_BUDGET, DEFAULT_TOKENS_PER_PARAMETER, ScoreSettings
+from phonelm_search.reading import StudyView, current_pick, load_view
+from phonelm_search.stages import (
+    SearchPlan,
+    Strategy,
+    prepare,
+    profile_shapes,
+    run_score,
+    run_search,
+)
 from phonelm_search.store import Store
-from phonelm_search.study import prepare
-from phonelm_search.tables import StudyView, load_view
-from phonelm_search.workload import Scenario
 
 _LOG = logging.getLogger("phonelm_search")
 Names = str | Sequence[str]

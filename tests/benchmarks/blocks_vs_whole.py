@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from common import say, shape, write_table
 
+from phonelm_search.core.workload import decode, prefill
 from phonelm_search.devices import load_device
-from phonelm_search.latency import BlockEstimator, device_costs
-from phonelm_search.latency.block import layer_of
 from phonelm_search.measure import Profiler, Request
+from phonelm_search.speed import BlockEstimator, device_costs
+from phonelm_search.speed.block import layer_of
 from phonelm_search.store import Store
-from phonelm_search.workload import decode, prefill
 
 SHAPES = {
     "135M": shape(576, 1536, 30, 9, 3),

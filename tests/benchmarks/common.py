@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.shape import ModelShape
 
 
 def shape(

@@ -30,14 +30,12 @@ from rank_quality import TARGET, shapes, slopes
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from phonelm_search.decoder import Decoder
-from phonelm_search.proxy import training
-from phonelm_search.proxy.corpus import load_tokens, tokenise, tokens_file
-from phonelm_search.proxy.optimiser import LearningRates
-from phonelm_search.proxy.parametrisation import build_decoder
-from phonelm_search.proxy.settings import TrainingSettings
-from phonelm_search.proxy.text import load_text
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.decoder import Decoder
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.train import TrainingSettings, load_text, tokenise, tokens_file, training
+from phonelm_search.train.corpus import load_tokens
+from phonelm_search.train.optimiser import LearningRates
+from phonelm_search.train.parametrisation import build_decoder
 
 EMBEDDINGS = {"own, 512 words": 512, "own, 4096 words": 4096, "common, 512 words × 64": 512}
 COMMON = 64

@@ -82,11 +82,10 @@ def main() -> None:
     if options.session:
         print(json.dumps(time_model(options.session, options.threads, CONTEXT)))
         return
+    from phonelm_search.backends import get_runtime
+    from phonelm_search.core.workload import decode, prefill
     from phonelm_search.devices import load_device
-    from phonelm_search.measure import MeasureSettings
-    from phonelm_search.measure.executor import Executor
-    from phonelm_search.runtimes import get_runtime
-    from phonelm_search.workload import decode, prefill
+    from phonelm_search.measure import Executor, MeasureSettings
 
     device = load_device("host-cpu").model_copy(update={"threads": options.threads})
     runtime = get_runtime(device)

@@ -25,10 +25,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from phonelm_search.core.hf_config import to_hf_config
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph import WeightPool, build_graph, save_graph
-from phonelm_search.hf_config import to_hf_config
-from phonelm_search.precision import get_precision
-from phonelm_search.shape import ModelShape
 
 SHAPES = {
     "100M": (768, 2048, 10, 12),

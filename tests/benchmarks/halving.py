@@ -17,13 +17,10 @@ from typing import Any
 from common import say, write_table
 from rank_quality import HORIZONS, SEEDS, TARGET, Lines, shapes
 
-from phonelm_search.precision import get_precision
-from phonelm_search.proxy.comparison import gather
-from phonelm_search.proxy.corpus import tokenise
-from phonelm_search.proxy.scoring import ScoreSettings, score_shapes
-from phonelm_search.proxy.settings import TrainingSettings
-from phonelm_search.proxy.text import load_text
+from phonelm_search.core.precision import get_precision
+from phonelm_search.quality import ScoreSettings, gather, score_shapes
 from phonelm_search.store import Store
+from phonelm_search.train import TrainingSettings, load_text, tokenise
 
 HORIZON = 2.0
 

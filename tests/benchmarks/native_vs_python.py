@@ -10,12 +10,11 @@ from statistics import median
 
 import numpy as np
 
+from phonelm_search.backends import get_runtime
+from phonelm_search.core.workload import decode, prefill
 from phonelm_search.devices import load_device
-from phonelm_search.measure import MeasureSettings
-from phonelm_search.measure.executor import Executor
-from phonelm_search.profiling import known_shapes
-from phonelm_search.runtimes import get_runtime
-from phonelm_search.workload import decode, prefill
+from phonelm_search.measure import Executor, MeasureSettings
+from phonelm_search.stages.profile import known_shapes
 
 SHAPES = ("smollm2-135m", "phonelm-0.5b")
 WORK = (prefill(128), decode(512))

@@ -17,14 +17,13 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from phone.simulated import simulated_phone
+from phonelm_search.backends import PhaseJob
+from phonelm_search.backends.native import NativeRuntime
+from phonelm_search.backends.phone import Phone
+from phonelm_search.backends.phone.adb import Adb, AdbPhone, Said
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.devices.adb import Adb, AdbPhone, Said
-from phonelm_search.measure import MeasureSettings, jobs
-from phonelm_search.measure.reference import REFERENCE
-from phonelm_search.profiling import known_shapes
-from phonelm_search.runtimes.base import PhaseJob
-from phonelm_search.runtimes.native import NativeRuntime
-from phonelm_search.runtimes.phone import Phone
+from phonelm_search.measure import REFERENCE, MeasureSettings, jobs
+from phonelm_search.stages.profile import known_shapes
 
 SHAPES = ("tiny-llama", "smollm2-135m", "phonelm-0.5b", "phonelm-1.5b")
 STEP = PhaseJob(kind="decode", tokens=1, past_tokens=8)

@@ -29,11 +29,11 @@ def child(size: str, variant: str, steps: int) -> None:
     import torch
     import torch.nn.functional as F
 
-    from phonelm_search.decoder import Decoder
-    from phonelm_search.hf_config import to_hf_config
-    from phonelm_search.proxy.optimiser import LearningRates, make_optimisers
-    from phonelm_search.proxy.parametrisation import build_decoder
-    from phonelm_search.shape import ModelShape
+    from phonelm_search.core.decoder import Decoder
+    from phonelm_search.core.hf_config import to_hf_config
+    from phonelm_search.core.shape import ModelShape
+    from phonelm_search.train.optimiser import LearningRates, make_optimisers
+    from phonelm_search.train.parametrisation import build_decoder
 
     torch.set_num_threads(1)
     hidden, intermediate, layers, heads, kv_heads = SHAPES[size]

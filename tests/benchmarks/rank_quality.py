@@ -16,15 +16,20 @@ from typing import Any
 import numpy as np
 from common import say, write_table
 
-from phonelm_search.proxy.agreement import Agreement, agreement
-from phonelm_search.proxy.comparison import Comparison, Score, gather, resolved_pairs
-from phonelm_search.proxy.corpus import tokenise, tokens_file
-from phonelm_search.proxy.miniature import Candidate
-from phonelm_search.proxy.runs import Run, Runner
-from phonelm_search.proxy.settings import TrainingSettings
-from phonelm_search.proxy.text import load_text
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.quality import Comparison, Score, gather
+from phonelm_search.quality.agreement import Agreement, agreement
+from phonelm_search.quality.comparison import resolved_pairs
 from phonelm_search.store import Store
+from phonelm_search.train import (
+    Candidate,
+    Run,
+    Runner,
+    TrainingSettings,
+    load_text,
+    tokenise,
+    tokens_file,
+)
 
 TARGET = 300_000
 HORIZONS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from common import say, write_table
 
+from phonelm_search.core.latency import LatencySummary, ScenarioTime, Span
+from phonelm_search.core.pareto import membership_probability
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import load_device
-from phonelm_search.measure import LatencySummary, Profiler, Request
-from phonelm_search.pareto import membership_probability
-from phonelm_search.precision import get_precision
-from phonelm_search.shape import ModelShape
+from phonelm_search.measure import Profiler, Request
 from phonelm_search.space import enumerate_space, load_space
 from phonelm_search.store import Store
-from phonelm_search.timing import ScenarioTime, Span
-from phonelm_search.workload import Scenario, Workload
 
 SCENARIO = Scenario(name="chat", prompt_tokens=256, generated_tokens=128)
 

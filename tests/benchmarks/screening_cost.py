@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from common import say, write_table
 
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import load_device
-from phonelm_search.latency import device_costs, plan_blocks
 from phonelm_search.measure import Profiler, Request
-from phonelm_search.precision import get_precision
-from phonelm_search.shape import ModelShape
 from phonelm_search.space import enumerate_space, load_space
+from phonelm_search.speed import device_costs, plan_blocks
 from phonelm_search.store import Store
-from phonelm_search.workload import Scenario
 
 SCENARIO = Scenario(name="chat", prompt_tokens=256, generated_tokens=128)
 FRONT = 12  # shapes of the front and near-front that are measured whole after screening

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from common import say, write_table
 
+from phonelm_search.core.pareto import non_dominated
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.workload import decode
 from phonelm_search.devices import load_device
 from phonelm_search.measure import Profiler, Request
-from phonelm_search.pareto import non_dominated
-from phonelm_search.precision import get_precision
 from phonelm_search.space import enumerate_space, load_space
 from phonelm_search.store import Store
-from phonelm_search.workload import decode
 
 CONTEXT = 320
 

@@ -13,9 +13,10 @@ import pytest
 import transformers
 
 from helpers import study
+from phonelm_search.backends import get_runtime
+from phonelm_search.backends.registry import RUNTIMES
 from phonelm_search.cli.main import run_command
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.runtimes import RUNTIMES, get_runtime
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

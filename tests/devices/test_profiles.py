@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from phonelm_search.devices import DeviceProfile, load_device
-from phonelm_search.devices.profile import DEVICES
-from phonelm_search.errors import ConfigurationError
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.devices import DEVICES, DeviceProfile, load_device
 
 MIXED: dict[str, dict[str, str]] = {
     "execution_provider": {"prefill": "QNNExecutionProvider", "decode": "CPUExecutionProvider"},

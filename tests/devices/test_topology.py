@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from phonelm_search.devices.topology import Core, choose_cores, clusters, local_cores, parse_core
-from phonelm_search.errors import ConfigurationError
-from phonelm_search.measure.sweep import Tried, _order, choices
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.devices import Core, choose_cores, clusters, local_cores, parse_core
+from phonelm_search.measure import Tried, choices
+from phonelm_search.measure.placement_sweep import _order
 
 
 def cores(*groups: tuple[int, int | None, int | None]) -> tuple[Core, ...]:

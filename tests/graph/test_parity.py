@@ -8,14 +8,14 @@ import pytest
 import torch
 import transformers
 
-from phonelm_search.decoder import Decoder, Scales
+from phonelm_search.core.decoder import Decoder, Scales
+from phonelm_search.core.hf_config import to_hf_config
+from phonelm_search.core.precision import Precision, get_precision
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph import Graph, build_graph
 from phonelm_search.graph.quantise import graph_tensors
-from phonelm_search.hf_config import to_hf_config
-from phonelm_search.precision import Precision, get_precision
-from phonelm_search.proxy.parametrisation import build_decoder
-from phonelm_search.proxy.quantised import quantised_copy
-from phonelm_search.shape import ModelShape
+from phonelm_search.train.parametrisation import build_decoder
+from phonelm_search.train.quantised import quantised_copy
 
 PROMPT, STEPS = 9, 10
 

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npu.chip import A16W8, shape, text
-from phonelm_search.errors import MeasurementError
-from phonelm_search.graph.feeds import write_columns
-from phonelm_search.graph.qdq import Affine, run_graph
-from phonelm_search.measure.calibration import quantised
-from phonelm_search.workload import Workload, decode, prefill
+from phonelm_search.backends.qnn.calibration import quantised
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.workload import Workload, decode, prefill
+from phonelm_search.graph import Affine, run_graph, write_columns
 
 
 @given(

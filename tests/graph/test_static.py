@@ -19,13 +19,19 @@ from graph.test_parity import (
     trained_looking,
 )
 from helpers import small_shape
-from phonelm_search.graph import build_graph, save_graph
-from phonelm_search.graph.feeds import empty_cache, feeds, write_columns
-from phonelm_search.graph.flops import node_flops
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.graph import (
+    StaticGraph,
+    build_graph,
+    build_static_graph,
+    empty_cache,
+    feeds,
+    node_flops,
+    save_graph,
+    write_columns,
+)
 from phonelm_search.graph.quantise import graph_tensors
-from phonelm_search.graph.static import StaticGraph, build_static_graph
-from phonelm_search.precision import get_precision
-from phonelm_search.shape import ModelShape
 
 CACHE = 32
 

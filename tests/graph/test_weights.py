@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import small_shape
-from phonelm_search.errors import UnsupportedShapeError
-from phonelm_search.graph import TensorSpec, WeightPool, build_graph
+from phonelm_search.core.errors import UnsupportedShapeError
+from phonelm_search.core.precision import get_precision
+from phonelm_search.graph import TensorSpec, WeightPool, build_graph, fnv1a64
 from phonelm_search.graph.quantise import dequantise_blocks, quantise_blocks
-from phonelm_search.graph.weights import POOL_WORDS, fnv1a64, splitmix64
-from phonelm_search.precision import get_precision
+from phonelm_search.graph.weights import POOL_WORDS, splitmix64
 
 
 def test_generators_match_published_vectors() -> None:

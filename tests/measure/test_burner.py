@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from helpers import latencies, small_shape
+from phonelm_search.core.workload import decode, prefill
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import MeasureSettings, Profiler
 from phonelm_search.store import Store
-from phonelm_search.workload import decode, prefill
 
 SHAPE = small_shape(
     hidden_size=256, intermediate_size=768, num_attention_heads=4, num_key_value_heads=4,

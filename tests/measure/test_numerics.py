@@ -8,23 +8,16 @@ import pytest
 import torch
 
 from helpers import WORKLOADS, fake_device, latencies, small_shape
-from phonelm_search.decoder import Decoder
+from phonelm_search.backends import Job, LogitsResult, Placement, Result, host
+from phonelm_search.backends.fake import FakeRuntime
+from phonelm_search.core.decoder import Decoder
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.precision import PRECISIONS, get_precision
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import MeasurementError
-from phonelm_search.graph import WeightPool, build_graph
-from phonelm_search.graph.dequantise import generated_state
+from phonelm_search.graph import WeightPool, build_graph, generated_state
 from phonelm_search.graph.quantise import graph_tensors
-from phonelm_search.measure import Profiler
-from phonelm_search.measure.numerics import (
-    PHASES,
-    expected_logits,
-    gate_shape,
-    relative_error,
-)
-from phonelm_search.precision import PRECISIONS, get_precision
-from phonelm_search.runtimes import host
-from phonelm_search.runtimes.base import Job, LogitsResult, Placement, Result
-from phonelm_search.runtimes.fake import FakeRuntime
+from phonelm_search.measure import Profiler, gate_shape
+from phonelm_search.measure.numerics import PHASES, expected_logits, relative_error
 from phonelm_search.store import Store
 
 SHAPES = {

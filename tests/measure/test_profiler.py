@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from helpers import WORKLOADS, fake_device, fake_profiler, latencies, small_shape
-from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
-from phonelm_search.measure import MeasureSettings, Request
+from phonelm_search.backends import Result
+from phonelm_search.core.errors import MeasurementError, TransportError, UnsupportedShapeError
+from phonelm_search.core.workload import prefill
+from phonelm_search.measure import REFERENCE, MeasureSettings, Request
 from phonelm_search.measure.jobs import memory_bytes
 from phonelm_search.measure.recording import BY_FLUSH
-from phonelm_search.measure.reference import REFERENCE
-from phonelm_search.runtimes.base import Result
 from phonelm_search.store import Store
-from phonelm_search.workload import prefill
 from recorder import Recorder, Restless, measured_depths, profiler_with, slower
 
 

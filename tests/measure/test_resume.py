@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from helpers import WORKLOADS, fake_profiler, latencies, small_shape
-from phonelm_search.errors import MeasurementError
+from phonelm_search.backends import Result
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.workload import decode
 from phonelm_search.measure import Request
-from phonelm_search.runtimes.base import Result
 from phonelm_search.store import Store
-from phonelm_search.workload import decode
 from recorder import Recorder, profiler_with
 
 

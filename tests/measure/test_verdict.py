@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from helpers import measurement
+from phonelm_search.core.records import Measurement
 from phonelm_search.measure import MeasureSettings, summarise
 from phonelm_search.measure.disturbance import disturbance
 from phonelm_search.measure.verdict import judge_round
-from phonelm_search.records import Measurement
 
 SETTINGS = MeasureSettings()
 SPINNING = {"soc": "x", "threads": "2", "spinning": "on"}

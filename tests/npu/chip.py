@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 
 from helpers import small_shape
+from phonelm_search.backends.qnn import Tokens
+from phonelm_search.backends.qnn.calibration import Quantised, quantised
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.graph.static import StaticGraph, build_static_graph
-from phonelm_search.measure.calibration import Quantised, Tokens, quantised
-from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Workload
+from phonelm_search.graph import StaticGraph, build_static_graph
 
 QNN = "QNNExecutionProvider"
 A16W8 = "qdq-a16w8"
@@ -43,7 +44,7 @@ def text() -> Tokens:
 
 def written(folder: Path, found: ModelShape) -> Path:
     """A config.json of a shape."""
-    from phonelm_search.export import export_hf
+    from phonelm_search.outputs.export import export_hf
 
     return export_hf(found, folder)
 

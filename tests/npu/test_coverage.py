@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npu.chip import A16W8, QNN, chip, quantised_here, shape, text, with_asinh
-from phonelm_search.coverage import Assigned, coverage_of
-from phonelm_search.devices.profile import CPU
-from phonelm_search.errors import MeasurementError
-from phonelm_search.measure import calibration
-from phonelm_search.measure.calibration import Quantised, quantised
-from phonelm_search.measure.contexts import Contexts, compiled
-from phonelm_search.runtimes.qnn import compile_and_run
-from phonelm_search.workload import Workload, decode, prefill
+from phonelm_search.backends.qnn import Contexts, calibration
+from phonelm_search.backends.qnn.calibration import Quantised, quantised
+from phonelm_search.backends.qnn.compile import compile_and_run
+from phonelm_search.backends.qnn.contexts import compiled
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.node_coverage import Assigned, coverage_of
+from phonelm_search.core.workload import Workload, decode, prefill
+from phonelm_search.devices import CPU
 
 
 def node(name: str, op_type: str = "Gemm", provider: str = QNN) -> Assigned:
@@ -128,7 +128,7 @@ def test_a_context_with_strays_is_never_measured_however_often_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "build_static_graph", with_asinh)
-    monkeypatch.setattr("phonelm_search.measure.contexts.quantised_apart", quantised_here)
+    monkeypatch.setattr("phonelm_search.backends.qnn.contexts.quantised_apart", quantised_here)
     strict = Contexts(chip(), text(), tmp_path / "contexts")
     for _ in range(2):  # compiled, then read from what was kept: the context alone looks clean
         with pytest.raises(MeasurementError, match=r"Asinh ×2") as caught:

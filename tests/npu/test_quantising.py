@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from npu.chip import A16W8, chip, shape, text
-from phonelm_search.compiling import calibration_tokens
-from phonelm_search.errors import MeasurementError
-from phonelm_search.graph.qdq import run_graph
-from phonelm_search.measure import quantising
-from phonelm_search.measure.calibration import CALIBRATION_VERSION, quantised
-from phonelm_search.measure.quantising import quantised_apart
+from phonelm_search.backends.qnn import quantising
+from phonelm_search.backends.qnn.calibration import CALIBRATION_VERSION, quantised
+from phonelm_search.backends.qnn.quantising import quantised_apart
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.workload import Workload, decode, prefill
+from phonelm_search.graph import run_graph
+from phonelm_search.stages.compile import calibration_tokens
 from phonelm_search.store import Store
-from phonelm_search.workload import Workload, decode, prefill
 
 
 @pytest.mark.parametrize("work", [prefill(16), decode(24)], ids=["prefill", "decode"])

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from npu.chip import CHIP, QNN, chip, quantised_here, shape, text, with_asinh
+from phonelm_search.backends import Files, Job, Placement, Result, get_runtime
+from phonelm_search.backends.native import LocalPlace, NativeRuntime
+from phonelm_search.backends.qnn import Contexts, calibration
+from phonelm_search.core.errors import ConfigurationError, MeasurementError
+from phonelm_search.core.workload import Workload, decode, prefill
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import ConfigurationError, MeasurementError
-from phonelm_search.measure import Profiler, Request, calibration
-from phonelm_search.measure.contexts import Contexts
-from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.measure import MeasureSettings, Profiler, Request
 from phonelm_search.measure.static_jobs import prepare_static
-from phonelm_search.runtimes import get_runtime
-from phonelm_search.runtimes.base import Files, Job, Placement, Result
-from phonelm_search.runtimes.native import LocalPlace, NativeRuntime
 from phonelm_search.store import Store
-from phonelm_search.workload import Workload, decode, prefill
 
 HERE = Placement(threads=1)
 FEW = replace(MeasureSettings(), rounds=1, most_rounds=1, max_seconds=0.2, warmup_windows=2)
@@ -79,7 +77,7 @@ def test_operators_that_may_fall_back_run_on_the_processor_and_are_counted(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "build_static_graph", with_asinh)
-    monkeypatch.setattr("phonelm_search.measure.contexts.quantised_apart", quantised_here)
+    monkeypatch.setattr("phonelm_search.backends.qnn.contexts.quantised_apart", quantised_here)
     strays = ("Asinh", "DequantizeLinear", "QuantizeLinear")
     device = chip(**PREFILL_ALONE, allow_fallback=strays)
     profiler = Profiler(store, device, settings=FEW, runtimes=[Phone(device)], calibration=text)
@@ -236,7 +234,7 @@ def test_nothing_on_this_machine_measures_an_npu(changes: dict[str, Any], messag
 
 
 def test_the_chip_is_part_of_a_contexts_key(contexts: Contexts, tmp_path: Path) -> None:
-    from phonelm_search.measure.contexts import context_key
+    from phonelm_search.backends.qnn.contexts import context_key
 
     keys = {
         context_key(s, w, d)

@@ -10,11 +10,11 @@ import pytest
 
 from cli.test_commands import run_command
 from npu.chip import shape, written
+from phonelm_search.backends.qnn import check_key
+from phonelm_search.core.hf_config import load_hf_config
+from phonelm_search.core.workload import prefill
 from phonelm_search.devices import load_device
-from phonelm_search.hf_config import load_hf_config
-from phonelm_search.measure.accelerator import check_key
 from phonelm_search.store import Store
-from phonelm_search.workload import prefill
 
 SIM = ["--device", "snapdragon-npu-sim"]
 
@@ -151,7 +151,9 @@ def test_a_missing_compiler_is_said_with_how_to_get_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("phonelm_search.runtimes.qnn.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "phonelm_search.backends.qnn.compile.importlib.util.find_spec", lambda name: None
+    )
     assert run_command(profile(config)) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
     assert (

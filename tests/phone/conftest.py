@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from phone.simulated import SimulatedPhone, simulated_phone
-from phonelm_search.devices.adb import Adb
-from phonelm_search.runtimes import bundle
+from phonelm_search.backends.phone import bundle
+from phonelm_search.backends.phone.adb import Adb
 
 Plug = Callable[..., SimulatedPhone]
 
@@ -47,7 +47,7 @@ def adb_server(prepared: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulated phone is back at once, or not at all."""
-    monkeypatch.setattr("phonelm_search.devices.adb._WAIT_SECONDS", 2.0)
+    monkeypatch.setattr("phonelm_search.backends.phone.adb._WAIT_SECONDS", 2.0)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from phone.conftest import Plug
 from phone.simulated import SimulatedPhone
-from phonelm_search.devices.adb import Adb, AdbPhone, check_serial, find_adb
-from phonelm_search.errors import ConfigurationError, MeasurementError, TransportError
+from phonelm_search.backends.phone.adb import Adb, AdbPhone, check_serial, find_adb
+from phonelm_search.core.errors import ConfigurationError, MeasurementError, TransportError
 
 FOLDER = "/data/local/tmp/t"
 HOSTILE = ("a b", "$(touch pwned)", "`touch pwned`", "a;touch pwned", "a'b\"c", "-rf", "*", "a\nb")

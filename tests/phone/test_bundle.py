@@ -9,14 +9,10 @@ import pytest
 from contract import FILES
 from phone.simulated import SimulatedPhone
 from phone.test_phone import PROBE, Time, job_for, runtime_on
-from phonelm_search.errors import ConfigurationError, MeasurementError
-from phonelm_search.runtimes.bundle import (
-    accelerator_names,
-    android_bundle,
-    build_android,
-    glibc_bundle,
-)
-from phonelm_search.runtimes.toolchain import cache_folder
+from phonelm_search.backends.native import cache_folder
+from phonelm_search.backends.phone import build_android, glibc_bundle
+from phonelm_search.backends.phone.bundle import accelerator_names, android_bundle
+from phonelm_search.core.errors import ConfigurationError, MeasurementError
 
 
 def test_a_refused_system_call_is_explained(phone: SimulatedPhone) -> None:

@@ -9,10 +9,10 @@ import yaml
 
 from phone.conftest import Plug
 from phone.simulated import SimulatedPhone
-from phonelm_search.adding import profile_name
+from phonelm_search.backends.phone.adb import Adb
 from phonelm_search.cli.main import run_command
 from phonelm_search.devices import load_device
-from phonelm_search.devices.adb import Adb
+from phonelm_search.stages.new_phone import profile_name
 from phonelm_search.store import Store
 
 HOSTILE = "x\"'; $(touch pwned) `touch pwned`\\"
@@ -75,7 +75,7 @@ def test_from_a_plugged_in_phone_to_the_pick(
 def test_a_phone_that_goes_away_stops_the_search_with_one_line(
     phone: SimulatedPhone, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phonelm_search.devices.adb._BACK_OFF_SECONDS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr("phonelm_search.backends.phone.adb._BACK_OFF_SECONDS", (0.1, 0.1, 0.1))
     write_warm_profile()
     phone.during_run = unplug_at_the_second_job(phone)
     words = ["search", "tiny", "--device", "sim", "--trials", "2", "--scenario", "chat=8:4"]
@@ -115,7 +115,7 @@ def write_warm_profile(**changes: object) -> None:
 def test_two_phones_share_the_shapes(
     plug: Plug, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
-    monkeypatch.setattr("phonelm_search.devices.adb._BACK_OFF_SECONDS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr("phonelm_search.backends.phone.adb._BACK_OFF_SECONDS", (0.1, 0.1, 0.1))
     first, second = plug(), plug(properties={"ro.serialno": "SIM0002"})
     write_warm_profile()
     if lost:
@@ -236,7 +236,7 @@ def test_wrong_use_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("phonelm_search.devices.adb._BACK_OFF_SECONDS", ())
+    monkeypatch.setattr("phonelm_search.backends.phone.adb._BACK_OFF_SECONDS", ())
     assert run_command(words) == 1
     assert message in capsys.readouterr().err
 

@@ -11,20 +11,13 @@ from contract import FILES, SHAPE, RuntimeContract, job
 from helpers import WORKLOADS, small_shape
 from phone.conftest import Plug
 from phone.simulated import PROPERTIES, SimulatedPhone
-from phonelm_search.devices import DeviceProfile
-from phonelm_search.devices.adb import Adb, AdbPhone
-from phonelm_search.devices.profile import Thermal
-from phonelm_search.errors import (
-    ConfigurationError,
-    MeasurementError,
-    TransportError,
-)
-from phonelm_search.measure import MeasureSettings, jobs, numerics
-from phonelm_search.measure.executor import Executor
-from phonelm_search.runtimes import Runtime, get_runtime
-from phonelm_search.runtimes.base import Job, Placement
-from phonelm_search.runtimes.native import NativeRuntime
-from phonelm_search.runtimes.phone import Phone
+from phonelm_search.backends import Job, Placement, Runtime, get_runtime
+from phonelm_search.backends.native import NativeRuntime
+from phonelm_search.backends.phone import Phone
+from phonelm_search.backends.phone.adb import Adb, AdbPhone
+from phonelm_search.core.errors import ConfigurationError, MeasurementError, TransportError
+from phonelm_search.devices import DeviceProfile, Thermal
+from phonelm_search.measure import Executor, MeasureSettings, jobs, numerics
 
 RUN = r"phonelm-runner \S+ run"
 PROBE = r"phonelm-runner \S+ probe"
@@ -233,8 +226,10 @@ def test_a_full_phone_is_said(phone: SimulatedPhone) -> None:
 def test_a_hanging_runner_and_a_hanging_phone_are_told_apart(
     phone: SimulatedPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phonelm_search.runtimes.native._GRACE_SECONDS", 0.5)
-    monkeypatch.setattr("phonelm_search.runtimes.native.time_limit_seconds", lambda job: 1.0)
+    monkeypatch.setattr("phonelm_search.backends.native.runtime._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(
+        "phonelm_search.backends.native.runtime.time_limit_seconds", lambda job: 1.0
+    )
     runtime = runtime_on(phone)
     asked = job_for(runtime)
     runtime.environment()
@@ -243,7 +238,7 @@ def test_a_hanging_runner_and_a_hanging_phone_are_told_apart(
         runtime.run(asked, FILES)
     assert caught.value.stage == "timeout"
     phone.silent = True  # everything hangs from now on
-    monkeypatch.setattr("phonelm_search.devices.adb._SHORT_SECONDS", 0.5)
+    monkeypatch.setattr("phonelm_search.backends.phone.adb._SHORT_SECONDS", 0.5)
     with pytest.raises(TransportError, match="adb must answer within"):
         runtime.run(asked, FILES)
     phone.silent = False
@@ -359,7 +354,7 @@ def test_one_of_two_connected_phones_must_be_named(plug: Plug) -> None:
 def test_a_phone_is_used_by_one_job_at_a_time(
     phone: SimulatedPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phonelm_search.runtimes.phone._LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("phonelm_search.backends.phone.phone._LOCK_SECONDS", 0.2)
     place, other = place_on(phone), place_on(phone)
     with place._alone(), pytest.raises(TransportError, match="one process at a time") as caught:
         other.start(["probe"], {}, seconds=10)

@@ -9,12 +9,13 @@ from optuna.trial import TrialState
 
 from formula import FEASIBLE, Estimating, Formula, driver, goals, ignore, summary
 from helpers import SCENARIO
-from phonelm_search.errors import MeasurementError
-from phonelm_search.measure import LatencySummary
-from phonelm_search.search.driver import TrialReport, trials_of
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
+from phonelm_search.search import TrialReport
+from phonelm_search.search.driver import trials_of
 from phonelm_search.store import Store
-from phonelm_search.workload import Workload
 
 
 def test_trials_are_a_total_and_a_rerun_continues(tmp_path: Path) -> None:

@@ -10,17 +10,22 @@ from optuna.trial import TrialState
 
 from formula import FEASIBLE, INT4, SPACE, Formula, PerShape, driver, goals, ignore, summary
 from helpers import SCENARIO
-from phonelm_search.errors import UnknownNameError
-from phonelm_search.measure import LatencySummary
-from phonelm_search.pareto import hypervolume, non_dominated
-from phonelm_search.records import StudyRecord
-from phonelm_search.search.driver import SearchDriver, TrialReport, open_optuna_storage, trials_of
-from phonelm_search.search.objectives import choose_objectives
-from phonelm_search.search.selection import Measured, select_for_training
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.errors import UnknownNameError
+from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.pareto import hypervolume, non_dominated
+from phonelm_search.core.records import StudyRecord
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
+from phonelm_search.search import (
+    Measured,
+    SearchDriver,
+    TrialReport,
+    choose_objectives,
+    select_for_training,
+)
+from phonelm_search.search.driver import open_optuna_storage, trials_of
 from phonelm_search.space import Coordinates, enumerate_space
 from phonelm_search.store import Store
-from phonelm_search.workload import Workload
 
 
 def test_trials_carry_the_decoded_shape_and_its_values(tmp_path: Path) -> None:

@@ -10,9 +10,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phonelm_search.errors import ConfigurationError, EmptySpaceError, ShapeError, UnknownNameError
-from phonelm_search.precision import get_precision
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.errors import (
+    ConfigurationError,
+    EmptySpaceError,
+    ShapeError,
+    UnknownNameError,
+)
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.space import SPACES, Coordinates, SearchSpace, enumerate_space, load_space
 
 INT4 = get_precision("int4-b32")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from helpers import fake_device, fake_profiler
-from phonelm_search.errors import StudyMismatchError
-from phonelm_search.pick import choose
+from phonelm_search.core.errors import StudyMismatchError
+from phonelm_search.reading import choose, load_view
+from phonelm_search.stages import prepare
+from phonelm_search.stages.setup import open_study
 from phonelm_search.store import Store
-from phonelm_search.study import open_study, prepare
-from phonelm_search.tables import load_view
 
 FIXTURES = Path(__file__).parent / "fixtures"
 STUDY = "tiny.fake-phone"

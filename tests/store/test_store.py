@@ -12,15 +12,15 @@ import pytest
 from sqlalchemy import create_engine, event
 
 from helpers import measurement, score, small_shape
-from phonelm_search.errors import (
+from phonelm_search.core.errors import (
     StoreError,
     StoreVersionError,
     StudyMismatchError,
     UnknownNameError,
 )
-from phonelm_search.records import LatencyEstimate, NumericsCheck, StudyRecord, StudyShape
+from phonelm_search.core.records import LatencyEstimate, NumericsCheck, StudyRecord, StudyShape
+from phonelm_search.core.workload import decode
 from phonelm_search.store import Store, study_lock
-from phonelm_search.workload import decode
 
 SHAPE = small_shape()
 

@@ -9,16 +9,23 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
-from phonelm_search.dryrun import DryRun
-from phonelm_search.errors import ConfigurationError, UnknownNameError
-from phonelm_search.listing import Row, study_rows
-from phonelm_search.pick import RULES, Pick, Rule, current_pick, score_pairs, trust
-from phonelm_search.proxy.scoring import ScoreSettings
-from phonelm_search.regret import Regret
-from phonelm_search.search.samplers import SAMPLERS
-from phonelm_search.study import Setup
-from phonelm_search.tables import StudyRow, StudyView
-from phonelm_search.units import format_count, format_seconds, parse_count
+from phonelm_search.core.errors import ConfigurationError, UnknownNameError
+from phonelm_search.core.units import format_count, format_seconds, parse_count
+from phonelm_search.outputs import Row, study_rows
+from phonelm_search.quality import ScoreSettings
+from phonelm_search.reading import (
+    RULES,
+    Pick,
+    Regret,
+    Rule,
+    StudyRow,
+    StudyView,
+    current_pick,
+    score_pairs,
+    trust,
+)
+from phonelm_search.search import SAMPLERS
+from phonelm_search.stages import DryRun, Setup
 
 _COLUMNS = (
     ("name", "reference"),

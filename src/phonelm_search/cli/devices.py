@@ -21,9 +21,9 @@ def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -
     """Connected phones and all profiles (those of ./device_profiles first); which fits which."""
     from dataclasses import asdict
 
+    from phonelm_search.backends.phone import connected_phones
+    from phonelm_search.core.errors import ConfigurationError
     from phonelm_search.devices import DEVICES, load_device
-    from phonelm_search.errors import ConfigurationError
-    from phonelm_search.runtimes.phones import connected_phones
 
     rows, profiles = [], []
     for name, path in DEVICES.names().items():
@@ -66,9 +66,9 @@ def check_device(
     device: DeviceArgument, serial: SerialOption = None, as_json: o.JsonOption = False
 ) -> None:
     """Read a profile and show the environment that its measurements would carry."""
+    from phonelm_search.backends import QNN_SIMULATOR, get_runtime
+    from phonelm_search.backends.qnn import simulator
     from phonelm_search.devices import load_device
-    from phonelm_search.runtimes import QNN_SIMULATOR, get_runtime
-    from phonelm_search.runtimes.qnn import simulator
 
     profile = load_device(device)
     if profile.runtime == QNN_SIMULATOR:
@@ -110,10 +110,10 @@ def add_device(
     """
     from dataclasses import asdict
 
-    from phonelm_search.adding import add_phone, describe
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.precision import get_precision
-    from phonelm_search.workload import Scenario
+    from phonelm_search.core.precision import get_precision
+    from phonelm_search.core.workload import Scenario
+    from phonelm_search.stages import add_phone, describe
 
     with ProgressReporter() as report:
         added = add_phone(
@@ -159,8 +159,8 @@ def doctor(
     """Look at adb, authorisation, storage, memory, temperature and the runner, with remedies."""
     from dataclasses import asdict
 
+    from phonelm_search.backends.phone import examine
     from phonelm_search.devices import load_device
-    from phonelm_search.runtimes.doctor import examine
 
     checks = []
     for check in examine(load_device(device), serial):
@@ -196,9 +196,9 @@ def prepare(
     Examples: phonelm-search devices prepare; phonelm-search devices prepare --ndk
     ~/Android/Sdk/ndk/27.0.12077973 --ort-aar onnxruntime-android-1.32.0.aar
     """
-    from phonelm_search.errors import ConfigurationError
-    from phonelm_search.runtimes.bundle import build_android, fetch_wheel, glibc_bundle
-    from phonelm_search.units import format_bytes
+    from phonelm_search.backends.phone import build_android, fetch_wheel, glibc_bundle
+    from phonelm_search.core.errors import ConfigurationError
+    from phonelm_search.core.units import format_bytes
 
     if (ndk is None) != (ort_aar is None) or (qnn_aar and ndk is None):
         raise ConfigurationError("--ndk and --ort-aar must be given together, --qnn-aar with both")

@@ -10,9 +10,7 @@ from phonelm_search.cli.output import print_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from phonelm_search.explain import Explanation, Neighbour
-    from phonelm_search.pick import Pick
-    from phonelm_search.sensitivity import Effect
+    from phonelm_search.reading import Effect, Explanation, Neighbour, Pick
 
 NAME = "explain"
 HELP = (
@@ -32,11 +30,9 @@ def command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Explain a shape of a study."""
-    from phonelm_search.explain import explain
-    from phonelm_search.listing import study_rows
-    from phonelm_search.pick import choose, current_pick
+    from phonelm_search.outputs import study_rows
+    from phonelm_search.reading import choose, current_pick, explain, find_row, load_view
     from phonelm_search.store import Store
-    from phonelm_search.tables import find_row, load_view
 
     view = load_view(Store(results, url=storage, create=False), study)
     pick = current_pick(view) if shape else choose(view)
@@ -89,7 +85,7 @@ def _document(found: "Explanation") -> dict[str, Any]:
 
 
 def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
-    from phonelm_search.units import format_bytes, format_count, format_ms
+    from phonelm_search.core.units import format_bytes, format_count, format_ms
 
     row, shape = found.row, found.row.shape
     yield (

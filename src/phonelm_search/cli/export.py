@@ -33,10 +33,9 @@ def command(
 ) -> None:
     """Export a shape of a study."""
     from phonelm_search.cli.common import pick_line
-    from phonelm_search.export import export_hf, export_onnx, hand_off
-    from phonelm_search.pick import choose
+    from phonelm_search.outputs.export import export_hf, export_onnx, hand_off
+    from phonelm_search.reading import choose, find_row, load_view
     from phonelm_search.store import Store
-    from phonelm_search.tables import find_row, load_view
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)

@@ -22,7 +22,7 @@ from phonelm_search.cli import (
     spaces,
     studies,
 )
-from phonelm_search.errors import PhonelmSearchError
+from phonelm_search.core.errors import PhonelmSearchError
 
 _INTERRUPTED = 130
 

@@ -33,9 +33,8 @@ def command(
 ) -> None:
     """Print the front."""
     from phonelm_search.cli.common import show_regret, show_study
-    from phonelm_search.regret import regret_matrix
+    from phonelm_search.reading import load_view, regret_matrix
     from phonelm_search.store import Store
-    from phonelm_search.tables import load_view
 
     store = Store(results, url=storage, create=False)
     if regret:

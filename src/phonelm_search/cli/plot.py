@@ -40,11 +40,10 @@ def command(
     storage: o.StorageOption = None,
 ) -> None:
     """Draw and save a picture, or all."""
-    from phonelm_search.errors import ConfigurationError, TrainingError
-    from phonelm_search.plots.canvas import save
-    from phonelm_search.plots.gallery import PICTURES
+    from phonelm_search.core.errors import ConfigurationError, TrainingError
+    from phonelm_search.outputs.plots import PICTURES, save
+    from phonelm_search.reading import load_view
     from phonelm_search.store import Store
-    from phonelm_search.tables import load_view
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)

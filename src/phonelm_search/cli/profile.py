@@ -93,9 +93,9 @@ def command(
 ) -> None:
     """Measure shapes and print their latencies."""
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.profiling import profile_shapes
+    from phonelm_search.core.workload import Scenario
+    from phonelm_search.stages import profile_shapes
     from phonelm_search.store import Store
-    from phonelm_search.workload import Scenario
 
     store = Store(results, url=storage)
     with ProgressReporter() as report:

@@ -14,7 +14,7 @@ from rich.progress import (
 
 
 class ProgressReporter:
-    """A `pipeline.Reporter` for terminals; without one it prints a line for every tenth."""
+    """A `core.reporting.Reporter` for terminals; without one it prints a line for every tenth."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -48,7 +48,7 @@ class ProgressReporter:
         self._progress.stop()
 
     def stage(self, title: str, total: float) -> None:
-        """See `pipeline.Reporter.stage`."""
+        """See `core.reporting.Reporter.stage`."""
         if self._task is not None:
             self._progress.stop_task(self._task)
         self._task = self._progress.add_task(title, total=total or None, detail="")
@@ -57,7 +57,7 @@ class ProgressReporter:
             self._console.print(f"{title} …", highlight=False)
 
     def advance(self, amount: float, detail: str = "") -> None:
-        """See `pipeline.Reporter.advance`."""
+        """See `core.reporting.Reporter.advance`."""
         if self._task is not None:
             self._progress.update(self._task, advance=amount, detail=detail)
         before, self._done = self._done, self._done + amount
@@ -71,5 +71,5 @@ class ProgressReporter:
         return int(10 * done / self._total + 1e-9)
 
     def note(self, text: str) -> None:
-        """See `pipeline.Reporter.note`."""
+        """See `core.reporting.Reporter.note`."""
         self._console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)

@@ -25,9 +25,9 @@ def command(
     storage: o.StorageOption = None,
 ) -> None:
     """Write the report."""
-    from phonelm_search.report import write_report
+    from phonelm_search.outputs.report import write_report
+    from phonelm_search.reading import load_view
     from phonelm_search.store import Store
-    from phonelm_search.tables import load_view
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)

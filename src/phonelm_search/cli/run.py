@@ -46,7 +46,6 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Run the whole thread."""
-    from phonelm_search import pipeline
     from phonelm_search.cli.common import (
         check_rule,
         check_sampler,
@@ -56,9 +55,8 @@ def command(
         show_pick,
     )
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.searching import SearchPlan
+    from phonelm_search.stages import SearchPlan, prepare, run_all
     from phonelm_search.store import Store
-    from phonelm_search.study import prepare
 
     rule = check_rule(pick)
     check_sampler(sampler)
@@ -77,7 +75,7 @@ def command(
         command=command_line(context),
     )
     if dry_run:
-        from phonelm_search.dryrun import finished_trials, plan_run
+        from phonelm_search.stages import finished_trials, plan_run
 
         cores = len(os.sched_getaffinity(0))
         done = finished_trials(results, storage, setup.study)
@@ -88,7 +86,7 @@ def command(
         return
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        chosen, view = pipeline.run_all(
+        chosen, view = run_all(
             store,
             setup,
             SearchPlan(

@@ -41,12 +41,11 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Score a study."""
-    from phonelm_search import pipeline
     from phonelm_search.cli.common import command_line, parse_score_settings, show_pick
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.cli.trust import show_validation
-    from phonelm_search.proxy.validation import LEAST_SHAPES
-    from phonelm_search.scoring import run_score, run_validation
+    from phonelm_search.quality import LEAST_SHAPES
+    from phonelm_search.stages import finish, run_score, run_validation
     from phonelm_search.store import Store
 
     settings = parse_score_settings(
@@ -66,7 +65,7 @@ def command(
         )
         if validate:
             run_validation(store, study, count=max(score_top, LEAST_SHAPES), report=report)
-        chosen, view = pipeline.finish(store, study, report=report)
+        chosen, view = finish(store, study, report=report)
     if validate:
         show_validation(view, as_json=as_json, fmt=fmt)
         say(f"picture: `phonelm-search plot {study} --kind validation`")

@@ -32,10 +32,9 @@ def command(
     """Run the search."""
     from phonelm_search.cli.common import check_sampler, command_line, show_study
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.export import write_tables
-    from phonelm_search.searching import SearchPlan, run_search
+    from phonelm_search.outputs.export import write_tables
+    from phonelm_search.stages import SearchPlan, prepare, run_search
     from phonelm_search.store import Store
-    from phonelm_search.study import prepare
 
     check_sampler(sampler)
     setup = prepare(

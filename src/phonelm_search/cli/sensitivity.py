@@ -40,12 +40,11 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Measure, train, compare."""
-    from phonelm_search import pipeline
     from phonelm_search.cli.common import command_line, parse_score_settings
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.cli.trust import show_sensitivity
+    from phonelm_search.stages import prepare, run_sensitivity
     from phonelm_search.store import Store
-    from phonelm_search.study import prepare
 
     settings = parse_score_settings(
         tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=o.DEFAULT_FINALISTS
@@ -65,7 +64,7 @@ def command(
         setup = setup.renamed(f"{setup.study}.sensitivity")
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        found, _ = pipeline.run_sensitivity(
+        found, _ = run_sensitivity(
             store, setup, settings, count=shapes, report=report, data=data or ()
         )
     show_sensitivity(found, as_json=as_json, fmt=fmt)

@@ -40,7 +40,7 @@ def check_space(
     as_json: o.JsonOption = False,
 ) -> None:
     """Count feasible shapes and say why others fall out. Example: spaces check slm-100m."""
-    from phonelm_search.precision import get_precision
+    from phonelm_search.core.precision import get_precision
     from phonelm_search.space import enumerate_space, load_space
 
     loaded = load_space(space)

@@ -26,8 +26,8 @@ def list_studies(
     fmt: o.FormatOption = "table",
 ) -> None:
     """All studies of a results folder. Example: phonelm-search studies list --json."""
+    from phonelm_search.reading import load_view
     from phonelm_search.store import Store
-    from phonelm_search.tables import load_view
 
     store = Store(results, url=storage, create=False)
     rows = []
@@ -75,9 +75,9 @@ def check_study(
     fmt: o.FormatOption = "table",
 ) -> None:
     """What is doubtful in a study and why. Example: studies check tiny.host-cpu."""
-    from phonelm_search.listing import doubtful_rows
+    from phonelm_search.outputs import doubtful_rows
+    from phonelm_search.reading import load_view
     from phonelm_search.store import Store
-    from phonelm_search.tables import load_view
 
     rows = doubtful_rows(load_view(Store(results, url=storage, create=False), study))
     if as_json:

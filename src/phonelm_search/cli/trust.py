@@ -6,11 +6,9 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows
-from phonelm_search.listing import Row, sensitivity_rows
-from phonelm_search.pick import trust
-from phonelm_search.proxy.validation import Order, Validation
-from phonelm_search.sensitivity import Sensitivity
-from phonelm_search.tables import StudyView
+from phonelm_search.outputs import Row, sensitivity_rows
+from phonelm_search.quality import Order, Validation
+from phonelm_search.reading import Sensitivity, StudyView, trust
 
 _COLUMNS = (
     ("name", "order by"),

@@ -1,5 +1,5 @@
-"""Device profiles: where and how latency is measured."""
+"""What a device profile says; nothing that talks to a phone."""
 
-from phonelm_search.devices.profile import DEVICES, DeviceProfile, load_device
+import lazy_loader
 
-__all__ = ["DEVICES", "DeviceProfile", "load_device"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

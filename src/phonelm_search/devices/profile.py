@@ -12,10 +12,10 @@ from pydantic import (
     model_validator,
 )
 
-from phonelm_search.errors import ConfigurationError
-from phonelm_search.precision import PRECISIONS, Precision, get_precision
-from phonelm_search.workload import PHASES, Phase, Workload, decode, prefill
-from phonelm_search.yamlfile import NamedFiles, load_yaml, validate
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.precision import PRECISIONS, Precision, get_precision
+from phonelm_search.core.workload import PHASES, Phase, Workload, decode, prefill
+from phonelm_search.core.yamlfile import NamedFiles, load_yaml, validate
 
 CPU = "CPUExecutionProvider"
 STATIC_PROVIDERS = ("QNNExecutionProvider",)

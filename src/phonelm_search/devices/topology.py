@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from phonelm_search.errors import ConfigurationError
+from phonelm_search.core.errors import ConfigurationError
 
 CPU_FOLDER = "/sys/devices/system/cpu"
 CoreChoice = Literal["big", "all"] | tuple[int, ...]

@@ -1,14 +1,5 @@
-"""Shape and precision → ONNX graph, and the weights that fill it."""
+"""A shape in a precision as an ONNX graph with generated weights."""
 
-from phonelm_search.graph.builder import GRAPH_VERSION, Graph, build_graph, check_kernels
-from phonelm_search.graph.weights import TensorSpec, WeightPool, save_graph
+import lazy_loader
 
-__all__ = [
-    "GRAPH_VERSION",
-    "Graph",
-    "TensorSpec",
-    "WeightPool",
-    "build_graph",
-    "check_kernels",
-    "save_graph",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

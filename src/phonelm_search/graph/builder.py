@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from phonelm_search.errors import UnsupportedShapeError
+from phonelm_search.core.errors import UnsupportedShapeError
+from phonelm_search.core.precision import Precision
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Logits
 from phonelm_search.graph.proto import CONTRIB, serialise
 from phonelm_search.graph.weights import TensorKind, TensorSpec, TensorType
-from phonelm_search.precision import Precision
-from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Logits
 
 GRAPH_VERSION = 1
 _ROTARY_UNIT = 16  # GroupQueryAttention with do_rotary refuses other head dimensions

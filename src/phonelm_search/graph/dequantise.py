@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from phonelm_search.core.precision import Precision
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph.builder import Graph
 from phonelm_search.graph.quantise import Floats, dequantise_blocks
 from phonelm_search.graph.weights import TensorSpec, WeightPool
-from phonelm_search.precision import Precision
-from phonelm_search.shape import ModelShape
 
 
 def generated_state(

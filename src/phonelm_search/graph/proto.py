@@ -4,9 +4,9 @@ from typing import Any
 
 from onnx import TensorProto, helper
 
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Logits
 from phonelm_search.graph.weights import DATA_FILE, TensorSpec, file_offsets
-from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Logits
 
 CONTRIB = "com.microsoft"
 _OPSET, _IR_VERSION = 22, 10

@@ -16,9 +16,9 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, numpy_helper
 
-from phonelm_search.graph.feeds import Feeds
+from phonelm_search.core.precision import Precision
+from phonelm_search.graph.inputs import Feeds
 from phonelm_search.graph.static import EMBEDDED, EMBEDDING, StaticGraph
-from phonelm_search.precision import Precision
 
 Array = npt.NDArray[Any]
 Range = tuple[float, float]

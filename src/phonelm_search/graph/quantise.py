@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phonelm_search.core.precision import Precision
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph.builder import Graph
 from phonelm_search.graph.weights import rotary_table
-from phonelm_search.precision import Precision
-from phonelm_search.shape import ModelShape
 
 Floats = npt.NDArray[np.float32]
 

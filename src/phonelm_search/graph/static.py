@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph.proto import external
 from phonelm_search.graph.weights import TensorKind, TensorSpec, file_offsets, rotary_table
-from phonelm_search.shape import ModelShape
 
 MASKED = -100.0
 """What the mask adds where nothing may be seen; a larger one would cost quantised scores their

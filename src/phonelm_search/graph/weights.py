@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from phonelm_search.errors import ExportError
+from phonelm_search.core.errors import ExportError
 
 Array = npt.NDArray[Any]
 TensorType = Literal["float32", "uint8", "int8"]

@@ -1,14 +1,5 @@
 """The measuring protocol: what is run, what the samples say, how far to trust them."""
 
-from phonelm_search.measure.profiler import Outcome, Profiler, Request
-from phonelm_search.measure.settings import MeasureSettings
-from phonelm_search.measure.summary import LatencySummary, summarise
+import lazy_loader
 
-__all__ = [
-    "LatencySummary",
-    "MeasureSettings",
-    "Outcome",
-    "Profiler",
-    "Request",
-    "summarise",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from phonelm_search.records import Measurement
-from phonelm_search.workload import Workload
+from phonelm_search.core.records import Measurement
+from phonelm_search.core.workload import Workload
 
 _REMEMBERED = 10  # readings; a machine that settled at another speed is the usual one soon
 

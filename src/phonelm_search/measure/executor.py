@@ -4,21 +4,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from phonelm_search.backends import PROTOCOL_VERSION, Runtime
+from phonelm_search.backends.qnn import Context, Contexts, check_accelerated
+from phonelm_search.core.errors import ConfigurationError, MeasurementError
+from phonelm_search.core.records import Measurement, NumericsCheck, identity, measurement_key
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import ConfigurationError, MeasurementError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import jobs, numerics
-from phonelm_search.measure.contexts import Context, Contexts, check_accelerated
 from phonelm_search.measure.recording import record_of
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.static_jobs import prepare_static
 from phonelm_search.measure.verdict import judge_round
-from phonelm_search.records import Measurement, NumericsCheck, identity, measurement_key
-from phonelm_search.runtimes import Runtime
-from phonelm_search.runtimes.base import PROTOCOL_VERSION
-from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Workload
 
 _LEAST_BANDWIDTH_BYTES = 128 * 2**20
 

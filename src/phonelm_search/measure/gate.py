@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from phonelm_search.core.errors import MeasurementError, TransportError, UnsupportedShapeError
+from phonelm_search.core.records import NumericsCheck
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import numerics
 from phonelm_search.measure.executor import Executor
-from phonelm_search.records import NumericsCheck
-from phonelm_search.shape import ModelShape
 from phonelm_search.store import Store
 
 Refusal = MeasurementError | UnsupportedShapeError

@@ -5,11 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from phonelm_search.devices import DeviceProfile
-from phonelm_search.graph import Graph, build_graph
-from phonelm_search.measure.reference import TINY
-from phonelm_search.measure.settings import MeasureSettings
-from phonelm_search.runtimes.base import (
+from phonelm_search.backends import (
     CacheJob,
     Files,
     Job,
@@ -21,8 +17,12 @@ from phonelm_search.runtimes.base import (
     WeightsJob,
     needed_bytes,
 )
-from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Logits, Workload
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Logits, Workload
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.graph import Graph, build_graph
+from phonelm_search.measure.reference import TINY
+from phonelm_search.measure.settings import MeasureSettings
 
 SEED = 20241105  # arXiv 2411.05046
 _MOST_COPIES = 64

@@ -7,17 +7,15 @@ from datetime import datetime
 
 import numpy as np
 
-from phonelm_search.errors import MeasurementError
-from phonelm_search.graph import GRAPH_VERSION, TensorSpec, WeightPool, build_graph
-from phonelm_search.graph.dequantise import generated_state
-from phonelm_search.precision import Precision
-from phonelm_search.records import NumericsCheck
-from phonelm_search.runtimes.base import LogitsResult, PhaseJob
-from phonelm_search.shape import ModelShape
+from phonelm_search.backends import LogitsResult, PhaseJob
+from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.precision import FLOAT_LIMIT, QUANTISED_LIMIT, Precision
+from phonelm_search.core.records import NumericsCheck
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.graph import GRAPH_VERSION, TensorSpec, WeightPool, build_graph, generated_state
 
 _LAYERS, _WORDS = 2, 256
 _TOKENS, _PAST = 8, 24
-QUANTISED_LIMIT, FLOAT_LIMIT = 0.05, 1e-4
 
 PHASES = (
     PhaseJob(kind="prefill", tokens=_TOKENS, past_tokens=0),
@@ -38,7 +36,7 @@ def expected_logits(shape: ModelShape, precision: Precision, seed: int) -> list[
     """Logits of the dequantised torch decoder for `PHASES`, an array ``[vocab_size]`` each."""
     import torch
 
-    from phonelm_search.decoder import Decoder
+    from phonelm_search.core.decoder import Decoder
 
     graph = build_graph(shape, precision, max_positions=_TOKENS + _PAST)
     pool = WeightPool(seed)

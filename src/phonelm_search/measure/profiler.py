@@ -7,25 +7,24 @@ from threading import Lock
 
 import numpy as np
 
+from phonelm_search.backends import PROTOCOL_VERSION, Runtime, get_runtime
+from phonelm_search.backends.qnn import Contexts, Tokens
+from phonelm_search.core.errors import MeasurementError, TransportError, UnsupportedShapeError
+from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.records import Measurement
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Floats, bootstrap_rounds, repetitions_for
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure.anchor import Anchor, Units
-from phonelm_search.measure.calibration import Tokens
-from phonelm_search.measure.contexts import Contexts
-from phonelm_search.measure.crew import share
 from phonelm_search.measure.executor import Executor, Round
 from phonelm_search.measure.gate import Gate
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
-from phonelm_search.measure.statistics import Floats, bootstrap_rounds, repetitions_for
-from phonelm_search.measure.summary import LatencySummary, good_rounds, summarise
-from phonelm_search.records import Measurement
-from phonelm_search.runtimes import Runtime, get_runtime
-from phonelm_search.runtimes.base import PROTOCOL_VERSION
-from phonelm_search.shape import ModelShape
+from phonelm_search.measure.summary import good_rounds, summarise
 from phonelm_search.store import Store
-from phonelm_search.workload import Workload
+from phonelm_search.work import share
 
 _LEAST_REPETITIONS = 20
 

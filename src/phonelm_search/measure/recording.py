@@ -6,14 +6,14 @@ from datetime import datetime
 import numpy as np
 
 from phonelm_search import __version__
+from phonelm_search.backends import PROTOCOL_VERSION, PhaseResult, Result
+from phonelm_search.core.records import CONTROL_MODES, Measurement
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure.jobs import Prepared
 from phonelm_search.measure.settings import MeasureSettings
-from phonelm_search.records import CONTROL_MODES, Measurement
-from phonelm_search.runtimes.base import PROTOCOL_VERSION, PhaseResult, Result
-from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Workload
 
 SEPARATE_ROTARY = "separate rotary operator: head dimension {} is not a multiple of 16"
 TOGETHER = "stepped in turn with {} other models"

@@ -1,6 +1,6 @@
 """The fixed small shape that every round is held against, and the tiny one of the controls."""
 
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.shape import ModelShape
 
 REFERENCE = ModelShape(
     hidden_size=1024,

@@ -4,21 +4,14 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from phonelm_search.backends import CacheJob, Job, ModelJob, Placement, WarmupJob, WeightsJob
+from phonelm_search.backends.qnn import SEED, Context
+from phonelm_search.core.records import error_of_columns
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure.contexts import SEED, Context
 from phonelm_search.measure.jobs import Prepared, phase_of
 from phonelm_search.measure.settings import MeasureSettings
-from phonelm_search.records import error_of_columns
-from phonelm_search.runtimes.base import (
-    CacheJob,
-    Job,
-    ModelJob,
-    Placement,
-    WarmupJob,
-    WeightsJob,
-)
-from phonelm_search.shape import ModelShape
-from phonelm_search.workload import Workload
 
 _ERRORS = "off fp32 by {:.1%} (logits) and {:.1%} (keys and values), relative RMS"
 IN_TURN = CacheJob(mode="rotate", copies=1)

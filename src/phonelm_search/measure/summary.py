@@ -1,48 +1,13 @@
 """Rounds of one measurement → one latency with its interval and verdict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from phonelm_search.measure.statistics import interval
+from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.records import Measurement
+from phonelm_search.core.statistics import interval
 from phonelm_search.measure.verdict import judge_rounds
-from phonelm_search.records import Kind, Measurement, Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySummary:
-    """What the rounds of one measurement say together."""
-
-    latency_ms: float
-    """Median of the rounds' medians."""
-    ci_low_ms: float
-    """Lower end of its 95 % interval, rounds and samples resampled."""
-    ci_high_ms: float
-    """Upper end."""
-    p90_ms: float
-    """90th percentile of all samples."""
-    p99_ms: float
-    """99th percentile."""
-    samples: int
-    """Number of samples that count."""
-    rounds: int
-    """Number of rounds that count."""
-    bandwidth_bytes_per_s: float | None
-    """Read bandwidth at the time, where it was measured."""
-    verdict: Verdict
-    """How far to trust it."""
-    reasons: tuple[str, ...]
-    """Why it is not valid."""
-    coverage: float | None = None
-    """Share of the graph's nodes that the accelerator took; None on a processor."""
-    notes: tuple[str, ...] = ()
-    """What is unusual about the graph or the way of measuring."""
-
-    @property
-    def kind(self) -> Kind:
-        """What programs call it."""
-        return "measured"
 
 
 def good_rounds(rounds: Sequence[Measurement], *, enough: int) -> tuple[Measurement, ...]:

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from phonelm_search.core.records import Measurement, Verdict
+from phonelm_search.core.statistics import interval
+from phonelm_search.core.units import format_bytes
 from phonelm_search.measure.disturbance import disturbance
 from phonelm_search.measure.settings import MeasureSettings
-from phonelm_search.measure.statistics import interval
-from phonelm_search.records import Measurement, Verdict
-from phonelm_search.units import format_bytes
 
 SINGLE_ROUND = "single round"
 _LEAST_SAMPLES = 5

@@ -9,17 +9,16 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.core.latency import Latency
+from phonelm_search.core.records import StudyShape, rejection
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.measure import Request
-from phonelm_search.records import StudyShape, rejection
 from phonelm_search.search.objectives import Goals
 from phonelm_search.search.samplers import distributions, grid_rows, make_sampler
-from phonelm_search.shape import ModelShape
 from phonelm_search.space import Coordinates, FeasibleSet
-from phonelm_search.store import Store
-from phonelm_search.store.trials import foreign_errors, open_optuna_storage
-from phonelm_search.timing import Latency
-from phonelm_search.workload import Workload
+from phonelm_search.store import Store, foreign_errors, open_optuna_storage
 
 _REASON, _KIND = "reason", "kind"
 _CUT_OFF = "the search was stopped before it was measured"

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from phonelm_search.errors import ConfigurationError, UnknownNameError
-from phonelm_search.precision import Precision
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.errors import ConfigurationError, UnknownNameError
+from phonelm_search.core.latency import Latency, ScenarioTime
+from phonelm_search.core.precision import Precision
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.space import FeasibleSet
-from phonelm_search.timing import Latency, ScenarioTime
-from phonelm_search.workload import Scenario, Workload
 
 Objective = Literal["latency", "prefill", "decode", "parameters", "memory"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)

@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 import optuna
 
-from phonelm_search.errors import UnknownNameError
+from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.space import Coordinates
 
 SamplerName = Literal["tpe", "nsga2", "random", "grid"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phonelm_search.pareto import dominance_rank
+from phonelm_search.core.pareto import dominance_rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

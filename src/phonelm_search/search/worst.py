@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from phonelm_search.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.core.latency import Latency, ScenarioTime
+from phonelm_search.core.records import rejection
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.measure import Request
-from phonelm_search.records import rejection
 from phonelm_search.search.driver import Answer, LatencySource
-from phonelm_search.shape import ModelShape
-from phonelm_search.timing import Latency, ScenarioTime
-from phonelm_search.workload import Scenario, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

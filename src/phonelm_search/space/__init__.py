@@ -1,17 +1,5 @@
-"""Search spaces: the YAML file, its feasible shapes, and the points a sampler asks for."""
+"""A search space and its feasible shapes as columns."""
 
-from phonelm_search.space.coordinates import Coordinates, Dimension
-from phonelm_search.space.feasible import FeasibleSet, enumerate_space
-from phonelm_search.space.schema import SPACES, SearchSpace, load_space
-from phonelm_search.space.spread import spread_at_equal_size
+import lazy_loader
 
-__all__ = [
-    "SPACES",
-    "Coordinates",
-    "Dimension",
-    "FeasibleSet",
-    "SearchSpace",
-    "enumerate_space",
-    "load_space",
-    "spread_at_equal_size",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

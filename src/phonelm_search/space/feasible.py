@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phonelm_search.errors import ConfigurationError, EmptySpaceError
-from phonelm_search.precision import Precision
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.errors import ConfigurationError, EmptySpaceError
+from phonelm_search.core.precision import Precision
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.units import format_bytes
 from phonelm_search.space.schema import SearchSpace
-from phonelm_search.units import format_bytes
 
 Ints = npt.NDArray[np.int64]
 _MAX_COMBINATIONS = 100_000_000

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from phonelm_search.errors import ConfigurationError
-from phonelm_search.shape import Ffn, HiddenAct, ModelShape
-from phonelm_search.units import format_count, parse_bytes, parse_count, parse_fraction
-from phonelm_search.yamlfile import NamedFiles, load_yaml, validate
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.shape import Ffn, HiddenAct, ModelShape
+from phonelm_search.core.units import format_count, parse_bytes, parse_count, parse_fraction
+from phonelm_search.core.yamlfile import NamedFiles, load_yaml, validate
 
 SPACES = NamedFiles("search_spaces", "search space")
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from phonelm_search.errors import EmptySpaceError
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.errors import EmptySpaceError
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.units import format_count
 from phonelm_search.space.feasible import FeasibleSet
-from phonelm_search.units import format_count
 
 _TRIED = 20_000
 

@@ -1,6 +1,5 @@
 """The database of shapes, measurements, scores and studies."""
 
-from phonelm_search.store.database import Store
-from phonelm_search.store.lock import study_lock
+import lazy_loader
 
-__all__ = ["Store", "study_lock"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,13 +19,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from phonelm_search.errors import (
+from phonelm_search.core.errors import (
     StoreError,
     StoreVersionError,
     StudyMismatchError,
     UnknownNameError,
 )
-from phonelm_search.records import (
+from phonelm_search.core.records import (
     Compilation,
     LatencyEstimate,
     Measurement,
@@ -34,11 +34,11 @@ from phonelm_search.records import (
     StudyRecord,
     StudyShape,
 )
-from phonelm_search.shape import ModelShape
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.store import rows
 from phonelm_search.store import schema as t
 from phonelm_search.store.migrate import prepare_schema
-from phonelm_search.workload import Workload
 
 _LOCK_SECONDS = 30
 

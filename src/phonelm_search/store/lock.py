@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from phonelm_search.errors import StoreError
+from phonelm_search.core.errors import StoreError
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from phonelm_search.coverage import Coverage
-from phonelm_search.records import (
+from phonelm_search.core.node_coverage import Coverage
+from phonelm_search.core.records import (
     Compilation,
     LatencyEstimate,
     Measurement,
@@ -14,7 +14,7 @@ from phonelm_search.records import (
     ProxyScore,
     StudyShape,
 )
-from phonelm_search.workload import Workload
+from phonelm_search.core.workload import Workload
 
 _WORK = ("phase", "tokens", "past_tokens", "logits")
 _DEFAULTS: dict[str, Any] = {"settled": True, "disturbance": {}, "protocol": {}}

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
-from phonelm_search.errors import StoreError
+from phonelm_search.core.errors import StoreError
 from phonelm_search.store.database import Store
 
 

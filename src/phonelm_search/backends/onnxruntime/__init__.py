@@ -1,0 +1,5 @@
+"""ONNX Runtime on this machine, a child process for each job."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

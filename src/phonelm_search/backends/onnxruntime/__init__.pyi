@@ -1,0 +1,2 @@
+from .runtime import OnnxRuntime as OnnxRuntime
+from .session import Copy as Copy

@@ -1,0 +1,96 @@
+"""Which phones are connected, and which profiles they fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from phonelm_search.backends.phone.adb import Adb, AdbPhone, check_serial
+from phonelm_search.backends.phone.phone import properties_of
+from phonelm_search.backends.phone.state import mismatch
+from phonelm_search.core.errors import ConfigurationError, MeasurementError
+from phonelm_search.devices import DeviceProfile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectedPhone:
+    """One phone that adb knows of."""
+
+    serial: str
+    """What adb calls it."""
+    state: str
+    """``device`` when it can be used."""
+    model: str | None
+    """What it calls itself, where it can be asked."""
+    fits: tuple[str, ...]
+    """Names of the profiles that it fits, the most particular first."""
+
+
+def connected_phones(profiles: Sequence[DeviceProfile]) -> list[ConnectedPhone]:
+    """All phones that adb knows of; none where adb is not installed."""
+    try:
+        adb = Adb()
+        listed = adb.listed()
+    except (ConfigurationError, MeasurementError):
+        return []
+    found = []
+    for phone in listed:
+        properties: Mapping[str, str] | None = None
+        if phone.state == "device":
+            try:
+                properties = properties_of(AdbPhone(adb, phone.serial), patient=False)
+            except (ConfigurationError, MeasurementError):
+                properties = None  # it went away meanwhile
+        fits = [
+            p
+            for p in profiles
+            if properties is not None
+            and p.connection == "adb"
+            and mismatch(p.match, properties) is None
+        ]
+        fits.sort(key=lambda p: (-len(p.match), p.name))
+        found.append(
+            ConnectedPhone(
+                serial=phone.serial,
+                state=phone.state,
+                model=(properties or {}).get("ro.product.model"),
+                fits=tuple(p.name for p in fits),
+            )
+        )
+    return found
+
+
+def assign_phones(
+    profiles: Sequence[DeviceProfile], serials: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Which of the named phones each profile is measured on.
+
+    Args:
+        profiles: Those that are measured; one for phones takes all serials.
+        serials: Phones; empty: whichever fits.
+
+    Raises:
+        ConfigurationError: If a serial is none, or fits none or several of the profiles.
+        TransportError: If a phone does not answer.
+    """
+    wanted = [p for p in profiles if p.connection == "adb"]
+    named = tuple(map(check_serial, serials))
+    if not named:
+        return {}
+    if not wanted:
+        raise ConfigurationError(
+            "--serial is for phones, and none of the devices is one; leave it out, or name a "
+            "profile of connection: adb with --device"
+        )
+    if len(wanted) == 1:
+        return {wanted[0].name: named}
+    found: dict[str, tuple[str, ...]] = {p.name: () for p in wanted}
+    adb = Adb()
+    for serial in named:
+        properties = properties_of(AdbPhone(adb, serial))
+        fits = [p.name for p in wanted if mismatch(p.match, properties) is None]
+        if len(fits) != 1:
+            raise ConfigurationError(
+                f"{serial} must fit one of {', '.join(p.name for p in wanted)}, it fits "
+                f"{', '.join(fits) or 'none'}; `phonelm-search devices list` shows which fits which"
+            )
+        found[fits[0]] += (serial,)
+    return found

@@ -1,0 +1,5 @@
+"""Qualcomm's NPUs: calibrated integers, compiled contexts, what the compiler took."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,273 @@
+"""`ModelShape`: the dimensions of a decoder-only transformer, and what follows from them."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, get_args
+
+from phonelm_search.core.errors import ShapeError
+
+HiddenAct = Literal["relu", "silu", "gelu", "relu2"]
+Ffn = Literal["gated", "plain"]
+
+
+TILE = 64
+"""Multiple that accelerators like sizes of matrix products to be."""
+
+
+class StorageScheme(Protocol):
+    """How matrices are stored; `precision.Precision` is one."""
+
+    def matrix_bytes(self, in_features: int, out_features: int) -> int:
+        """Bytes of a weight matrix with its scales."""
+        ...
+
+    def embedding_bytes(self, vocab_size: int, hidden_size: int, *, shared: bool) -> int:
+        """Bytes of the embedding table beyond the head that it may share."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearDims:
+    """One weight matrix as the graph multiplies it: y = x · W, W of ``[in, out]``."""
+
+    name: str
+    """Name within its layer, for example ``mlp.down_proj``."""
+    in_features: int
+    """Length of x, the K of a matrix product."""
+    out_features: int
+    """Length of y, the N of a matrix product."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return self.in_features * self.out_features
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightBytes:
+    """Stored bytes of a model's weights, by part."""
+
+    body: int
+    """All layers: matrices with scales, norms and biases in fp32."""
+    head: int
+    """The output projection."""
+    embedding: int
+    """The embedding table, where it is not the head's."""
+
+    @property
+    def total(self) -> int:
+        """Sum of the parts."""
+        return self.body + self.head + self.embedding
+
+    @property
+    def streamed(self) -> int:
+        """What one decode step reads: everything but the embedding table."""
+        return self.body + self.head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """A Llama-family decoder's dimensions under their Hugging Face names.
+
+    Raises:
+        ShapeError: If a dimension is not positive, if query heads are no multiple of
+            key-value heads, if the head dimension is odd, or if a name is unknown.
+    """
+
+    hidden_size: int
+    """Width of the residual stream."""
+    intermediate_size: int
+    """Inner width of the feed-forward network."""
+    num_hidden_layers: int
+    """Number of decoder layers."""
+    num_attention_heads: int
+    """Query heads."""
+    num_key_value_heads: int
+    """Key-value heads; fewer than query heads is grouped-query attention."""
+    head_dim: int
+    """Length of one head's query, key and value."""
+    vocab_size: int
+    """Rows of the embedding table."""
+    hidden_act: HiddenAct = "silu"
+    """Activation of the feed-forward network; ``relu2`` is the squared ReLU."""
+    ffn: Ffn = "gated"
+    """``gated``: down(act(gate(x)) · up(x)); ``plain``: down(act(up(x)))."""
+    tie_word_embeddings: bool = True
+    """Whether the output projection is the embedding table."""
+    qkv_bias: bool = False
+    """Whether the query, key and value projections have a bias (Qwen2)."""
+    qk_norm: bool = False
+    """Whether queries and keys are RMS-normalised per head (Qwen3)."""
+    rope_theta: float = 10000.0
+    """Base of the rotary frequencies."""
+    rms_norm_eps: float = 1e-6
+    """Added to the mean square in each RMSNorm."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "vocab_size",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ShapeError(f"{name} must be a positive integer, got {value!r}")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ShapeError(
+                "num_attention_heads must be a multiple of num_key_value_heads, "
+                f"got {self.num_attention_heads} and {self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            raise ShapeError(f"head_dim must be even for rotary positions, got {self.head_dim}")
+        for name, allowed in (("hidden_act", get_args(HiddenAct)), ("ffn", get_args(Ffn))):
+            if getattr(self, name) not in allowed:
+                raise ShapeError(
+                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
+                )
+        if not (self.rope_theta > 0 and self.rms_norm_eps > 0):
+            raise ShapeError(
+                "rope_theta and rms_norm_eps must be positive, "
+                f"got {self.rope_theta} and {self.rms_norm_eps}"
+            )
+
+    @property
+    def q_size(self) -> int:
+        """Width of all queries together."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """Width of all keys (or values) together."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def matrix_sizes(self) -> dict[str, int]:
+        """Inner and outer sizes of the matrix products of a layer, by what decides them."""
+        return {
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "head_dim": self.head_dim,
+            "num_attention_heads × head_dim": self.q_size,
+            "num_key_value_heads × head_dim": self.kv_size,
+        }
+
+    def unaligned(self, multiple: int) -> tuple[str, ...]:
+        """Sizes of matrix products that leave a part of an accelerator's last tile empty."""
+        return tuple(
+            f"{name} {size}" for name, size in self.matrix_sizes.items() if size % multiple
+        )
+
+    @property
+    def kv_groups(self) -> int:
+        """Query heads per key-value head."""
+        return self.num_attention_heads // self.num_key_value_heads
+
+    @property
+    def ffn_ratio(self) -> float:
+        """``intermediate_size / hidden_size``."""
+        return self.intermediate_size / self.hidden_size
+
+    @property
+    def layer_linears(self) -> tuple[LinearDims, ...]:
+        """The matrices of one layer, queries, keys and values packed as the graph runs them."""
+        h, f = self.hidden_size, self.intermediate_size
+        inputs = ("gate_proj", "up_proj") if self.ffn == "gated" else ("up_proj",)
+        return (
+            LinearDims(
+                name="attn.qkv_proj", in_features=h, out_features=self.q_size + 2 * self.kv_size
+            ),
+            LinearDims(name="attn.o_proj", in_features=self.q_size, out_features=h),
+            *(LinearDims(name=f"mlp.{n}", in_features=h, out_features=f) for n in inputs),
+            LinearDims(name="mlp.down_proj", in_features=f, out_features=h),
+        )
+
+    @property
+    def _layer_vectors(self) -> int:
+        bias = self.q_size + 2 * self.kv_size if self.qkv_bias else 0
+        return 2 * self.hidden_size + bias + (2 * self.head_dim if self.qk_norm else 0)
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Embedding table, and the output projection where it is not tied."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+
+    @property
+    def decoder_parameters(self) -> int:
+        """Everything but the embedding table and output projection."""
+        layer = sum(m.parameters for m in self.layer_linears) + self._layer_vectors
+        return self.num_hidden_layers * layer + self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, tied ones counted once."""
+        return self.embedding_parameters + self.decoder_parameters
+
+    def weight_bytes(self, scheme: StorageScheme) -> WeightBytes:
+        """Bytes of the stored weights under a precision scheme."""
+        layer = sum(scheme.matrix_bytes(m.in_features, m.out_features) for m in self.layer_linears)
+        return WeightBytes(
+            body=self.num_hidden_layers * (layer + 4 * self._layer_vectors) + 4 * self.hidden_size,
+            head=scheme.matrix_bytes(self.hidden_size, self.vocab_size),
+            embedding=scheme.embedding_bytes(
+                self.vocab_size, self.hidden_size, shared=self.tie_word_embeddings
+            ),
+        )
+
+    def kv_bytes_per_token(self, bytes_per_element: int) -> int:
+        """Bytes that one token adds to the KV cache of all layers."""
+        return 2 * self.num_hidden_layers * self.kv_size * bytes_per_element
+
+    def prefill_flops(self, tokens: int, *, logits: Literal["last", "all"] = "last") -> int:
+        """Multiply-adds × 2 of a causal prefill: matrices, scores and weighted sums, and head."""
+        matrices = 2 * tokens * sum(m.parameters for m in self.layer_linears)
+        attention = 2 * self.q_size * tokens * (tokens + 1)
+        head = 2 * self.hidden_size * self.vocab_size * (tokens if logits == "all" else 1)
+        return self.num_hidden_layers * (matrices + attention) + head
+
+    def decode_flops(self, context_tokens: int) -> int:
+        """Multiply-adds × 2 of one decode step after ``context_tokens`` past tokens."""
+        matrices = 2 * sum(m.parameters for m in self.layer_linears)
+        attention = 4 * self.q_size * (context_tokens + 1)
+        head = 2 * self.hidden_size * self.vocab_size
+        return self.num_hidden_layers * (matrices + attention) + head
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, in order; ``ModelShape(**shape.as_dict()) == shape``."""
+        return asdict(self)
+
+    def columns(self) -> dict[str, str | int]:
+        """What describes a shape in tables and trials: id, searched dimensions, sizes."""
+        return {
+            "shape_id": self.shape_id,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "hidden_act": self.hidden_act,
+            "ffn": self.ffn,
+            "parameters": self.parameters,
+            "decoder_parameters": self.decoder_parameters,
+        }
+
+    @property
+    def label(self) -> str:
+        """Short, and not unique: width × depth."""
+        return f"{self.hidden_size}×{self.num_hidden_layers}"
+
+    @property
+    def shape_id(self) -> str:
+        """A readable, unique name: the searched dimensions and a digest of all fields."""
+        canonical = json.dumps(self.as_dict(), sort_keys=True)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:6]
+        ffn = "" if self.ffn == "gated" else "-plain"
+        return (
+            f"w{self.hidden_size}-l{self.num_hidden_layers}-f{self.intermediate_size}"
+            f"-h{self.num_attention_heads}-kv{self.num_key_value_heads}"
+            f"-{self.hidden_act}{ffn}-{digest}"
+        )

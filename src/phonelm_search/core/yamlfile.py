@@ -1,0 +1,142 @@
+"""YAML files that a person writes: finding them by name, and errors that name file and key."""
+
+import shutil
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from phonelm_search.core.errors import ConfigurationError, UnknownNameError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_yaml(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file into a pydantic model.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, is no YAML mapping, or breaks a rule of
+            the model; the message names the file, the key and what is allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} must be a readable UTF-8 text file: {error}") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where is not None else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise ConfigurationError(f"{path} must be valid YAML; {problem}{line}") from error
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else type(content).__name__
+        raise ConfigurationError(f"{path} must hold keys and values (a YAML mapping), got {found}")
+    return validate(content, model, source=str(path))
+
+
+def validate(content: dict[str, Any], model: type[Model], *, source: str) -> Model:
+    """Build a pydantic model; every problem becomes part of one one-line message.
+
+    Raises:
+        ConfigurationError: If a rule of the model is broken.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = [_describe(dict(item), model) for item in error.errors()]
+        raise ConfigurationError(f"{source}: {'; '.join(problems)}") from error
+
+
+def _describe(item: dict[str, Any], model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        allowed = ", ".join(_keys_at(model, item["loc"][:-1]))
+        message = f"unknown key; allowed: {allowed}" if allowed else "unknown key"
+    elif item["type"] == "missing":
+        message = "this key is required"
+    elif not isinstance(item["input"], dict | list):
+        message = f"{message[0].lower()}{message[1:]}, got {item['input']!r}"
+    return f"{where}: {message}" if where else message
+
+
+def _keys_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    current: Any = model
+    for part in path:
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            continue
+        for candidate in (fields[part].annotation, *_arguments(fields[part].annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                current = candidate
+    return list(getattr(current, "model_fields", {}))
+
+
+def _arguments(annotation: Any) -> list[Any]:
+    found: list[Any] = []
+    for argument in getattr(annotation, "__args__", ()):
+        found += [argument, *_arguments(argument)]
+    return found
+
+
+class NamedFiles:
+    """A folder of YAML files, the user's in the working directory before the built-in ones.
+
+    Args:
+        folder: ``search_spaces`` or ``device_profiles``.
+        kind: What one file is, for messages.
+    """
+
+    def __init__(self, folder: str, kind: str) -> None:
+        self.folder = folder
+        self.kind = kind
+
+    @property
+    def built_in(self) -> Path:
+        """The shipped folder: inside the package when installed, beside ``src`` in a checkout."""
+        package = Path(__file__).parents[1]
+        installed = package / self.folder
+        return installed if installed.is_dir() else package.parents[1] / self.folder
+
+    def names(self) -> dict[str, Path]:
+        """All names and their files, sorted; a local file hides a built-in one."""
+        found: dict[str, Path] = {}
+        for folder in (self.built_in, Path(self.folder)):
+            found.update({p.stem: p for p in folder.glob("*.yaml")})
+        return dict(sorted(found.items()))
+
+    def resolve(self, name: str) -> Path:
+        """The file of a name, or a path given as such (with a slash or ``.yaml``).
+
+        Raises:
+            UnknownNameError: If nothing is there.
+        """
+        if "/" in name or name.endswith((".yaml", ".yml")):
+            path = Path(name)
+            if path.is_file():
+                return path
+        names = self.names()
+        if name not in names:
+            raise UnknownNameError(
+                self.kind, name, list(names), f"or give the path of a YAML file in ./{self.folder}"
+            )
+        return names[name]
+
+    def copy(self, name: str) -> Path:
+        """Copy a built-in file into the working directory for editing.
+
+        Raises:
+            ConfigurationError: If a file of that name is there already or cannot be written.
+        """
+        target = Path(self.folder) / f"{name}.yaml"
+        source = self.resolve(name)
+        if target.exists():
+            raise ConfigurationError(f"{target} must not exist yet; remove it or edit it")
+        try:
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise ConfigurationError(f"{target} must be writable: {error.strerror}") from error
+        return target

@@ -1,0 +1,5 @@
+"""What programs and people take away: rows, pictures, the page, the hand-off."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,65 @@
+"""The files of ``results/STUDY`` that spreadsheets and scripts read."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from phonelm_search.core.errors import ExportError
+from phonelm_search.outputs.rows import Row, sensitivity_rows, study_rows
+from phonelm_search.reading import Sensitivity, StudyView, current_pick, score_pairs
+
+
+def write_tables(view: StudyView, folder: Path) -> None:
+    """Write configuration, ``trials.csv``, ``front.csv`` and, of scores, ``pairs.csv``.
+
+    Raises:
+        ExportError: If the folder cannot be written.
+    """
+    pick = current_pick(view)
+    picked = pick.row.shape.shape_id if pick else None
+    doubts = pick.provisional if pick else ()
+    rows = study_rows(view, pick=picked, doubts=doubts)
+    failed = [
+        {"name": f.name, **f.shape.columns(), "verdict": "rejected", "reasons": [f.reason]}
+        for f in view.failed
+    ]
+    documents = {
+        "config.json": json.dumps(
+            {**view.record.config, "environment": dict(view.record.environment)}, indent=2
+        )
+        + "\n",
+        "trials.csv": to_csv([*rows, *failed]),
+        **({"pairs.csv": to_csv(pairs)} if (pairs := score_pairs(view)) else {}),
+        "front.csv": to_csv(study_rows(view, view.front, pick=picked, doubts=doubts)),
+    }
+    _write(folder, documents)
+
+
+def write_sensitivity(found: Sensitivity, folder: Path) -> None:
+    """Write ``sensitivity.csv``: spreads and effects, a row each.
+
+    Raises:
+        ExportError: If the folder cannot be written.
+    """
+    _write(folder, {"sensitivity.csv": to_csv(sensitivity_rows(found))})
+
+
+def _write(folder: Path, documents: Mapping[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV; lists joined by ``; ``, missing values empty."""
+    flat = [
+        {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
+        for row in rows
+    ]
+    frame = pd.DataFrame(flat, dtype=object)
+    return str(frame.to_csv(index=False))

@@ -1,0 +1,86 @@
+"""Figures, colours and files that all pictures share; PNG, SVG or PDF by the file's name."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from phonelm_search.core.errors import ExportError
+
+BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
+"""Colour-blind-safe, of Okabe and Ito."""
+SKY = "#56B4E9"
+"""Likewise."""
+CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A6D00", "#222222")
+MANY_LABELS = 12
+"""Beyond so many points only those that matter are labelled."""
+_SUFFIXES = (".png", ".svg", ".pdf")
+_LETTERS = 14  # of small print to an inch
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure.
+
+    Raises:
+        ExportError: If the suffix is not .png, .svg or .pdf, or the file cannot be written.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise ExportError(f"a plot's file must end in {', '.join(_SUFFIXES)}, got '{path.name}'")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context({"svg.hashsalt": "phonelm-search"}):
+            metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(path, dpi=160, metadata=metadata)
+    except OSError as error:
+        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+    return path
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Any) -> None:
+    """Take off what is no data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def place_labels(
+    axes: Any,
+    labels: Sequence[tuple[float, float, str, str]],
+    points: Sequence[tuple[float, float]],
+) -> None:
+    """Write labels ``(x, y, text, colour)`` beside their points, off each other and all points.
+
+    Call it when the axes' limits are final.
+    """
+    from adjustText import adjust_text  # loads scipy
+
+    if not labels:
+        return
+    texts = [axes.text(x, y, text, fontsize=8, color=colour) for x, y, text, colour in labels]
+    xs, ys = zip(*points, strict=True)
+    targets, heights, *_ = zip(*labels, strict=True)
+    axes.figure.draw_without_rendering()  # the layout settles the axes' size
+    # By iterations, not seconds: the same picture on every machine.
+    adjust_text(
+        texts, x=list(xs), y=list(ys), target_x=list(targets), target_y=list(heights), ax=axes,
+        iter_lim=200, expand=(1.15, 1.6), force_static=(0.2, 0.4),
+        arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
+    )  # fmt: skip
+
+
+def add_footnote(figure: Figure, text: str) -> None:
+    """Small print below the axes, in lines that the picture's width holds."""
+    if text:
+        inches = figure.get_size_inches()[0]
+        figure.supxlabel(textwrap.fill(text, round(_LETTERS * inches)), fontsize=8, color=GREY)

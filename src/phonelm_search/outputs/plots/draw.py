@@ -1,0 +1,185 @@
+"""Drawing a study's front, its training and its spread of speed."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from phonelm_search.outputs.plots.canvas import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    MANY_LABELS,
+    ORANGE,
+    add_footnote,
+    new_figure,
+    place_labels,
+    tidy,
+)
+from phonelm_search.outputs.plots.info import FrontInfo, Point, SpreadInfo, TrainingInfo, step_line
+
+
+def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) -> None:
+    axes.errorbar(
+        [p.x],
+        [p.y],
+        xerr=[[p.x_error[0]], [p.x_error[1]]],
+        yerr=[[p.y_error[0]], [p.y_error[1]]],
+        fmt="D" if p.reference else "^" if p.estimated else "o",
+        markersize=size,
+        markerfacecolor="white" if p.suspect else colour,
+        markeredgecolor=colour,
+        ecolor=colour,
+        elinewidth=0.9,
+        capsize=2,
+        alpha=alpha,
+        zorder=3,
+    )
+
+
+def draw_front(info: FrontInfo) -> Figure:
+    """Draw a front: a step line, dominated points faint, references labelled."""
+    figure = new_figure(8, 5)
+    axes = figure.add_subplot()
+    drawn = [(p, p.y) for p in info.points if p.y is not None]
+    only_x = [p for p in info.points if p.y is None]
+    right = max((p.x + p.x_error[1] for p in info.points), default=0.0)
+    xs, ys = step_line(info.points, right)
+    axes.plot(xs, ys, color=BLUE, linewidth=1.4, zorder=2, label="front")
+    labels = []
+    for p, y in drawn:
+        colour = GREEN if p.reference else BLUE if p.front else GREY
+        _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
+        if p.pick:
+            axes.plot(
+                [p.x],
+                [y],
+                marker="*",
+                markersize=17,
+                linestyle="",
+                zorder=4,
+                markerfacecolor="white" if p.suspect else ORANGE,
+                markeredgecolor=ORANGE,
+                markeredgewidth=1.6,
+                label=f"{info.pick_name}: {p.label}",
+            )
+        if p.reference or p.front or len(drawn) <= MANY_LABELS:
+            labels.append((p.x, y, p.label, colour if p.reference else BLACK))
+    if drawn and only_x:
+        rug = [p.x for p in only_x if not p.reference]
+        if rug:
+            axes.plot(
+                rug,
+                [0.015] * len(rug),
+                "|",
+                color=GREY,
+                markersize=9,
+                transform=axes.get_xaxis_transform(),
+                label="no score",
+            )
+        for p in only_x:
+            if p.reference:
+                axes.axvline(p.x, color=GREEN, linestyle="--", linewidth=1, zorder=1)
+                axes.annotate(
+                    f"{p.label} (no score)",
+                    (p.x, 0.98),
+                    xycoords=("data", "axes fraction"),
+                    rotation=90,
+                    va="top",
+                    ha="right",
+                    fontsize=8,
+                    color=GREEN,
+                )
+    if info.baseline is not None:
+        axes.axhline(info.baseline, color=BLACK, linestyle=":", linewidth=1)
+        axes.annotate(
+            f"lzma on the whole validation text: {info.baseline:.2f}",
+            (0.01, info.baseline),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            fontsize=8,
+        )
+    if not info.points:
+        axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
+    axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
+    add_footnote(figure, info.footnote)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
+    tidy(axes)
+    place_labels(axes, labels, [(p.x, y) for p, y in drawn])
+    return figure
+
+
+def draw_training(info: TrainingInfo) -> Figure:
+    """Draw training curves; validation scores stand in the legend and at the end."""
+    figure = new_figure(8, 5)
+    axes = figure.add_subplot()
+    for i, curve in enumerate(info.curves):
+        colour = CYCLE[i % len(CYCLE)]
+        missing = "stopped early" if curve.stopped else "failed"
+        final = missing if curve.final is None else f"{curve.final:.3f}"
+        axes.plot(
+            curve.tokens,
+            curve.bits_per_byte,
+            color=colour,
+            linewidth=2.0 if curve.pick else 1.1,
+            label=f"{curve.label}: {final}" + (f" ({info.pick_name})" if curve.pick else ""),
+        )
+        if curve.final is not None:
+            axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)
+    axes.axhline(info.baseline, color=BLACK, linestyle=":", linewidth=1)
+    axes.annotate(
+        f"lzma on the whole validation text: {info.baseline:.2f}",
+        (0.01, info.baseline),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
+        fontsize=8,
+    )
+    if info.curves:
+        # The first steps fall from 8 bits per byte and would flatten everything else.
+        late = [b for c in info.curves for b in c.bits_per_byte[len(c.bits_per_byte) // 10 :]]
+        axes.set_ylim(min([*late, info.baseline]) - 0.05, max(late) + 0.05)
+        axes.set_xlim(left=0)
+        axes.legend(
+            framealpha=0.9, edgecolor="none", fontsize=8, title="width×layers: validation",
+            title_fontsize=8,
+        )  # fmt: skip
+    else:
+        axes.text(0.5, 0.5, "nothing was trained yet", ha="center", transform=axes.transAxes)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set(
+        title=info.title,
+        xlabel="training tokens",
+        ylabel="bits per byte, lines: training, dots: validation",
+    )
+    tidy(axes)
+    return figure
+
+
+def draw_spread(info: SpreadInfo) -> Figure:
+    """Draw latency over depth, a panel a phase."""
+    figure = new_figure(9, 4.2)
+    for i, (label, points) in enumerate(info.panels):
+        axes = figure.add_subplot(1, len(info.panels), i + 1)
+        middle = sum(f(p.x for p in points) for f in (min, max)) / 2 if points else 0.0
+        for p in points:
+            _mark(axes, p, GREEN if p.reference else BLUE, size=5)
+            if p.reference:
+                right = p.x > middle
+                axes.annotate(
+                    p.label,
+                    (p.x, p.y),
+                    xytext=(-6 if right else 6, 6),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=GREEN,
+                    ha="right" if right else "left",
+                )
+        axes.set(xlabel="layers", ylabel=label)
+        axes.set_ylim(bottom=0)
+        tidy(axes)
+    figure.suptitle(info.title, fontsize=11)
+    add_footnote(figure, info.footnote)
+    return figure

@@ -1,0 +1,276 @@
+"""What the pictures show, without drawing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from phonelm_search.core.latency import Latency, Span
+from phonelm_search.core.units import format_count
+from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One shape in a picture."""
+
+    x: float
+    """Position along the horizontal axis."""
+    y: float | None
+    """Position along the vertical axis; None: known in x only."""
+    x_error: tuple[float, float]
+    """Distance to the lower and upper end of the interval."""
+    y_error: tuple[float, float]
+    """Likewise; zeros without an interval."""
+    label: str
+    """Name."""
+    front: bool
+    """Whether it is on the front."""
+    suspect: bool
+    """Drawn hollow."""
+    reference: bool
+    """A known model beside the search."""
+    pick: bool
+    """The recommended shape."""
+    estimated: bool = False
+    """Told by blocks and not measured whole; drawn as a triangle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontInfo:
+    """The latency–quality front, or latency against size before any training."""
+
+    title: str
+    """Headline."""
+    x_label: str
+    """Horizontal axis with its unit."""
+    y_label: str
+    """Vertical axis with its unit."""
+    points: tuple[Point, ...]
+    """All shapes."""
+    baseline: float | None
+    """What lzma reaches; None where the axis is not bits per byte, or all points are far from it,
+    where its line would squeeze them."""
+    pick_name: str
+    """``pick`` or ``provisional pick``."""
+    footnote: str
+    """What to keep in mind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveInfo:
+    """Training of one shape."""
+
+    label: str
+    """Name."""
+    tokens: tuple[int, ...]
+    """Tokens so far."""
+    bits_per_byte: tuple[float, ...]
+    """Training loss, averaged between points."""
+    final: float | None
+    """Validation score; None where it was stopped early or failed."""
+    stopped: bool
+    """Whether it was stopped early."""
+    pick: bool
+    """The recommended shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingInfo:
+    """All trainings of a study."""
+
+    title: str
+    """Headline."""
+    curves: tuple[CurveInfo, ...]
+    """One a shape, fastest shape first."""
+    pick_name: str
+    """``pick`` or ``provisional pick``."""
+    baseline: float
+    """What lzma reaches on the validation text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadInfo:
+    """How far speed is spread at (nearly) equal size, a panel a quantity."""
+
+    title: str
+    """Headline."""
+    panels: tuple[tuple[str, tuple[Point, ...]], ...]
+    """(axis label with unit, points over depth)."""
+    footnote: str
+    """What to keep in mind."""
+
+
+def front_info(view: StudyView) -> FrontInfo:
+    """Collect the front of a study."""
+    pick = current_pick(view)
+    picked = pick.row.shape.shape_id if pick else None
+    scored = bool(view.scored)
+    front = {r.shape.shape_id for r in view.front}
+    points = []
+    for row in view.rows:
+        if row.verdict == "rejected":
+            continue
+        time = row.latency
+        y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
+        interval = row.score.interval if scored and row.score else None
+        points.append(
+            Point(
+                x=time.ms,
+                y=y,
+                x_error=(time.ms - time.low_ms, time.high_ms - time.ms),
+                y_error=(interval or 0.0, interval or 0.0),
+                label=row.label,
+                front=row.name is None and row.shape.shape_id in front,
+                suspect=row.verdict == "suspect",
+                reference=row.name is not None,
+                pick=row.name is None and row.shape.shape_id == picked,
+                estimated=row.kind == "estimated",
+            )
+        )
+    bits = [r.bits_per_byte for r in view.scored if r.bits_per_byte is not None]
+    near = bool(bits) and view.lzma_bits_per_byte < 2 * max(bits) - min(bits)
+    return FrontInfo(
+        title=f"{view.record.name}: latency against "
+        + ("quality" if scored else "size (nothing is trained yet)"),
+        x_label=latency_label(view),
+        y_label="validation bits per byte [lower is better]"
+        if scored
+        else "decoder parameters [M]",
+        points=tuple(points),
+        baseline=view.lzma_bits_per_byte if near else None,
+        pick_name=_pick_name(pick),
+        footnote=_footnote(view)
+        + (f" · lzma: {view.lzma_bits_per_byte:.2f} bits per byte" if scored and not near else ""),
+    )
+
+
+def _pick_name(pick: Pick | None) -> str:
+    return "provisional pick" if pick and pick.provisional else "pick"
+
+
+def training_info(view: StudyView) -> TrainingInfo:
+    """Collect the training curves of a study."""
+    pick = current_pick(view)
+    picked = pick.row.shape.shape_id if pick else None
+    rows = [r for r in view.rows if r.score is not None and r.score.first.curve]
+    return TrainingInfo(
+        title=f"{view.record.name}: short-horizon training",
+        curves=tuple(_curve(r, picked) for r in rows),
+        pick_name=_pick_name(pick),
+        baseline=view.lzma_bits_per_byte,
+    )
+
+
+def _curve(row: StudyRow, pick: str | None) -> CurveInfo:
+    assert row.score is not None
+    tokens, bits = zip(*row.score.first.curve, strict=True)
+    return CurveInfo(
+        label=row.label,
+        tokens=tokens,
+        bits_per_byte=bits,
+        final=row.bits_per_byte,
+        stopped=row.score.first.stopped,
+        pick=row.shape.shape_id == pick,
+    )
+
+
+def _doubtful(*latencies: Latency) -> bool:
+    return any(f.verdict == "suspect" for f in latencies)
+
+
+def spread_info(view: StudyView) -> SpreadInfo:
+    """Collect prefill, decode and end-to-end latency over depth."""
+    contexts = " and ".join(map(str, view.scenario.contexts))
+    sizes = [r.shape.decoder_parameters for r in view.sampled] or [0]
+    panels: tuple[tuple[str, list[tuple[Span, bool]]], ...] = (
+        (
+            f"prefill of {view.scenario.prompt_tokens} tokens [ms]",
+            [(r.time.ttft, _doubtful(r.time.prefill)) for r in view.rows],
+        ),
+        (
+            f"decode step at {contexts} tokens [ms]",
+            [(r.time.tpot, _doubtful(*r.time.steps)) for r in view.rows],
+        ),
+    )
+    return SpreadInfo(
+        title=f"{view.record.name}: speed at {format_count(min(sizes))} to "
+        f"{format_count(max(sizes))} decoder parameters on {_place(view)}",
+        panels=tuple(
+            (
+                label,
+                tuple(
+                    Point(
+                        x=row.shape.num_hidden_layers,
+                        y=span.ms,
+                        x_error=(0.0, 0.0),
+                        y_error=(
+                            span.ms - span.low_ms,
+                            span.high_ms - span.ms,
+                        ),
+                        label=row.label,
+                        front=False,
+                        suspect=suspect,
+                        reference=row.name is not None,
+                        pick=False,
+                        estimated=row.kind == "estimated",
+                    )
+                    for row, (span, suspect) in zip(view.rows, spans, strict=True)
+                ),
+            )
+            for label, spans in panels
+        ),
+        footnote=_estimated_note(view),
+    )
+
+
+def _estimated_note(view: StudyView) -> str:
+    estimated = sum(r.kind == "estimated" for r in view.rows)
+    return f"estimated from blocks: {estimated} (triangles or ticks)" if estimated else ""
+
+
+def latency_label(view: StudyView) -> str:
+    """Axis of the latency that shapes are compared by, with its unit."""
+    if len(view.devices) == 1:
+        return f"end-to-end latency of {view.scenario} on {_place(view)} [ms]"
+    return f"end-to-end latency of {view.scenario}, worst of {_place(view)} [times the reference's]"
+
+
+def _place(view: StudyView) -> str:
+    return f"{', '.join(view.devices)} ({view.device.precision})"
+
+
+def _footnote(view: StudyView) -> str:
+    parts = []
+    suspect = [r for r in view.rows if r.verdict == "suspect"]
+    if suspect:
+        common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
+        parts.append(f"hollow: suspect ({'; '.join(common) or 'reasons in trials.csv'})")
+    scores = [r.score.first for r in view.scored if r.score]
+    if scores:
+        least = min(s.tokens_per_parameter for s in scores)
+        kind = "miniatures" if any(s.miniature for s in scores) else "shapes"
+        parts.append(f"scored as {kind} on {least:.2g} tokens per decoder parameter")
+        if least < 2:
+            parts.append("a quick look")
+    if _estimated_note(view):
+        parts.append(_estimated_note(view))
+    return " · ".join(parts)
+
+
+def step_line(points: Sequence[Point], right: float) -> tuple[list[float], list[float]]:
+    """Corners of the front's step line: between two points nothing better is known.
+
+    Args:
+        points: All points of a picture.
+        right: Where the line ends; nothing slower is better than the last point.
+    """
+    front = sorted((p for p in points if p.front and p.y is not None), key=lambda p: p.x)
+    xs: list[float] = []
+    ys: list[float] = []
+    for p in front:
+        if ys:
+            xs.append(p.x)
+            ys.append(ys[-1])
+        xs.append(p.x)
+        ys.append(p.y if p.y is not None else math.nan)
+    return ([*xs, right], [*ys, ys[-1]]) if xs else ([], [])

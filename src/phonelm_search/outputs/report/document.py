@@ -1,0 +1,272 @@
+"""What the report shows of a study, as one JSON document; nothing is drawn here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from phonelm_search import __version__
+from phonelm_search.core.errors import UnsupportedConfigError
+from phonelm_search.core.hf_config import to_hf_config
+from phonelm_search.core.latency import Latency, Span
+from phonelm_search.core.memory import kv_cache_bytes
+from phonelm_search.core.records import judged_together
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.units import format_count
+from phonelm_search.outputs.report.evidence import device_cards, time_spent
+from phonelm_search.reading import FailedShape, Pick, StudyRow, StudyView, current_pick, trust
+from phonelm_search.store import Store
+
+Document = dict[str, Any]
+Interval = list[float | None]
+_CURVE_POINTS = 200  # of one training; more cannot be told apart on a screen
+
+
+def document(store: Store, view: StudyView) -> Document:
+    """Collect a study.
+
+    Args:
+        store: The database, for rounds and conditions.
+        view: The study.
+
+    Returns:
+        A JSON document. A value that does not exist is None; one with an interval is
+        ``[value, low, high]``.
+    """
+    pick = current_pick(view)
+    rows = [r for r in view.rows if r.verdict != "rejected"]
+    texts = _Texts()
+    return {
+        "study": view.record.name,
+        "version": __version__,
+        "scenario": str(view.scenario),
+        "devices": list(view.devices),
+        "precision": str(view.device.precision),
+        "axes": _axes(view),
+        "rows": _rows(rows, view, pick, texts),
+        "texts": texts.known,
+        "configs": _configs(rows),
+        "failed": [_failed(f) for f in view.failed],
+        "pick": _pick(pick),
+        "trust": trust(view) if view.scored else None,
+        "baseline": view.lzma_bits_per_byte if view.scored else None,
+        "curves": [_curve(r) for r in view.sampled if r.score and r.score.first.curve],
+        "time": time_spent(store, view),
+        "cards": device_cards(store, view),
+        "commands": list(view.record.config.get("commands", [])),
+        "settings": _settings(view),
+    }
+
+
+class _Texts:
+    """Texts that many rows share, each kept once."""
+
+    def __init__(self) -> None:
+        self.known: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def places(self, texts: Sequence[str]) -> list[int]:
+        """Where they stand in `known`."""
+        for text in texts:
+            if text not in self._places:
+                self._places[text] = len(self.known)
+                self.known.append(text)
+        return [self._places[t] for t in texts]
+
+
+def _axes(view: StudyView) -> list[Document]:
+    """What can stand on an axis; ``better`` tells the direction, where there is one."""
+    where = ", ".join(view.devices)
+    several = len(view.devices) > 1
+    unit = "times the reference's" if several else "ms"
+    answer = " and ".join(map(str, view.scenario.contexts))
+
+    def on(device: str) -> str:
+        return f" on {device}" if several else ""
+
+    told = (
+        ("latency", f"end-to-end, {view.scenario}, on {where} [{unit}]", "low"),
+        *(
+            (key, f"prefill of {view.scenario.prompt_tokens} tokens (TTFT){on(device)} [ms]", "low")
+            for key, device in _phase_keys(view, "prefill")
+        ),
+        *(
+            (key, f"decode step at {answer} tokens (TPOT){on(device)} [ms]", "low")
+            for key, device in _phase_keys(view, "decode")
+        ),
+        ("bits_per_byte", "validation bits per byte", "low"),
+        ("quantised", f"validation bits per byte after {view.device.scheme.name}", "low"),
+        ("peak", "peak memory [MB]", "low"),
+        ("weights", f"weights in {view.device.scheme.name} [MB]", "low"),
+        ("kv", "KV cache per 1,024 tokens [MB]", "low"),
+        ("decoder", "decoder parameters [M]", "high"),
+        ("parameters", "parameters, embedding included [M]", "high"),
+    )
+    return [{"key": key, "label": label, "better": better} for key, label, better in told]
+
+
+def _phase_keys(view: StudyView, phase: str) -> list[tuple[str, str]]:
+    """Axis and device: one of each; milliseconds of different devices never share an axis."""
+    first, *others = view.devices
+    return [(phase, first), *((f"{phase} on {name}", name) for name in others)]
+
+
+def _rows(
+    rows: Sequence[StudyRow], view: StudyView, pick: Pick | None, texts: _Texts
+) -> list[Document]:
+    chances = view.front_probabilities()
+    picked = pick.row.shape.shape_id if pick else None
+    tied = {r.shape.shape_id for r in pick.tied} if pick else set()
+    found = []
+    for row in rows:
+        shape_id, sampled = row.shape.shape_id, row.name is None
+        first = row.times[view.device.name]
+        suspect = {"prefill": _suspect(first.prefill), "decode": _suspect(*first.steps)}
+        found.append(
+            {
+                "id": shape_id,
+                "label": row.label,
+                "reference": not sampled,
+                "kind": row.kind,
+                "device": row.device,
+                "hidden_size": row.shape.hidden_size,
+                "intermediate_size": row.shape.intermediate_size,
+                "num_hidden_layers": row.shape.num_hidden_layers,
+                "num_attention_heads": row.shape.num_attention_heads,
+                "num_key_value_heads": row.shape.num_key_value_heads,
+                "head_dim": row.shape.head_dim,
+                "hidden_act": row.shape.hidden_act,
+                "ffn": row.shape.ffn,
+                "vocab_size": row.shape.vocab_size,
+                "tie_word_embeddings": row.shape.tie_word_embeddings,
+                "family": _family(row.shape),
+                "kv_groups": row.shape.kv_groups,
+                "values": _values(row, view),
+                "suspect": row.verdict == "suspect",
+                "suspect_phase": suspect,
+                "reasons": texts.places([*row.reasons, *row.notes]),
+                "seeds": len(row.score.finished) if row.score else None,
+                "untrained": row.score.reason if row.score else None,
+                "chance": chances.get(shape_id) if sampled else None,
+                "pick": sampled and shape_id == picked,
+                "tied": sampled and shape_id in tied,
+            }
+        )
+    return found
+
+
+def _values(row: StudyRow, view: StudyView) -> dict[str, Interval | None]:
+    """What stands on axes: value, lower and upper end of the interval where there is one."""
+    shape, scheme = row.shape, view.device.scheme
+    half = row.score.interval if row.score else None
+    bits = row.bits_per_byte
+    quantised = row.score.quantised(scheme.name) if row.score else None
+    return {
+        "latency": _span(row.latency),
+        **{key: _span(row.times[d].ttft) for key, d in _phase_keys(view, "prefill")},
+        **{key: _span(row.times[d].tpot) for key, d in _phase_keys(view, "decode")},
+        "bits_per_byte": _rounded(bits, bits - half, bits + half)
+        if bits is not None and half is not None
+        else _alone(bits),
+        "quantised": _alone(quantised),
+        "peak": _alone(row.peak_bytes, 1e6),
+        "weights": _alone(shape.weight_bytes(scheme).total, 1e6),
+        "kv": _alone(kv_cache_bytes(shape, scheme, 1024), 1e6),
+        "decoder": _alone(shape.decoder_parameters, 1e6),
+        "parameters": _alone(shape.parameters, 1e6),
+    }
+
+
+def _rounded(*values: float) -> Interval:
+    return [float(f"{v:.6g}") for v in values]
+
+
+def _span(span: Span) -> Interval:
+    return _rounded(span.ms, span.low_ms, span.high_ms)
+
+
+def _alone(value: float | None, unit: float = 1.0) -> Interval | None:
+    return None if value is None else [*_rounded(value / unit), None, None]
+
+
+def _suspect(*parts: Latency) -> bool:
+    return judged_together(parts)[0] == "suspect"
+
+
+def _configs(rows: Sequence[StudyRow]) -> dict[str, Document]:
+    """``config.json`` of each family; a row's own fields go over it."""
+    found: dict[str, Document] = {}
+    for row in rows:
+        if _family(row.shape) not in found:
+            try:
+                found[_family(row.shape)] = to_hf_config(row.shape)
+            except UnsupportedConfigError:
+                continue
+    return found
+
+
+def _family(shape: ModelShape) -> str:
+    """What rows must share for one configuration to serve both but for their dimensions."""
+    norms = (shape.rope_theta, shape.rms_norm_eps)
+    return " ".join(map(str, (shape.ffn, shape.qkv_bias, shape.qk_norm, *norms)))
+
+
+def _failed(found: FailedShape) -> Document:
+    return {
+        "id": found.shape.shape_id,
+        "label": found.name or found.shape.label,
+        "reason": found.reason,
+    }
+
+
+def _pick(pick: Pick | None) -> Document | None:
+    if pick is None:
+        return None
+    return {
+        "id": pick.row.shape.shape_id,
+        "label": pick.row.label,
+        "why": pick.why,
+        "provisional": list(pick.provisional),
+    }
+
+
+def _curve(row: StudyRow) -> Document:
+    assert row.score is not None
+    curve = row.score.first.curve
+    kept = curve[:: max(1, len(curve) // _CURVE_POINTS)]
+    return {
+        "id": row.shape.shape_id,
+        "label": row.label,
+        "tokens": [tokens for tokens, _ in kept],
+        "bits": [round(bits, 4) for _, bits in kept],
+        "final": row.bits_per_byte,
+        "end": row.score.first.tokens,
+        "stopped": row.score.first.stopped,
+    }
+
+
+def _settings(view: StudyView) -> list[list[str]]:
+    """What the study was started with, in words."""
+    config = view.record.config
+    space = config["space"]
+    told = [["space", space["name"]], ["objectives", ", ".join(config["objectives"])]]
+    if size := space.get("parameters"):
+        told.append(
+            [
+                "size",
+                f"{format_count(size['target'])} {size['count']} parameters "
+                f"± {size['tolerance']:.0%}",
+            ]
+        )
+    versions = config.get("versions", {})
+    told += [[f"{name} version", str(number)] for name, number in versions.items()]
+    scores = [r.score.first for r in view.scored if r.score]
+    if scores:
+        tokens = sorted(s.tokens_per_parameter for s in scores)
+        ends = dict.fromkeys(f"{t:.2g}" for t in (tokens[0], tokens[-1]))
+        seeds = sorted({r.seed for row in view.scored if row.score for r in row.score.finished})
+        told += [
+            ["trained as", "miniatures" if any(s.miniature for s in scores) else "themselves"],
+            ["tokens per parameter", " to ".join(ends)],
+            ["numbers of the seeds", ", ".join(map(str, seeds))],
+            ["text", ", ".join((config.get("score") or {}).get("data", [])) or "embedded"],
+        ]
+    return told

@@ -1,0 +1,154 @@
+"""What stands behind a study's numbers: where time went, and the devices as they were found."""
+
+import statistics
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from phonelm_search.core.latency import Span
+from phonelm_search.core.records import Measurement, identity
+from phonelm_search.reading import Place, StudyView, environments, places_of
+from phonelm_search.store import Store
+
+Card = dict[str, Any]
+_NS = 1e9
+
+
+def time_spent(store: Store, view: StudyView) -> list[Card]:
+    """Seconds of each kind of work, and in words what is in them.
+
+    Rounds count with their warm-up and all samples. What is not kept is in none of them: starting
+    processes, making weights, cooling down, the reference's steps; nor are the learning rate's
+    check and validation. Work of several processes adds up.
+    """
+    places = places_of(view.record)
+    whole = [m for place in places for m in _rounds(store, view, place, _shapes(view))]
+    told = [(place, _blocks(store, view, place)) for place in places]
+    blocks = [m for place, ids in told for m in _rounds(store, view, place, ids)]
+    found: list[Card] = [
+        _spent(f"{phase} of whole models", [m for m in whole if m.workload.phase == phase])
+        for phase in ("prefill", "decode")
+    ]
+    found.append(_spent("blocks of layers", blocks))
+    trained = {
+        (r.settings_id, identity(r.trained), r.seed): r
+        for row in view.rows
+        if row.score
+        for r in row.score.runs
+    }
+    for what, stopped in (("training to the end", False), ("training that was stopped", True)):
+        runs = [r for r in trained.values() if r.stopped is stopped]
+        found.append(
+            {
+                "what": what,
+                "seconds": sum(r.seconds for r in runs),
+                "detail": f"{len(runs)} trainings",
+            }
+        )
+    return [f for f in found if f["seconds"] > 0]
+
+
+def _spent(what: str, rounds: Sequence[Measurement]) -> Card:
+    seconds = sum(sum(m.warmup_ns) + sum(m.samples_ns) for m in rounds) / _NS
+    return {"what": what, "seconds": seconds, "detail": f"{len(rounds)} rounds"}
+
+
+def _shapes(view: StudyView) -> set[str]:
+    measured = {r.shape.shape_id for r in view.rows}
+    return measured | {f.shape.shape_id for f in view.failed}
+
+
+def _blocks(store: Store, view: StudyView, place: Place) -> set[str]:
+    """Truncated models that the study's estimates come from, and that are no shapes of its own."""
+    shapes = {r.shape.shape_id: r.shape for r in view.rows}
+    estimates = store.estimates(shape_ids=list(shapes), environment_id=place.environment_id)
+    found = {
+        replace(shapes[e.shape_id], num_hidden_layers=depth).shape_id
+        for e in estimates
+        for depth in e.depths
+    }
+    return found - set(shapes)
+
+
+def device_cards(store: Store, view: StudyView) -> list[Card]:
+    """A card a device: its environment, how quiet it was, how warm it got.
+
+    Returns:
+        ``{"name", "facts": [[name, text], ...]}`` each.
+    """
+    known = environments(view.record)
+    cards = []
+    for place in places_of(view.record):
+        name = place.device.name
+        rounds = _rounds(store, view, place, _shapes(view))
+        measured = [r for r in view.rows if r.kind == "measured"]
+        spans = [r.times[name].end_to_end for r in measured]
+        both = [(r.estimate_ms, r.end_to_end_ms) for r in measured if r.device == name]
+        cards.append(
+            {
+                "name": name,
+                "facts": [
+                    *([k.replace("_", " "), str(v)] for k, v in known[name].items()),
+                    *_quiet(rounds, spans),
+                    *_estimates(both),
+                ],
+            }
+        )
+    return cards
+
+
+def _rounds(
+    store: Store, view: StudyView, place: Place, shape_ids: Collection[str]
+) -> list[Measurement]:
+    """Rounds of the study's own workloads at a place: no other study's, precision or prompt."""
+    keys = {place.key(i, w) for i in shape_ids for w in view.scenario.workloads}
+    found = store.measurements(shape_ids=list(shape_ids), environment_id=place.environment_id)
+    return [m for m in found if m.key in keys]
+
+
+def _quiet(rounds: Sequence[Measurement], spans: Sequence[Span]) -> Iterator[list[str]]:
+    """How far this device can be trusted: verdicts, noise floor, bandwidth, temperatures."""
+    if rounds:
+        verdicts = [m.verdict for m in rounds]
+        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+        yield ["rounds", f"{len(rounds)}: {counts}"]
+        ends = sorted(m.created_at for m in rounds)
+        yield ["measured", f"{ends[0]} to {ends[-1]}"]
+        releases = sorted({m.package_version for m in rounds})
+        yield ["phonelm-search", ", ".join(releases)]
+    halves = [(s.high_ms - s.low_ms) / (2 * s.ms) for s in spans]
+    if halves:
+        yield ["noise floor", f"± {statistics.median(halves):.1%} of the end-to-end time, the "
+                              f"median of {len(halves)} shapes' 95 % intervals"]  # fmt: skip
+    drifts = [abs(m.drift) for m in rounds if m.drift is not None]
+    if drifts:
+        yield ["drift of the reference", f"{statistics.median(drifts):.1%} in the median round, "
+                                         f"{max(drifts):.1%} at most"]  # fmt: skip
+    speeds = [m.bandwidth_bytes_per_s / 1e9 for m in rounds if m.bandwidth_bytes_per_s]
+    if speeds:
+        yield ["read bandwidth", f"{statistics.median(speeds):.1f} GB/s in the median round, "
+                                 f"{min(speeds):.1f} to {max(speeds):.1f}"]  # fmt: skip
+    warm = list(_conditions(rounds, "temperature_c"))
+    if warm:
+        yield ["temperature", f"{min(warm):.0f} to {max(warm):.0f} °C"]
+    clocks = [c / 1e6 for c in _conditions(rounds, "frequency_khz")]
+    if clocks:
+        yield ["frequency", f"{min(clocks):.2f} to {max(clocks):.2f} GHz"]
+
+
+def _estimates(both: Iterable[tuple[float | None, float]]) -> Iterator[list[str]]:
+    """How far blocks were off where a shape was measured whole, too; milliseconds in pairs."""
+    errors = sorted(abs(told / ms - 1) for told, ms in both if told)
+    if errors:
+        yield ["estimates", f"{statistics.median(errors):.1%} off in the median, {errors[-1]:.1%} "
+                            f"at most, where blocks told a shape that was measured whole, too: "
+                            f"{len(errors)}"]  # fmt: skip
+
+
+def _conditions(rounds: Iterable[Measurement], key: str) -> Iterator[float]:
+    """Numbers that stand beside rounds, before and after them."""
+    for m in rounds:
+        for moment in m.conditions.values():
+            value = moment.get(key) if isinstance(moment, Mapping) else None
+            if isinstance(value, int | float):
+                yield float(value)

@@ -1,1 +1,0 @@
-"""Pictures: first what is shown (info), then the drawing."""

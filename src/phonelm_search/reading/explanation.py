@@ -1,0 +1,216 @@
+"""Why a shape: what near ones do better, what each dimension buys, where kernels stumble."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.reading.sensitivity import Effect, additive_effects, blind_dimensions, too_few
+from phonelm_search.reading.view import StudyRow, StudyView
+from phonelm_search.speed import against_roofline
+
+EQUAL_SIZE = 0.05
+"""Decoder parameters that far apart count as equal."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A near shape of equal size that is faster or better."""
+
+    row: StudyRow
+    """The shape."""
+    changes: tuple[str, ...]
+    """How it differs, a dimension each."""
+    latency_ratio: float
+    """Its latency over that of the explained shape."""
+    latency_differs: bool
+    """Whether their 95 % intervals are apart."""
+    bits: float | None
+    """Its bits per byte less those of the explained shape; None where one has no score."""
+    bits_tied: bool
+    """Whether the score cannot tell them apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a context costs."""
+
+    context_tokens: int
+    """Its length."""
+    kv_bytes: int
+    """The KV cache."""
+    total_bytes: int
+    """With the weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Everything that is known of one shape of a study beside the others."""
+
+    row: StudyRow
+    """The shape."""
+    chance: float | None
+    """How probable it is that it belongs to the front; None for a reference."""
+    equals: int
+    """Other sampled shapes of its size in the study."""
+    scored_equals: int
+    """Of these, how many have a score."""
+    faster: tuple[Neighbour, ...]
+    """The nearest ones that are faster."""
+    better: tuple[Neighbour, ...]
+    """The nearest ones with fewer bits per byte."""
+    time_effects: tuple[Effect, ...]
+    """What each dimension does to prefill and decode over shapes of its size."""
+    loss_effects: tuple[Effect, ...]
+    """What it does to bits per byte over those that were trained."""
+    missing: tuple[str, ...]
+    """Why there are none of the times, or of the loss."""
+    cliffs: tuple[str, ...]
+    """Dimensions that kernels may not like, and whether that is seen."""
+    memory: tuple[Memory, ...]
+    """What contexts cost."""
+
+
+def explain(view: StudyView, row: StudyRow) -> Explanation:
+    """Explain a shape of a study.
+
+    Args:
+        view: The study.
+        row: One of its rows.
+    """
+    equals = [r for r in view.sampled if r.shape != row.shape and _equal(r.shape, row.shape)]
+    near = sorted(equals, key=lambda r: _distance(r.shape, row.shape))
+    neighbours = [_neighbour(r, row, view) for r in near]
+    alike = [r for r in ([row, *equals] if row.name is None else equals) if r.kind == "measured"]
+    time_effects, no_times = _time_effects(alike, row.device)
+    loss_effects, no_loss = _loss_effects(alike)
+    return Explanation(
+        row=row,
+        chance=None if row.name else view.front_probabilities().get(row.shape.shape_id),
+        equals=len(equals),
+        scored_equals=sum(r.bits_per_byte is not None for r in equals),
+        faster=tuple(n for n in neighbours if n.latency_ratio < 1)[:_SHOWN],
+        better=tuple(n for n in neighbours if n.bits is not None and n.bits < 0)[:_SHOWN],
+        time_effects=time_effects,
+        loss_effects=loss_effects,
+        missing=tuple(m for m in (no_times, no_loss) if m),
+        cliffs=tuple(_cliffs(row, view)),
+        memory=tuple(_memory(row.shape, view, context) for context in CONTEXTS),
+    )
+
+
+def _equal(a: ModelShape, b: ModelShape) -> bool:
+    return abs(math.log(a.decoder_parameters / b.decoder_parameters)) <= math.log1p(EQUAL_SIZE)
+
+
+def _distance(a: ModelShape, b: ModelShape) -> float:
+    """Doublings between two shapes, summed over dimensions; one for another kind."""
+    sizes = (
+        (a.hidden_size, b.hidden_size), (a.num_hidden_layers, b.num_hidden_layers),
+        (a.head_dim, b.head_dim), (a.kv_groups, b.kv_groups), (a.ffn_ratio, b.ffn_ratio),
+    )  # fmt: skip
+    kinds = ((a.hidden_act, b.hidden_act), (a.ffn, b.ffn))
+    return sum(abs(math.log2(x / y)) for x, y in sizes) + sum(x != y for x, y in kinds)
+
+
+def _neighbour(other: StudyRow, row: StudyRow, view: StudyView) -> Neighbour:
+    bits, tied = None, True
+    if other.score and row.score and other.bits_per_byte and row.bits_per_byte:
+        bits, _ = view.comparison.difference(other.score, row.score)
+        tied = view.comparison.tie(other.score, row.score)
+    return Neighbour(
+        row=other,
+        changes=_changes(row.shape, other.shape),
+        latency_ratio=other.latency.ms / row.latency.ms,
+        latency_differs=other.latency.high_ms < row.latency.low_ms
+        or other.latency.low_ms > row.latency.high_ms,
+        bits=bits,
+        bits_tied=tied,
+    )
+
+
+def _changes(before: ModelShape, after: ModelShape) -> tuple[str, ...]:
+    told = (
+        ("depth", before.num_hidden_layers, after.num_hidden_layers),
+        ("width", before.hidden_size, after.hidden_size),
+        ("FFN", before.intermediate_size, after.intermediate_size),
+        ("heads", before.num_attention_heads, after.num_attention_heads),
+        ("KV heads", before.num_key_value_heads, after.num_key_value_heads),
+        ("head dimension", before.head_dim, after.head_dim),
+        ("activation", before.hidden_act, after.hidden_act),
+        ("FFN kind", before.ffn, after.ffn),
+    )
+    return tuple(f"{name} {a} → {b}" for name, a, b in told if a != b)
+
+
+def _time_effects(rows: Sequence[StudyRow], device: str) -> tuple[tuple[Effect, ...], str | None]:
+    """On one device: times of different ones would make the devices' difference an effect."""
+    times = [(r.shape, r.times[device]) for r in rows]
+    shapes = [shape for shape, _ in times]
+    if refusal := too_few(shapes, "of this size must be measured whole"):
+        return (), refusal
+    values = {
+        "prefill": np.array([t.ttft.ms for _, t in times]),
+        "decode": np.array([t.tpot.ms for _, t in times]),
+    }
+    return additive_effects(shapes, values)[0], None
+
+
+def _loss_effects(rows: Sequence[StudyRow]) -> tuple[tuple[Effect, ...], str | None]:
+    scored = [(r.shape, r.score, r.bits_per_byte) for r in rows if r.score and r.bits_per_byte]
+    most = max((len(score.finished) for _, score, _ in scored), default=0)
+    # Means over other seeds would differ by what is common to a seed.
+    alike = [found for found in scored if len(found[1].finished) == most]
+    if not alike:
+        return (), "what dimensions do to the loss, as no shape of this size has a score"
+    shapes = [shape for shape, _, _ in alike]
+    if refusal := too_few(shapes, "of this size must be trained with as many seeds"):
+        return (), refusal
+    bits = np.array([value for _, _, value in alike])
+    blind = blind_dimensions(score for _, score, _ in alike)
+    return additive_effects(shapes, {"loss": bits}, {"loss": blind})[0], None
+
+
+def _cliffs(row: StudyRow, view: StudyView) -> list[str]:
+    """Suspicious dimensions, and what was measured."""
+    tile, scheme, shape = view.tile, view.device.scheme, row.shape
+    found = [f"{size} is no multiple of {tile}" for size in shape.unaligned(tile)]
+    if scheme.block_size:
+        inputs = {m.name: m.in_features for m in shape.layer_linears}
+        found += [
+            f"{name}: {size} inputs are padded to blocks of {scheme.block_size}"
+            for name, size in inputs.items()
+            if size % scheme.block_size
+        ]
+    return [*found, _evidence(row, view)]
+
+
+def _evidence(row: StudyRow, view: StudyView) -> str:
+    """How the measured times compare to what bytes and operations predict from all shapes."""
+    if row.kind != "measured":
+        return "no evidence: its time is an estimate from blocks; `profile` measures it whole"
+    told = []
+    rows = [r for r in view.rows if r.kind == "measured"]
+    for place, workload in enumerate(view.scenario.workloads):
+        scheme = view.device.scheme_of(workload.phase)
+        points = [(r.shape, workload, r.times[row.device].parts[place].latency_ms) for r in rows]
+        ratios = against_roofline(points, scheme)
+        if ratios is None:
+            return f"no evidence: {len(rows)} measured shapes are too few to predict one from"
+        told.append(f"{workload.name} {ratios[rows.index(row)]:.2f}")
+    return (
+        f"measured over predicted, from bytes, FLOPs and operators of {len(rows)} shapes: "
+        f"{', '.join(told)}; a kernel off its fast path would show as clearly more than 1"
+    )
+
+
+def _memory(shape: ModelShape, view: StudyView, context: int) -> Memory:
+    scheme = view.device.scheme
+    kv = kv_cache_bytes(shape, scheme, context)
+    return Memory(
+        context_tokens=context, kv_bytes=kv, total_bytes=kv + shape.weight_bytes(scheme).total
+    )

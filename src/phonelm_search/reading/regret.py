@@ -1,0 +1,143 @@
+"""What picking on one device costs on another: the cross-device regret matrix of a study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.pareto import non_dominated
+from phonelm_search.core.records import identity
+from phonelm_search.reading.readings import Place, Readings, places_of
+from phonelm_search.reading.view import StudyRow, StudyView, load_view
+from phonelm_search.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regret:
+    """One cell: shapes of one device's front, used on another."""
+
+    front_of: str
+    """Device whose front is taken."""
+    used_on: str
+    """Device that it is used on."""
+    shapes: int
+    """Shapes that were measured on both."""
+    front: int
+    """How many of them the other device's own front holds."""
+    mean: float | None
+    """Mean extra latency over the points of the own front, as a share; None where only the taken
+    front itself was measured there, so that nothing better could be found."""
+    worst: float | None
+    """The largest."""
+
+
+def regret_matrix(store: Store, study: str) -> list[Regret]:
+    """Regrets between all devices on which the study's shapes were measured.
+
+    For each point of the own front of a device, the fastest shape there of the other device's
+    front that is at least as good (bits per byte where shapes were scored, else decoder
+    parameters) is looked for; the regret is how much slower it is, as a share. 0 is no loss.
+
+    Raises:
+        UnknownNameError: If there is no such study.
+        ConfigurationError: If its shapes were measured on one device only.
+        StoreError: If the database cannot be read.
+    """
+    view = load_view(store, study)
+    rows = [r for r in (view.scored or view.sampled) if r.verdict != "rejected"]
+    times = times_by_device(store, view, rows)
+    quality = {r.shape.shape_id: quality_of(r) for r in rows}
+    return [_regret(a, b, times[a], times[b], quality) for a in times for b in times]
+
+
+def quality_of(row: StudyRow) -> float:
+    """Bits per byte, else decoder parameters negated: to minimise."""
+    bits = row.bits_per_byte
+    return -float(row.shape.decoder_parameters) if bits is None else bits
+
+
+def times_by_device(
+    store: Store, view: StudyView, rows: Sequence[StudyRow]
+) -> dict[str, dict[str, float]]:
+    """End-to-end milliseconds by device and shape, of every environment that has all workloads.
+
+    Raises:
+        ConfigurationError: If the shapes were measured on one device only.
+    """
+    found = {name: t for name, t in _times(store, view, rows).items() if len(t) >= 2}
+    if len(found) < 2:
+        study = view.record.name
+        raise ConfigurationError(
+            f"shapes of study '{study}' must be measured on two devices to compare them, they are "
+            f"on {', '.join(found) or 'none'}; run `phonelm-search profile --study {study} --all "
+            "--device B`"
+        )
+    return found
+
+
+def _times(store: Store, view: StudyView, rows: Sequence[StudyRow]) -> dict[str, dict[str, float]]:
+    ids = [r.shape.shape_id for r in rows]
+    own = places_of(view.record)
+    known = {p.environment_id: p for p in own}
+    for m in store.measurements(shape_ids=ids):
+        if (
+            m.precision != own[0].device.precision.of(m.workload.phase)
+            or m.weights_source != "memory"
+        ):
+            continue
+        # Another device's profile matters here for its name and cache mode alone.
+        mode = "warm" if m.workload.phase == "decode" and m.cache_mode == "warm" else "cold"
+        device = own[0].device.model_copy(update={"name": m.device, "cache": mode})
+        if m.workload.phase == "decode" and not m.is_control:
+            known.setdefault(
+                identity(m.environment),
+                Place(
+                    device=device,
+                    environment_id=identity(m.environment),
+                    versions=own[0].versions,
+                ),
+            )
+    found: dict[str, dict[str, float]] = {}
+    for place in known.values():
+        readings = Readings(store, place, view.scenario, ids)
+        measured = {i: readings.measured(i) for i in ids}
+        name = place.device.name
+        if name in found:  # the same profile in another environment
+            name = f"{name} ({place.environment_id})"
+        found[name] = {
+            i: t.end_to_end.ms for i, t in measured.items() if t and t.verdict != "rejected"
+        }
+    return found
+
+
+def _regret(
+    a: str,
+    b: str,
+    times_a: dict[str, float],
+    times_b: dict[str, float],
+    quality: dict[str, float],
+) -> Regret:
+    both = sorted(times_a.keys() & times_b.keys())
+    front_a, front_b = (_front(both, t, quality) for t in (times_a, times_b))
+    # The best shape of all is on every front, so each point is reached.
+    extra = [
+        min(times_b[i] for i in front_a if quality[i] <= quality[point]) / times_b[point] - 1
+        for point in front_b
+    ]
+    told = a == b or times_a.keys() <= times_b.keys() or set(both) - set(front_a)
+    return Regret(
+        front_of=a,
+        used_on=b,
+        shapes=len(both),
+        front=len(front_b),
+        mean=float(np.mean(extra)) if told else None,
+        worst=max(extra) if told else None,
+    )
+
+
+def _front(ids: Sequence[str], times: dict[str, float], quality: dict[str, float]) -> list[str]:
+    if not ids:
+        return []
+    kept = non_dominated([[times[i], quality[i]] for i in ids])
+    return [i for i, on_front in zip(ids, kept, strict=True) if on_front]

@@ -1,0 +1,336 @@
+"""How much speed and how much loss move with the shape at equal size, free of noise."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Z_95
+from phonelm_search.quality import Score, SeedDeviation
+from phonelm_search.reading.view import StudyRow, StudyView
+
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+LEAST_SHAPES = 6
+_RESAMPLES = 2000
+_LEVEL = (2.5, 97.5)
+_HEADS = "heads of"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How one quantity is spread over shapes of equal size."""
+
+    name: str
+    """``prefill speed``, ``decode speed`` or ``loss``."""
+    unit: str
+    """Its unit."""
+    lowest: float
+    """Over the shapes."""
+    highest: float
+    """Likewise."""
+    percent: float
+    """Deviation between shapes, noise taken off, in per cent of the value."""
+    interval: Interval
+    """95 % interval of that over resampled shapes."""
+    noise_percent: float
+    """Deviation of one shape's value between repeats or seeds."""
+
+    @property
+    def told(self) -> str:
+        """The deviation in words; of one that noise may be, the most that it can be."""
+        low, high = self.interval
+        return f"{self.percent:.1f} %" if low > 0 else f"at most {high:.1f} %"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What one dimension does to one quantity, the others held."""
+
+    dimension: str
+    """Name of the dimension."""
+    low: str
+    """Its smallest value among the shapes."""
+    high: str
+    """Its largest."""
+    percent: Mapping[str, float]
+    """Quantity → change from the smallest to the largest value, in per cent; a quantity that
+    cannot see the dimension is left out."""
+    interval: Mapping[str, Interval | None]
+    """Quantity → 95 % interval of that; None where the shapes are too few to tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """PhoneLM's claim, measured: speed moves so far, loss so far."""
+
+    shapes: tuple[ModelShape, ...]
+    """What was compared."""
+    spreads: tuple[Spread, ...]
+    """Prefill speed, decode speed, loss."""
+    effects: tuple[Effect, ...]
+    """One a dimension; width stands in depth's place, as at equal size it follows from the
+    others."""
+    explained: Mapping[str, float]
+    """Quantity → share of the variance that the additive model explains."""
+    deviations: Mapping[str, tuple[float, ...]]
+    """Quantity → per cent above the geometric mean, shape by shape."""
+    errors: Mapping[str, float]
+    """Quantity → half width of one shape's 95 % interval, in per cent."""
+    trained: str
+    """What was trained, in words."""
+    seeds: int
+    """Seeds of every training."""
+    suspect: int
+    """Shapes whose latency is suspect."""
+
+    @property
+    def claim(self) -> str:
+        """The headline."""
+        prefill, decode, loss = self.spreads
+        return (
+            f"at equal size speed moves {prefill.told} (prefill) and {decode.told} (decode), "
+            f"loss moves {loss.told}"
+        )
+
+
+def check_count(shapes: Sequence[ModelShape]) -> None:
+    """Refuse fewer shapes than an additive model of their dimensions needs, with two to spare.
+
+    Raises:
+        TrainingError: If there are too few.
+    """
+    if refusal := too_few(shapes, "must be measured and trained"):
+        raise TrainingError(f"{refusal}; take more --shapes")
+
+
+def too_few(shapes: Sequence[ModelShape], what: str) -> str | None:
+    """Why shapes are too few for an additive model of their dimensions; None where they do.
+
+    Args:
+        shapes: The shapes.
+        what: What must hold of them: "must be measured".
+    """
+    free = [d for d in _dimensions(shapes)[1:] if np.ptp(d.values) > 0] if shapes else []
+    least = max(LEAST_SHAPES, len(free) + 3)
+    if len(shapes) >= least:
+        return None
+    dimensions = f"{len(free)} dimensions" if free else "any dimension"
+    return (
+        f"at least {least} shapes {what} to tell the effects of {dimensions}, there are "
+        f"{len(shapes)}"
+    )
+
+
+def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
+    """Spread and effects of shapes of equal size that were measured and scored.
+
+    Args:
+        view: Their study.
+        shape_ids: The shapes; those that were not measured or failed in training are left out.
+
+    Raises:
+        TrainingError: If too few are left.
+    """
+    found = [r for r in view.scored if r.shape.shape_id in shape_ids and r.kind == "measured"]
+    most = max((len(r.score.finished) for r in found if r.score), default=0)
+    # Means over other seeds would differ by what is common to a seed.
+    rows = [
+        r for r in found if r.verdict != "rejected" and r.score and len(r.score.finished) == most
+    ]
+    check_count([r.shape for r in rows])
+    scores = [r.score for r in rows if r.score]
+    seeds = most
+    bits = np.array([r.bits_per_byte for r in rows], float)
+    between = SeedDeviation.seen(scores).value
+    prompt = view.scenario.prompt_tokens
+    values = {
+        "prefill speed": np.array([1000 * prompt / r.time.ttft.ms for r in rows]),
+        "decode speed": np.array([1000 / r.time.tpot.ms for r in rows]),
+        "loss": bits,
+    }
+    noise = {
+        "prefill speed": np.array([r.time.ttft.deviation_ms / r.time.ttft.ms for r in rows]),
+        "decode speed": np.array([r.time.tpot.deviation_ms / r.time.tpot.ms for r in rows]),
+        "loss": between / math.sqrt(seeds) / bits,
+    }
+    units = {"prefill speed": "tokens/s", "decode speed": "tokens/s", "loss": "bits per byte"}
+    blind = {"loss": blind_dimensions(scores)}
+    effects, explained = additive_effects([r.shape for r in rows], values, blind)
+    return Sensitivity(
+        shapes=tuple(r.shape for r in rows),
+        spreads=tuple(_spread(n, units[n], values[n], noise[n]) for n in values),
+        effects=effects,
+        explained=explained,
+        deviations={
+            n: tuple((100 * (np.log(v) - np.log(v).mean())).tolist()) for n, v in values.items()
+        },
+        errors={n: 100 * Z_95 * float(np.median(v)) for n, v in noise.items()},
+        trained=_trained(rows),
+        seeds=seeds,
+        suspect=sum(r.verdict == "suspect" for r in rows),
+    )
+
+
+def blind_dimensions(scores: Iterable[Score]) -> set[str]:
+    """Dimensions that scores cannot see, as miniatures don't preserve them."""
+    return {_HEADS} if any(s.first.miniature for s in scores) else set()
+
+
+def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:
+    logs, squares = np.log(values), np.square(noise)
+    rng = np.random.default_rng(0)
+    draws = rng.integers(len(values), size=(_RESAMPLES, len(values)))
+    # A resample repeats shapes, which makes its variance smaller by (n − 1)/n on average.
+    correction = len(values) / (len(values) - 1)
+    found = correction * logs[draws].var(1, ddof=1) - squares[draws].mean(1)
+    low, high = np.percentile(100 * np.sqrt(np.maximum(found, 0)), _LEVEL)
+    variance = logs.var(ddof=1) - squares.mean()
+    return Spread(
+        name=name,
+        unit=unit,
+        lowest=float(values.min()),
+        highest=float(values.max()),
+        percent=float(100 * math.sqrt(max(0.0, variance))),
+        interval=(float(low), float(high)),
+        noise_percent=float(100 * math.sqrt(squares.mean())),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dimension:
+    name: str
+    values: Floats
+    low: str
+    high: str
+
+
+def additive_effects(
+    shapes: Sequence[ModelShape],
+    values: Mapping[str, Floats],
+    blind: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> tuple[tuple[Effect, ...], dict[str, float]]:
+    """An additive model of each quantity's logarithm, by least squares.
+
+    Args:
+        shapes: The shapes.
+        values: Quantity → value of each.
+        blind: Quantity → dimensions that it cannot see, as miniatures don't preserve them.
+    """
+    width, *others = _dimensions(shapes)
+    free = [d for d in others if np.ptp(d.values) > 0]
+
+    def fit(dimensions: Sequence[_Dimension]) -> dict[str, _Fit]:
+        return {
+            n: _fit([d for d in dimensions if d.name not in blind.get(n, ())], np.log(v))
+            for n, v in values.items()
+        }
+
+    fits = fit(free)
+    effects = [_effect(d, fits) for d in free]
+    depth_at = next((i for i, d in enumerate(free) if d.name == "depth"), None)
+    if depth_at is not None and np.ptp(width.values) > 0:
+        swapped = [*free[:depth_at], width, *free[depth_at + 1 :]]
+        effects.insert(depth_at + 1, _effect(width, fit(swapped)))
+    return tuple(effects), {n: f.explained for n, f in fits.items()}
+
+
+def _dimensions(shapes: Sequence[ModelShape]) -> list[_Dimension]:
+    """Width first; logarithms of sizes, 0 or 1 for kinds."""
+
+    def size(name: str, found: Sequence[float], style: str = ".0f") -> _Dimension:
+        numbers = np.array(found, float)
+        return _Dimension(
+            name=name,
+            values=np.log2(numbers),
+            low=format(numbers.min(), style),
+            high=format(numbers.max(), style),
+        )
+
+    def kind(name: str, found: Sequence[str]) -> list[_Dimension]:
+        first, *rest = sorted(set(found))
+        return [
+            _Dimension(
+                name=name if len(rest) == 1 else f"{name} {other}",
+                values=np.array([f == other for f in found], float),
+                low=first,
+                high=other,
+            )
+            for other in rest
+        ]
+
+    return [
+        size("width", [s.hidden_size for s in shapes]),
+        size("depth", [s.num_hidden_layers for s in shapes]),
+        size(_HEADS, [s.head_dim for s in shapes]),
+        size("KV groups", [s.kv_groups for s in shapes]),
+        size("FFN ratio", [s.ffn_ratio for s in shapes], ".2f"),
+        *kind("activation", [s.hidden_act for s in shapes]),
+        *kind("FFN", [s.ffn for s in shapes]),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    slopes: Mapping[str, tuple[float, float]]
+    """Dimension → coefficient and half width of its 95 % interval."""
+    explained: float
+
+
+def _fit(dimensions: Sequence[_Dimension], target: Floats) -> _Fit:
+    """Least squares with an intercept; intervals by Student's t, NaN where nothing is left free."""
+    design = np.stack([np.ones_like(target), *(d.values for d in dimensions)], 1)
+    solve = np.linalg.pinv(design)
+    coefficients = solve @ target
+    left = target - design @ coefficients
+    rank = int(np.linalg.matrix_rank(design))
+    free = len(target) - rank
+    known = free > 0 and rank == design.shape[1]
+    # solve @ solveᵀ is the inverse of designᵀ @ design.
+    errors = np.sqrt(float(left @ left) / max(1, free) * np.square(solve).sum(1))
+    halves = errors * stdtrit(free, 0.975) if known else np.full_like(errors, np.nan)
+    total = float(np.square(target - target.mean()).sum())
+    pairs = zip(coefficients[1:].tolist(), halves[1:].tolist(), strict=True)
+    return _Fit(
+        slopes=dict(zip((d.name for d in dimensions), pairs, strict=True)),
+        explained=1 - float(left @ left) / total if total else 0.0,
+    )
+
+
+def _effect(dimension: _Dimension, fits: Mapping[str, _Fit]) -> Effect:
+    span = float(np.ptp(dimension.values))
+    percent: dict[str, float] = {}
+    interval: dict[str, Interval | None] = {}
+    for name, fit in fits.items():
+        if dimension.name not in fit.slopes:
+            continue
+        slope, half = fit.slopes[dimension.name]
+        percent[name] = 100 * math.expm1(span * slope)
+        interval[name] = (
+            None
+            if math.isnan(half)
+            else (100 * math.expm1(span * (slope - half)), 100 * math.expm1(span * (slope + half)))
+        )
+    return Effect(
+        dimension=dimension.name,
+        low=dimension.low,
+        high=dimension.high,
+        percent=percent,
+        interval=interval,
+    )
+
+
+def _trained(rows: Sequence[StudyRow]) -> str:
+    scores = [r.score.first for r in rows if r.score]
+    sizes = [ModelShape(**s.trained).decoder_parameters for s in scores]
+    what = "miniatures" if any(s.miniature for s in scores) else "the shapes themselves"
+    return (
+        f"{what} of {min(sizes) / 1e6:.2f}M to {max(sizes) / 1e6:.2f}M decoder parameters on "
+        f"{scores[0].tokens / 1e6:.2f}M tokens"
+    )

@@ -1,0 +1,345 @@
+"""Joins of the database for reading: one row a shape, one row a measurement."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from phonelm_search.core.errors import UnknownNameError
+from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
+from phonelm_search.core.pareto import membership_probability, non_dominated
+from phonelm_search.core.records import (
+    Kind,
+    StudyRecord,
+    StudyShape,
+    Verdict,
+    judged_together,
+    rejection,
+)
+from phonelm_search.core.shape import TILE, ModelShape
+from phonelm_search.core.units import format_ms
+from phonelm_search.core.workload import Scenario
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.quality import Comparison, Score, Validation, gather
+from phonelm_search.reading.readings import Readings, places_of
+from phonelm_search.store import Store
+
+_EMBEDDED_LZMA = 2.18
+"""Of the embedded text, for scores from before studies kept it."""
+
+
+def least_coverage(parts: Iterable[Latency]) -> float | None:
+    """Least share of a graph's nodes that an accelerator took; None on processors."""
+    shares = [p.coverage for p in parts if isinstance(p, LatencySummary)]
+    return min((s for s in shares if s is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRow:
+    """One measured shape of a study."""
+
+    shape: ModelShape
+    """The shape."""
+    name: str | None
+    """A reference's name; None for a sampled shape."""
+    time: ScenarioTime
+    """Of the study's scenario; of several devices, on the one where the shape is worst off."""
+    device: str
+    """Name of that device's profile."""
+    elsewhere: Mapping[str, ScenarioTime] = field(default_factory=dict)
+    """Its times on the study's other devices, by their names."""
+    unit_ms: float = 1.0
+    """What latency is told in: the reference shape's time on that device, where the study has
+    several devices; else a millisecond."""
+    peak_bytes: int | None
+    """Peak memory, where it was measured."""
+    score: Score | None
+    """The trained score, where there is one."""
+    estimate_ms: float | None = None
+    """Time of the whole scenario as blocks tell it, where they were measured."""
+
+    @property
+    def kind(self) -> Kind:
+        """Measured whole, or estimated from blocks."""
+        return self.time.kind
+
+    @property
+    def end_to_end_ms(self) -> float:
+        """Time of the whole scenario."""
+        return self.time.end_to_end.ms
+
+    @property
+    def latency(self) -> Span:
+        """What rows are compared by: time of the whole scenario in `unit_ms`."""
+        return Span(*(t / self.unit_ms for t in self.time.end_to_end))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its latencies', on all devices."""
+        return judged_together(self._parts)[0]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not valid."""
+        return judged_together(self._parts)[1]
+
+    @property
+    def coverage(self) -> float | None:
+        """Least share of a graph's nodes that an accelerator took; None on processors."""
+        return least_coverage(self._parts)
+
+    @property
+    def times(self) -> Mapping[str, ScenarioTime]:
+        """Its times on all devices of the study, by their names."""
+        return {self.device: self.time, **self.elsewhere}
+
+    @property
+    def _parts(self) -> list[Latency]:
+        return [p for time in self.times.values() for p in time.parts]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about the graph; estimates tell nothing of it."""
+        first = self.time.prefill
+        return first.notes if isinstance(first, LatencySummary) else ()
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """The score, where there is one."""
+        return self.score.bits_per_byte if self.score else None
+
+    @property
+    def latency_deviation(self) -> float:
+        """Standard deviation of a normal error of `latency` with an interval as wide."""
+        return self.latency.deviation_ms
+
+    @property
+    def latency_text(self) -> str:
+        """`latency` with its unit."""
+        if not self.elsewhere:
+            return f"{format_ms(self.latency.ms)} ms"
+        return f"{self.latency.ms:.3g} times the reference shape's on {self.device}"
+
+    @property
+    def label(self) -> str:
+        """How pictures call it."""
+        return self.name or self.shape.label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedShape:
+    """A shape that could not be measured."""
+
+    shape: ModelShape
+    """The shape."""
+    name: str | None
+    """A reference's name; None for a sampled shape."""
+    reason: str
+    """Why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyView:
+    """A study as it is read: never touches a device."""
+
+    record: StudyRecord
+    """Its configuration."""
+    scenario: Scenario
+    """The scenario of its latencies."""
+    rows: tuple[StudyRow, ...]
+    """Measured shapes, fastest first; references among them."""
+    failed: tuple[FailedShape, ...]
+    """What could not be measured."""
+
+    @property
+    def device(self) -> DeviceProfile:
+        """The device, or the first of several."""
+        return places_of(self.record)[0].device
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that it measures on."""
+        return tuple(p.device.name for p in places_of(self.record))
+
+    @property
+    def tile(self) -> int:
+        """What the study's space aligns sizes to, or what accelerators like."""
+        limits = self.record.config.get("space", {}).get("limits") or {}
+        return limits.get("align") or TILE
+
+    @property
+    def sampled(self) -> tuple[StudyRow, ...]:
+        """Rows that are no references."""
+        return tuple(r for r in self.rows if r.name is None)
+
+    @property
+    def measured(self) -> tuple[StudyRow, ...]:
+        """Sampled rows that were measured whole."""
+        return tuple(r for r in self.sampled if r.kind == "measured")
+
+    @property
+    def scored(self) -> tuple[StudyRow, ...]:
+        """Sampled rows with a score."""
+        return tuple(r for r in self.sampled if r.bits_per_byte is not None)
+
+    @property
+    def comparison(self) -> Comparison:
+        """Tells which scores differ."""
+        return Comparison([r.score for r in self.scored if r.score])
+
+    @property
+    def validation(self) -> Validation | None:
+        """How far its scores were found to be right, where that was asked."""
+        found = self.record.config.get("validation")
+        return Validation.from_dict(found) if found else None
+
+    @property
+    def lzma_bits_per_byte(self) -> float:
+        """What lzma reaches on the validation text of the study's scores."""
+        score = self.record.config.get("score") or {}
+        return float(score.get("lzma_bits_per_byte", _EMBEDDED_LZMA))
+
+    @property
+    def front(self) -> tuple[StudyRow, ...]:
+        """Non-dominated rows, fastest first.
+
+        By latency and bits per byte where shapes were scored, else by latency and decoder
+        parameters.
+        """
+        rows = self.scored or self.sampled
+        if not rows:
+            return ()
+        kept = non_dominated(_scored_points(rows) if self.scored else _sized_points(rows))
+        return tuple(r for r, on_front in zip(rows, kept, strict=True) if on_front)
+
+    def front_probabilities(self) -> dict[str, float]:
+        """Shape id → how probable it is that the shape belongs to the front.
+
+        From the intervals of the latencies; a score counts as it is, its ties are the pick's
+        matter.
+        """
+        return _probabilities(self.scored, _scored_points) or self.search_probabilities()
+
+    def search_probabilities(self) -> dict[str, float]:
+        """The same of the front by latency and size, scored or not: what a search goes by."""
+        return _probabilities(self.sampled, _sized_points)
+
+
+def _scored_points(rows: Sequence[StudyRow]) -> list[list[float]]:
+    return [[r.latency.ms, r.bits_per_byte or math.nan] for r in rows]
+
+
+def _sized_points(rows: Sequence[StudyRow]) -> list[list[float]]:
+    return [[r.latency.ms, -float(r.shape.decoder_parameters)] for r in rows]
+
+
+def _probabilities(
+    rows: Sequence[StudyRow], points: Callable[[Sequence[StudyRow]], list[list[float]]]
+) -> dict[str, float]:
+    if not rows:
+        return {}
+    errors = [[r.latency_deviation, 0.0] for r in rows]
+    found = membership_probability(points(rows), errors)
+    return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
+
+
+def find_row(view: StudyView, shape_id: str) -> StudyRow:
+    """A measured shape by its id, the beginning of it, its label, or a reference's name.
+
+    A shape that was sampled and is a reference, too, counts as the sampled one.
+
+    Raises:
+        UnknownNameError: If none, or more than one, is called so.
+    """
+    found = [r for r in view.rows if shape_id in (r.name, r.shape.shape_id)]
+    found = found or [r for r in view.rows if r.shape.label == shape_id.replace("x", "×")]
+    found = found or [r for r in view.rows if r.shape.shape_id.startswith(shape_id)]
+    if len({r.shape.shape_id for r in found}) == 1:
+        return min(found, key=lambda r: r.name is not None)
+    known = [r.shape.shape_id for r in (found or view.rows)[:5]]
+    study = view.record.name
+    raise UnknownNameError(
+        "shape id", shape_id, known, f"`phonelm-search pareto {study} --all` lists them"
+    )
+
+
+def load_view(store: Store, study: str) -> StudyView:
+    """Read a study.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+        StoreError: If the database cannot be read.
+    """
+    record = store.study(study)
+    scenario = Scenario.parse(record.config["scenario"])
+    parts = store.study_shapes(study)
+    ids = [p.shape_id for p in parts]
+    shapes = store.shapes(ids)
+    scored = record.config.get("score") or {}
+    seeds = scored.get("seeds") or [scored.get("seed", 0)]
+    found_scores = store.scores(shape_ids=ids, settings_id=scored.get("settings_id", ""))
+    scores = gather(s for s in found_scores if s.seed in seeds)
+    readings = [Readings(store, place, scenario, ids) for place in places_of(record)]
+    rows: list[StudyRow] = []
+    failed = [
+        FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
+        for p in parts
+        if p.reason is not None
+    ]
+    for part in _one_part_each(parts):
+        if part.reason is not None:
+            continue
+        shape = shapes[part.shape_id]
+        told = [_Told.at(r, part.shape_id, alone=len(readings) == 1) for r in readings]
+        known = [t for t in told if t is not None]
+        if len(known) < len(readings):
+            continue
+        if error := rejection(p for t in known for p in t.time.parts):
+            failed.append(FailedShape(shape=shape, name=part.name, reason=str(error)))
+            continue
+        worst = max(known, key=lambda t: t.time.end_to_end.ms / t.unit_ms)
+        rows.append(
+            StudyRow(
+                shape=shape,
+                name=part.name,
+                time=worst.time,
+                elsewhere={t.readings.place.device.name: t.time for t in known if t is not worst},
+                device=worst.readings.place.device.name,
+                unit_ms=worst.unit_ms,
+                peak_bytes=worst.readings.peak_bytes(part.shape_id),
+                score=scores.get(part.shape_id),
+                estimate_ms=worst.estimate_ms,
+            )
+        )
+    return StudyView(
+        record=record,
+        scenario=scenario,
+        rows=tuple(sorted(rows, key=lambda r: (r.latency.ms, r.shape.shape_id))),
+        failed=tuple(failed),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """A shape's time on one of the study's devices."""
+
+    readings: Readings
+    time: ScenarioTime
+    unit_ms: float
+    estimate_ms: float | None
+
+    @classmethod
+    def at(cls, readings: Readings, shape_id: str, *, alone: bool) -> "_Told | None":
+        """None where it, or the reference that it is told in, is not known."""
+        time = readings.time(shape_id)
+        unit_ms = 1.0 if alone else readings.reference_ms
+        if time is None or unit_ms is None:
+            return None
+        estimated = readings.estimated(shape_id)
+        estimate_ms = estimated.end_to_end.ms if estimated else None
+        return cls(readings=readings, time=time, unit_ms=unit_ms, estimate_ms=estimate_ms)
+
+
+def _one_part_each(parts: Iterable[StudyShape]) -> Iterator[StudyShape]:
+    """A screened shape that was measured whole later has two parts; the later one counts."""
+    whole = {p.shape_id for p in parts if p.role == "trial"}
+    return (p for p in parts if p.role != "screened" or p.shape_id not in whole)

@@ -1,0 +1,132 @@
+"""What a run would do and about how long it would take, without touching a device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phonelm_search.backends import planned_cache_bytes
+from phonelm_search.core.errors import StoreError, TrainingError
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
+from phonelm_search.devices import DeviceProfile
+from phonelm_search.measure import MeasureSettings
+from phonelm_search.quality import ScorePlan, ScoreSettings, plan_scoring
+from phonelm_search.reading import typical_size
+from phonelm_search.speed import Costs, Roofline, expected_cooldown_s, plan_blocks, planned_seconds
+from phonelm_search.stages.screening import MOST_BLOCKS
+from phonelm_search.stages.setup import Setup
+from phonelm_search.store import Store
+from phonelm_search.train import too_narrow
+
+_REPEATED = 1.3  # rounds made again, on a machine that is not quite quiet
+_COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What a run would do."""
+
+    shapes: int
+    """Feasible shapes."""
+    references: int
+    """References to measure."""
+    trials: int
+    """Trials to measure."""
+    search_seconds: float
+    """About how long measuring takes, from blocks where that is quicker."""
+    blocks: int
+    """Blocks of the space, which tell every shape."""
+    block_seconds: float
+    """About how long measuring all of them takes."""
+    scoring: ScorePlan
+    """What would be trained, on a sample of the space in place of the front."""
+    score_seconds: float
+    """About how long training takes."""
+
+
+def finished_trials(results: Path, url: str | None, study: str) -> int:
+    """Shapes that a study has already; 0 where there is no database or no such study."""
+    try:
+        parts = Store(results, url=url, create=False).study_shapes(study)
+    except StoreError:
+        return 0
+    return sum(p.role == "trial" for p in parts)
+
+
+def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cores: int) -> DryRun:
+    """Estimate a run from the shapes of the space, without touching the device."""
+    count = len(setup.feasible)
+    sizes = setup.feasible.columns["decoder_parameters"]
+    typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
+    settings = replace(settings, typical=typical)
+    spread = [setup.feasible.shape(row) for row in range(0, count, max(1, count // 200))]
+    wide = [s for s in spread if not too_narrow(s, typical, settings.budget)]
+    if not wide:
+        raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
+    sample = wide[:: max(1, len(wide) // top)][:top]
+    scoring = plan_scoring(sample, settings)
+    references = len(setup.space.references)
+    on_devices = [
+        Costs(
+            roofline=Roofline(),
+            scheme=device.scheme,
+            cache_bytes=planned_cache_bytes(device),
+            settings=MeasureSettings(),
+            cooldown_s=expected_cooldown_s(device),
+        )
+        for device in setup.devices
+    ]
+    costs = on_devices[0]
+    blocks = setup.feasible.block_count()
+    step = -(-blocks // MOST_BLOCKS)  # of a huge space a part is planned, and extrapolated
+    planned = plan_blocks(
+        [setup.feasible.shape(row) for row in range(0, count, step)], setup.goals.workloads, costs
+    )
+    spaced = range(0, count, max(1, count // max(1, trials)))
+    asked = [setup.feasible.shape(r) for r in spaced][:trials]
+    return DryRun(
+        shapes=count,
+        references=references,
+        trials=trials,
+        search_seconds=sum(
+            _compiled_seconds(asked, sample, setup.goals.workloads, c, device, references)
+            if device.accelerated
+            else _search_seconds(
+                asked, sample, setup.goals.workloads, c, min(top, trials) + references
+            )
+            for device, c in zip(setup.devices, on_devices, strict=True)
+        ),
+        blocks=blocks,
+        block_seconds=_REPEATED
+        * planned_seconds(planned, setup.goals.workloads, costs)
+        * (blocks / len(planned)),
+        scoring=scoring,
+        score_seconds=scoring.estimated_seconds(settings, cores),
+    )
+
+
+def _search_seconds(
+    asked: Sequence[ModelShape],
+    sample: Sequence[ModelShape],
+    workloads: Sequence[Workload],
+    costs: Costs,
+    whole: int,
+) -> float:
+    """About how long measuring takes on one device: blocks of what is asked, some shapes whole."""
+    blocks = planned_seconds(plan_blocks(asked, workloads, costs), workloads, costs)
+    return _REPEATED * (blocks + whole * max(costs.seconds(s, workloads) for s in sample))
+
+
+def _compiled_seconds(
+    asked: Sequence[ModelShape],
+    sample: Sequence[ModelShape],
+    workloads: Sequence[Workload],
+    costs: Costs,
+    device: DeviceProfile,
+    references: int,
+) -> float:
+    """The same where every shape is compiled for an accelerator and measured whole."""
+    graphs = sum(device.is_accelerated(w.phase) for w in workloads)
+    shapes = [*asked, *[max(sample, key=lambda s: s.parameters)] * references]
+    compiling = graphs * sum(s.parameters for s in shapes) / _COMPILED_PER_SECOND
+    return compiling + _REPEATED * sum(costs.seconds(s, workloads) for s in shapes)

@@ -1,0 +1,135 @@
+"""Text as tokens, made once and cached."""
+
+import hashlib
+import lzma
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from phonelm_search.core.errors import TrainingError
+from phonelm_search.train.text import SEPARATOR, Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenisedCorpus:
+    """Token ids of a corpus and the text bytes that each id stands for."""
+
+    train: npt.NDArray[np.uint16]
+    """Training tokens, documents separated by id 0."""
+    validation: npt.NDArray[np.uint16]
+    """Validation tokens, likewise."""
+    token_bytes: npt.NDArray[np.int64]
+    """UTF-8 bytes of each token id [vocab_size]; 0 for the separator."""
+    lzma_bits_per_byte: float
+    """What lzma (preset 6) reaches on the whole validation text: a model that learned something is
+    below it."""
+    digest: str
+    """Identifies text, split and tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids."""
+        return len(self.token_bytes)
+
+
+def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Any:
+    """A byte-level BPE trained on documents; id 0 separates documents.
+
+    Raises:
+        TrainingError: If the vocabulary is too small for all bytes or too large for 16 bits.
+    """
+    if not 257 <= vocab_size <= 65536:
+        raise TrainingError(
+            f"the proxy's vocabulary must hold 257 to 65536 tokens, got {vocab_size}"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=[SEPARATOR],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    return tokenizer
+
+
+def token_bytes(tokenizer: Any) -> npt.NDArray[np.int64]:
+    """UTF-8 bytes that each token id stands for; in byte-level BPE a character is a byte."""
+    size = tokenizer.get_vocab_size()
+    return np.array([0] + [len(tokenizer.id_to_token(i)) for i in range(1, size)], np.int64)
+
+
+def tokenise(text: Text, vocab_size: int, cache: Path) -> TokenisedCorpus:
+    """Tokenise a text, or read it from a cache folder.
+
+    Args:
+        text: Documents.
+        vocab_size: Size of the BPE vocabulary, which is trained on the training documents.
+        cache: Folder of token files; made when missing.
+
+    Raises:
+        TrainingError: If the vocabulary is impossible or the cache cannot be written.
+    """
+    whole = "\x1e".join([*text.train, "\x1d", *text.validation]).encode()
+    digest = hashlib.sha256(whole + f"|bpe{vocab_size}|2".encode()).hexdigest()[:12]
+    file = cache / f"tokens-{digest}.npz"
+    if not file.exists():
+        tokenizer = train_tokenizer(text.train, vocab_size)
+        held_out = "\n\n".join(text.validation).encode()
+        train, validation = _encode(tokenizer, text.train), _encode(tokenizer, text.validation)
+        partial = file.with_suffix(".part.npz")
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            np.savez(
+                partial,
+                allow_pickle=False,
+                train=train,
+                validation=validation,
+                token_bytes=token_bytes(tokenizer),
+                lzma=np.float64(8 * len(lzma.compress(held_out)) / len(held_out)),
+            )
+            partial.replace(file)
+        except OSError as error:
+            raise TrainingError(
+                f"the token cache {cache} must be writable: {error.strerror}"
+            ) from error
+    return load_tokens(file)
+
+
+def load_tokens(file: Path) -> TokenisedCorpus:
+    """Read a token file that `tokenise` wrote.
+
+    Raises:
+        TrainingError: If it is damaged; removing it makes it anew.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as data:
+            return TokenisedCorpus(
+                train=data["train"],
+                validation=data["validation"],
+                token_bytes=data["token_bytes"],
+                lzma_bits_per_byte=float(data["lzma"]),
+                digest=file.stem.removeprefix("tokens-"),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"the token file {file} is damaged; remove it and run again") from error
+
+
+def tokens_file(cache: Path, corpus: TokenisedCorpus) -> Path:
+    """Where `tokenise` keeps a corpus."""
+    return cache / f"tokens-{corpus.digest}.npz"
+
+
+def _encode(tokenizer: Any, documents: Sequence[str]) -> npt.NDArray[np.uint16]:
+    parts = []
+    for encoding in tokenizer.encode_batch(documents, add_special_tokens=False):
+        parts += [np.zeros(1, np.uint16), np.asarray(encoding.ids, np.uint16)]
+    return np.concatenate(parts)

@@ -1,0 +1,129 @@
+"""What a score depends on beside shape and seed, and what a training gave."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.records import identity
+
+NumberType = Literal["fp32", "bf16"]
+VERSION = 4
+"""Of the training procedure: scores of different ones never compare."""
+NUMBER_TYPES: tuple[NumberType, ...] = get_args(NumberType)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """Everything that a score depends on beside shape and seed.
+
+    A run is a trunk of constant learning rate and a decay that branches off its end, so one
+    trunk serves all horizons.
+    """
+
+    corpus: str
+    """Digest of text, split and tokenizer."""
+    vocab_size: int
+    """The proxy's vocabulary; small, so that embeddings don't decide."""
+    tokens: int
+    """Tokens to train on, decay included, the same for every candidate."""
+    budget: int | None
+    """Decoder parameters of a miniature; None: trained in full."""
+    width_factor: float
+    """By which every candidate shrank; 1 in full."""
+    lr_factor: float = 1.0
+    """Of all learning rates."""
+    number_type: NumberType = "fp32"
+    """Of the matrix products; weights and moments are fp32 always."""
+    compiled: bool = False
+    """Whether torch.compile fuses the layers."""
+    sequence: int = 128
+    """Tokens of one sequence."""
+    batch: int = 16
+    """Sequences of one step."""
+    warmup_steps: int = 16
+    """Steps over which learning rates rise; no share of the run, so that trunks are shared."""
+    decay_share: float = 0.3
+    """Share of the tokens over which learning rates fall."""
+    validation_chunks: int = 512
+    """Validation sequences, spread evenly over the held-out text."""
+    version: int = VERSION
+    """Version of the procedure."""
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "TrainingSettings":
+        """Settings as a score keeps them.
+
+        Raises:
+            TrainingError: If an earlier release trained in another way.
+        """
+        version = found.get("version")
+        if version != VERSION:
+            raise TrainingError(
+                f"scores must be of training procedure {VERSION} to go on from, these are of "
+                f"{version}; score the study again"
+            )
+        return cls(**found)
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step."""
+        return self.sequence * self.batch
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: enough for the wished tokens, at least one of trunk and of decay."""
+        return max(2, math.ceil(self.tokens / self.step_tokens))
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps of the decay."""
+        return min(self.steps - 1, max(1, round(self.decay_share * self.steps)))
+
+    @property
+    def trunk_steps(self) -> int:
+        """Steps before the decay."""
+        return self.steps - self.decay_steps
+
+    @property
+    def settings_id(self) -> str:
+        """Only scores of equal settings compare."""
+        return identity(asdict(self))
+
+    @property
+    def trunk_id(self) -> str:
+        """Runs of one trunk differ in their length only and share checkpoints."""
+        length = ("tokens", "decay_share", "validation_chunks")
+        return identity({k: v for k, v in asdict(self).items() if k not in length})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a training gave, so far or to its end."""
+
+    finished: bool
+    """Whether it decayed; else it stopped on the trunk, and its bits are of undecayed weights."""
+    chunk_bits: tuple[float, ...]
+    """Bits of each validation chunk; empty when training failed."""
+    chunk_bytes: tuple[int, ...]
+    """Text bytes of each validation chunk."""
+    quantised: float | None
+    """Bits per byte after the weights were rounded as the graph stores them; finished only."""
+    curve: tuple[tuple[int, float], ...]
+    """(tokens, training bits per byte averaged since the last point)."""
+    tokens: int
+    """Tokens trained on."""
+    seconds: float
+    """Wall time of training, over all its sittings."""
+    reason: str | None
+    """Why there is no score."""
+    transient: bool = False
+    """Whether another try may succeed: the child process was killed or could not start."""
+    notes: tuple[str, ...] = ()
+    """What was unusual, such as a batch that had to be split."""
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """All bits over all bytes."""
+        return sum(self.chunk_bits) / sum(self.chunk_bytes) if self.chunk_bits else None

@@ -1,0 +1,30 @@
+"""The embedded text as tokens, made once."""
+
+from pathlib import Path
+
+import pytest
+
+from phonelm_search.train import TokenisedCorpus, load_text, tokenise
+from phonelm_search.train.text import Text
+
+
+@pytest.fixture(scope="session")
+def text() -> Text:
+    return load_text()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tokens")
+
+
+@pytest.fixture(scope="session")
+def corpus(text: Text, cache: Path) -> TokenisedCorpus:
+    return tokenise(text, 512, cache)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(text: Text, cache: Path) -> TokenisedCorpus:
+    """Half a megabyte of it, whose validation takes a moment only."""
+    train = tuple(d[2000:12_000] for d in text.train[:48])
+    return tokenise(Text(name="small", train=train, validation=text.validation[:1]), 512, cache)

@@ -1,0 +1,88 @@
+"""Dominance and hypervolume against brute force and Optuna's."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from optuna._hypervolume import compute_hypervolume
+
+from phonelm_search.core.pareto import (
+    dominance_rank,
+    hypervolume,
+    membership_probability,
+    non_dominated,
+)
+
+points = st.integers(1, 4).flatmap(
+    lambda m: arrays(float, st.tuples(st.integers(0, 25), st.just(m)),
+                     elements=st.integers(0, 6).map(float))
+)  # fmt: skip
+
+
+@given(points)
+def test_front_is_what_no_row_dominates(values: np.ndarray) -> None:
+    expected = [not any((o <= row).all() and (o < row).any() for o in values) for row in values]
+    assert non_dominated(values).tolist() == expected
+
+
+@given(points)
+def test_without_errors_the_probability_is_the_front(values: np.ndarray) -> None:
+    found = membership_probability(values, np.zeros_like(values), draws=2)
+    assert found.tolist() == non_dominated(values).astype(float).tolist()
+
+
+def test_two_objectives_may_hold_what_is_no_number() -> None:
+    values = [[1.0, np.nan], [2.0, 3.0], [np.nan, 0.0], [3.0, 3.0]]
+    assert membership_probability(values, np.zeros((4, 2)), draws=1).tolist() == [0, 1, 0, 0]
+
+
+@given(points)
+def test_rank_peels_fronts(values: np.ndarray) -> None:
+    rank = dominance_rank(values)
+    assert (rank[non_dominated(values)] == 0).all()
+    for i, row in enumerate(values):
+        better = [rank[j] for j, o in enumerate(values) if (o <= row).all() and (o < row).any()]
+        assert rank[i] == max(better, default=-1) + 1
+
+
+@given(points)
+def test_hypervolume_agrees_with_optuna(values: np.ndarray) -> None:
+    reference = np.full(values.shape[1], 5.0)
+    inside = values[(values < reference).all(axis=1)]
+    expected = compute_hypervolume(inside, reference) if len(inside) else 0.0
+    assert hypervolume(values, reference) == pytest.approx(expected)
+
+
+def test_equal_rows_share_the_front_and_nan_never_enters_it() -> None:
+    values = [[1.0, 2.0], [1.0, 2.0], [np.nan, 0.0], [2.0, 3.0]]
+    assert non_dominated(values).tolist() == [True, True, False, False]
+    assert dominance_rank(values).tolist() == [0, 0, 4, 1]
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"points must be \[n, objectives\]"):
+        non_dominated([1.0, 2.0])
+    with pytest.raises(ValueError, match="reference must be"):
+        hypervolume([[1.0, 2.0]], [3.0])
+
+
+def test_membership_follows_the_intervals() -> None:
+    points = [[1.0, 5.0], [2.0, 4.0], [2.1, 4.0], [9.0, 9.0]]
+    exact = membership_probability(points, np.zeros((4, 2)))
+    assert exact.tolist() == [1, 1, 0, 0]
+    # Two points of equal size whose latencies differ by one deviation of the difference.
+    errors = [[0.0, 0.0], [0.1, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    first, second, third, last = membership_probability(points, errors, draws=4000)
+    assert second == pytest.approx(0.8413, abs=0.02)
+    assert third == pytest.approx(0.1587, abs=0.02)
+    assert (first, last) == (1, 0)
+    assert membership_probability(points, errors).tolist() == (
+        membership_probability(points, errors).tolist()
+    )
+
+
+def test_membership_refuses_what_are_no_deviations() -> None:
+    for errors in (np.zeros((2, 2)), -np.ones((1, 2))):
+        with pytest.raises(ValueError, match="deviations must be non-negative"):
+            membership_probability([[1.0, 2.0]], errors)

@@ -1,0 +1,338 @@
+"""The report in a real browser: what a reader sees and does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from helpers import SCENARIO, fake_device, small_shape, study
+from outputs.report.conftest import Open
+from phonelm_search.backends import PROTOCOL_VERSION
+from phonelm_search.cli.main import run_command
+from phonelm_search.core.hf_config import to_hf_config
+from phonelm_search.core.records import LatencyEstimate, StudyShape
+from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.outputs.report import write_report
+from phonelm_search.reading import load_view
+from phonelm_search.store import Store
+
+POINTS: list[tuple[float, float | None]] = [
+    (10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None), (50.0, 1.5),
+]  # fmt: skip
+SHAPES = [
+    small_shape(num_hidden_layers=2, hidden_act="relu"),
+    small_shape(num_hidden_layers=3, hidden_act="relu"),
+    small_shape(num_hidden_layers=4),
+    small_shape(num_hidden_layers=5, num_key_value_heads=1),
+    small_shape(num_hidden_layers=6, ffn="plain", hidden_act="relu2"),
+]
+
+
+def some(folder: Path) -> Path:
+    store, view = study(folder, POINTS, shapes=SHAPES)
+    return write_report(store, view, folder / "report.html")
+
+
+def many(folder: Path, count: int = 2000) -> Path:
+    """Two thousand shapes, as blocks tell them."""
+    store, view = study(folder, [])
+    device = fake_device()
+    found = []
+    for i in range(count):
+        shape = small_shape(
+            num_hidden_layers=1 + i % 24, intermediate_size=32 * (1 + i // 24),
+            hidden_act=("silu", "relu")[i % 2], num_key_value_heads=(1, 2, 4)[i % 3],
+        )  # fmt: skip
+        ms = 1 + (i * 7919 % 1000) / 50 + i % 24
+        estimates = [
+            LatencyEstimate(
+                shape_id=shape.shape_id, device=device.name, precision="int4-b32", workload=w,
+                cache_mode=device.cache_mode(w), environment_id=view.record.environment_id,
+                graph_version=GRAPH_VERSION, protocol_version=PROTOCOL_VERSION, latency_ms=ms,
+                ci_low_ms=0.95 * ms, ci_high_ms=1.1 * ms, intercept_ms=1.0, slope_ms=0.5,
+                depths=(2, 4), verdict="valid" if i % 5 else "suspect",
+                reasons=() if i % 5 else ("interval 28% of the median, wider than 10%",),
+                created_at="t",
+            )
+            for w in SCENARIO.workloads
+        ]  # fmt: skip
+        found.append((shape, estimates))
+    store.set_estimates(found)
+    parts = [(s, StudyShape(shape_id=s.shape_id, role="screened")) for s, _ in found]
+    store.set_study_shapes("study", parts)
+    return write_report(store, load_view(store, "study"), folder / "report.html")
+
+
+def rejected(folder: Path) -> Path:
+    store, _ = study(folder, [])
+    for layers in (2, 3):
+        shape = small_shape(num_hidden_layers=layers)
+        reason = "every round was disturbed: <b>foreign</b> work on its cores </script>"
+        part = StudyShape(shape_id=shape.shape_id, role="trial", reason=reason)
+        store.set_study_shape("study", shape, part)
+    return write_report(store, load_view(store, "study"), folder / "report.html")
+
+
+def empty(folder: Path) -> Path:
+    store, view = study(folder, [])
+    return write_report(store, view, folder / "report.html")
+
+
+def one(folder: Path) -> Path:
+    store, view = study(folder, [(10.0, 2.0)])
+    return write_report(store, view, folder / "report.html")
+
+
+def two_devices(folder: Path) -> Path:
+    profiles = folder / "device_profiles"
+    profiles.mkdir(parents=True)
+    for name in ("near", "far"):
+        (profiles / f"{name}.yaml").write_text(f"name: {name}\nruntime: fake\nthreads: 2\n")
+    words = ["search", "tiny", "--device", "near", "--device", "far", "--trials", "3"]
+    assert run_command([*words, "--strategy", "sample", "--seed", "3"]) == 0
+    assert run_command(["report", "tiny.near+far", "-o", str(folder / "report.html")]) == 0
+    return folder / "report.html"
+
+
+STUDIES = {
+    "empty": empty, "one": one, "some": some, "many": many, "rejected": rejected,
+    "two devices": two_devices,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_opens_without_complaint_on_wide_and_narrow_screens(
+    name: str, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = STUDIES[name](tmp_path)
+    assert path.stat().st_size < 6e6
+    for width, scheme in ((1200, "light"), (400, "dark")):
+        page = opened(path, width=width, scheme=scheme)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"the page is {wide} px wider than the screen"
+        drawn = page.locator(".chart .main-svg").count()
+        assert (drawn > 0) == (name not in ("empty", "rejected"))
+
+
+def chart(page: Page, trace: str = "shapes") -> dict[str, Any]:
+    """A trace as it was drawn."""
+    found: dict[str, Any] = page.evaluate(
+        """(name) => {
+            const t = document.getElementById("front").data.find((t) => t.name === name);
+            return {x: t.x, y: t.y, symbols: t.marker.symbol, rows: t.customdata};
+        }""",
+        trace,
+    )
+    return found
+
+
+def point(page: Page, shape_id: str) -> tuple[float, float]:
+    """Where a shape's point is on the screen."""
+    found: list[float] = page.evaluate(
+        """(id) => {
+            const chart = document.getElementById("front");
+            const t = chart.data.find((t) => t.name === "shapes");
+            const i = t.customdata.findIndex((row) => study.rows[row].id === id);
+            const box = chart.querySelector(".nsewdrag").getBoundingClientRect();
+            const { xaxis, yaxis } = chart._fullLayout;
+            return [box.x + xaxis.d2p(t.x[i]), box.y + yaxis.d2p(t.y[i])];
+        }""",
+        shape_id,
+    )
+    page.locator("#front").scroll_into_view_if_needed()
+    return found[0], found[1]
+
+
+def test_the_front_is_the_studys(tmp_path: Path, opened: Open) -> None:
+    path = some(tmp_path)
+    view = load_view(Store(tmp_path), "study")
+    page = opened(path)
+    line = page.evaluate("document.getElementById('front').data[0]")
+    assert line["x"] == pytest.approx([r.latency.ms for r in view.front])
+    assert line["y"] == pytest.approx([r.bits_per_byte for r in view.front])
+    assert line["line"]["shape"] == "hv"
+    drawn = chart(page)
+    assert drawn["x"] == pytest.approx([10, 20, 30, 50])  # the unscored one is a tick below
+    expect(page.locator("#shown")).to_contain_text("5 of 5 shapes shown, 3 on the front")
+    expect(page.locator("#shown")).to_contain_text("1 without a value upwards")
+
+
+def test_intervals_stand_on_their_points_and_can_be_hidden(tmp_path: Path, opened: Open) -> None:
+    path = some(tmp_path)
+    rows = list(load_view(Store(tmp_path), "study").scored)
+    page = opened(path)
+    bars = page.evaluate(
+        """() => {
+            const t = document.getElementById("front").data.find((t) => t.name === "intervals");
+            return {x: t.x, high: t.error_y.array, low: t.error_y.arrayminus};
+        }"""
+    )
+    assert bars["x"] == pytest.approx([r.latency.ms for r in rows if r.latency])
+    assert min(bars["high"]) > 0
+    assert min(bars["low"]) > 0
+    page.get_by_label("95 % intervals").uncheck()
+    names = page.evaluate("document.getElementById('front').data.map((t) => t.name)")
+    assert "intervals" not in names
+    assert "shapes" in names
+
+
+def test_axes_can_be_chosen(tmp_path: Path, opened: Open) -> None:
+    page = opened(some(tmp_path))
+    page.get_by_label("Horizontal axis").select_option("decode")
+    page.get_by_label("Vertical axis").select_option("weights")
+    titles = page.locator("#front .xtitle, #front .ytitle").all_text_contents()
+    assert any("TPOT" in t for t in titles)
+    assert any("weights in int4-b32 [MB]" in t for t in titles)
+    weights = [s.weight_bytes(fake_device().scheme).total / 1e6 for s in SHAPES]
+    assert chart(page)["y"] == pytest.approx(weights, rel=1e-4)
+
+
+def test_filters_hide_points_and_lines_of_the_table(tmp_path: Path, opened: Open) -> None:
+    page = opened(some(tmp_path))
+    page.locator("fieldset[data-key=hidden_act]").get_by_label("relu", exact=True).uncheck()
+    assert chart(page)["x"] == pytest.approx([30, 50])
+    assert page.locator("#shapes tbody tr:visible").count() == 3
+    # What was dominated by a hidden shape would be on the front of what is shown.
+    expect(page.locator("#shown")).to_contain_text("3 of 5 shapes shown, 2 on the front")
+    depth = page.locator("fieldset[data-key=num_hidden_layers]")
+    depth.get_by_role("button", name="all/none").click()
+    assert page.locator("#shapes tbody tr:visible").count() == 0
+    depth.get_by_role("button", name="all/none").click()
+    assert page.locator("#shapes tbody tr:visible").count() == 3
+
+
+def test_hovering_shows_the_shape(tmp_path: Path, opened: Open) -> None:
+    page = opened(some(tmp_path))
+    page.mouse.move(*point(page, SHAPES[2].shape_id))
+    told = page.locator("#front .hoverlayer")
+    for text in ("64×4", "heads 4/2 of 16, silu", "30 (30 to 30)"):
+        expect(told).to_contain_text(text)
+
+
+def test_a_click_pins_and_the_keyboard_does_it_too(tmp_path: Path, opened: Open) -> None:
+    page = opened(some(tmp_path))
+    expect(page.locator("#compare")).to_be_hidden()
+    page.mouse.click(*point(page, SHAPES[2].shape_id))
+    expect(page.locator("#compare")).to_be_visible()
+    second = page.get_by_role("button", name=f"pin 64×2 {SHAPES[0].shape_id}", exact=True)
+    second.focus()
+    page.keyboard.press("Enter")
+    table = page.locator("#pinned")
+    assert table.locator("tr").first.locator("td").all_text_contents() == ["64×2", "64×4 ★"]
+    differs = table.locator("tr", has=page.locator("td.differs")).locator("th")
+    assert "layers" in differs.all_text_contents()
+    assert "width" not in differs.all_text_contents()
+    page.get_by_role("button", name="Unpin all").click()
+    expect(page.locator("#compare")).to_be_hidden()
+
+
+def test_pinning_keeps_the_readers_zoom(tmp_path: Path, opened: Open) -> None:
+    page = opened(some(tmp_path))
+    page.evaluate("Plotly.relayout('front', {'xaxis.range': [5, 35]})")
+    page.locator("#shapes button.pin").first.click()
+    shown = page.evaluate("document.getElementById('front')._fullLayout.xaxis.range")
+    assert shown == pytest.approx([5, 35])
+    page.get_by_label("Horizontal axis").select_option("decode")  # other axes begin anew
+    shown = page.evaluate("document.getElementById('front')._fullLayout.xaxis.range")
+    assert shown[1] < 10
+
+
+def test_the_key_tells_which_side_is_better(tmp_path: Path, opened: Open) -> None:
+    store, view = study(tmp_path, [(10.0, None), (20.0, None)])
+    page = opened(write_report(store, view, tmp_path / "report.html"))
+    expect(page.locator("#front-key")).to_contain_text("to the left and above")
+    page.get_by_label("Vertical axis").select_option("weights")
+    expect(page.locator("#front-key")).to_contain_text("to the left and below")
+
+
+def test_the_table_sorts_both_ways_with_unknown_values_last(tmp_path: Path, opened: Open) -> None:
+    page = opened(some(tmp_path))
+    head = page.locator("#shapes th[data-key=bits_per_byte]")
+    cells = page.locator("#shapes tbody tr td:nth-child(6)")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert cells.all_text_contents() == ["1.5", "2", "3", "3.1", "–"]
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert cells.all_text_contents() == ["3.1", "3", "2", "1.5", "–"]
+
+
+@pytest.mark.parametrize("place", [2, 3, 4])
+def test_copying_gives_the_configuration(place: int, tmp_path: Path, opened: Open) -> None:
+    page = opened(some(tmp_path))
+    shape = SHAPES[place]
+    page.locator(f"#shapes tr[data-id={shape.shape_id}] button.copy").click()
+    expect(page.locator("#copied")).to_contain_text("Copied config.json of 64×")
+    copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert copied == to_hf_config(shape)
+
+
+def test_suspect_is_hollow_and_estimated_is_a_triangle(tmp_path: Path, opened: Open) -> None:
+    store, view = study(tmp_path, POINTS[:2], verdict="suspect")
+    page = opened(write_report(store, view, tmp_path / "report.html"))
+    assert chart(page)["symbols"] == ["circle-open", "circle-open"]
+    estimated = opened(many(tmp_path / "many", 10))
+    kinds = chart(estimated)["symbols"]
+    assert sorted(set(kinds)) == ["triangle-up", "triangle-up-open"]
+
+
+def test_two_thousand_points_are_all_there(tmp_path: Path, opened: Open) -> None:
+    page = opened(many(tmp_path))
+    assert len(chart(page)["x"]) == 2000
+    expect(page.locator("#shown")).to_contain_text("intervals of the front only")
+    lines = page.locator("#shapes tbody tr")
+    assert lines.count() == 100
+    page.get_by_role("button", name="Show all 2000").click()
+    assert lines.count() == 2000
+    page.get_by_label("Colour").select_option("num_hidden_layers")
+    page.locator("fieldset[data-key=kv_groups]").get_by_label("4", exact=True).uncheck()
+    assert len(chart(page)["x"]) == 2000 - len(range(0, 2000, 3))
+
+
+def test_several_devices_are_told_as_multiples(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = opened(two_devices(tmp_path))
+    assert page.locator(".card h3").all_text_contents() == ["near", "far"]
+    expect(page.locator("#x-axis option").first).to_contain_text("times the reference's")
+    axes = page.locator("#x-axis option").all_text_contents()
+    assert [a for a in axes if "TTFT" in a and a.endswith("on far [ms]")]
+    heads = page.locator("#shapes th").all_text_contents()
+    assert {"worst on", "prefill [ms]", "prefill on far [ms]"} <= set(heads)
+    again = page.locator("pre")
+    expect(again).to_contain_text("phonelm-search search tiny --device near --device far")
+
+
+def test_texts_of_others_stay_text(tmp_path: Path, opened: Open) -> None:
+    page = opened(rejected(tmp_path))
+    expect(page.get_by_text("<b>foreign</b> work on its cores </script>").first).to_be_visible()
+
+
+def test_the_pick_and_its_ties_are_told(tmp_path: Path, opened: Open) -> None:
+    store, view = study(tmp_path, [(10.0, 2.0), (20.0, 2.001), (30.0, 1.0)])
+    page = opened(write_report(store, view, tmp_path / "report.html"))
+    expect(page.locator("#pick h2")).to_have_text("Pick: 64×3")
+    expect(page.locator("#pick")).to_contain_text("not validated")
+    expect(page.locator("#pick code").last).to_have_text("phonelm-search score study --validate")
+    assert page.locator("#training .legendtext").all_text_contents()[2] == "64×3: 1.000 ★"
+
+
+def test_the_same_study_gives_the_same_file(tmp_path: Path) -> None:
+    store, view = study(tmp_path, POINTS, shapes=SHAPES)
+    first, second = (write_report(store, view, tmp_path / f"{i}.html") for i in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_unwritable_place_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study(tmp_path, POINTS)
+    (tmp_path / "file").write_text("")
+    words = ["report", "study", "--results", str(tmp_path), "-o", str(tmp_path / "file" / "x.html")]
+    assert run_command(words) == 1
+    assert "must be writable" in capsys.readouterr().err

@@ -1,0 +1,161 @@
+"""Why a shape: its neighbours, its dimensions, its memory."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers import small_shape, study
+from phonelm_search.cli.main import run_command
+from phonelm_search.core.errors import UnknownNameError
+from phonelm_search.core.records import StudyShape
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.reading import explain, find_row, load_view
+
+
+def equal(layers: int, **changes: object) -> ModelShape:
+    """Shapes of nearly equal size: the feed-forward width pays for depth."""
+    shape = small_shape(num_hidden_layers=layers, intermediate_size=2, **changes)
+    per = (
+        small_shape(num_hidden_layers=layers, intermediate_size=3, **changes).decoder_parameters
+        - shape.decoder_parameters
+    )
+    width = 2 + round((200_000 - shape.decoder_parameters) / per)
+    return small_shape(num_hidden_layers=layers, intermediate_size=width, **changes)
+
+
+SHAPES = [equal(n, hidden_act=act) for n in (2, 3, 4, 5) for act in ("silu", "relu")]
+
+
+def test_neighbours_are_the_nearest_that_are_faster_or_better(tmp_path: Path) -> None:
+    points: list[tuple[float, float | None]] = [
+        (10.0 + i, 3.0 - 0.2 * i) for i in range(len(SHAPES))
+    ]
+    _, view = study(tmp_path, points, shapes=SHAPES)
+    found = explain(view, find_row(view, SHAPES[4].shape_id))
+    assert found.equals == 7
+    assert found.faster[0].row.shape == SHAPES[2]  # one layer away, same activation
+    assert all(n.latency_ratio < 1 and n.latency_differs for n in found.faster)
+    assert "depth 4 → 3" in found.faster[0].changes
+    assert not any("activation" in c for c in found.faster[0].changes)
+    assert [n.row.shape for n in found.better] == [SHAPES[6], SHAPES[5], SHAPES[7]]
+    other = found.better[1]
+    assert other.changes == ("activation silu → relu",)
+    assert other.bits == pytest.approx(-0.2, abs=1e-6)
+    assert not other.bits_tied
+
+
+def test_a_shape_of_another_size_is_no_neighbour(tmp_path: Path) -> None:
+    shapes = [*SHAPES[:2], small_shape(num_hidden_layers=12, intermediate_size=999)]
+    _, view = study(tmp_path, [(10.0, None), (11.0, None), (1.5, None)], shapes=shapes)
+    found = explain(view, find_row(view, shapes[1].shape_id))
+    assert found.equals == 1
+    assert [n.row.shape for n in found.faster] == [shapes[0]]
+    assert found.better == ()
+
+
+def test_each_dimension_is_priced(tmp_path: Path) -> None:
+    # Decode grows by 10 % a doubling of depth, and by 5 % with relu.
+    def ms(shape: ModelShape) -> float:
+        import math
+
+        step = 2 * 1.1 ** math.log2(shape.num_hidden_layers)
+        return 1 + 7 * step * (1.05 if shape.hidden_act == "relu" else 1)
+
+    _, view = study(tmp_path, [(ms(s), None) for s in SHAPES], shapes=SHAPES)
+    found = explain(view, find_row(view, SHAPES[0].shape_id))
+    assert not any("measured" in why for why in found.missing)
+    effects = {e.dimension: e.percent["decode"] for e in found.time_effects}
+    assert effects["activation"] == pytest.approx(-100 * (1 - 1 / 1.05), abs=0.1)
+    _, alone = study(tmp_path / "few", [(1.5, None)], shapes=SHAPES[:1])
+    few = explain(alone, alone.rows[0]).missing
+    assert "at least 6 shapes of this size must be measured whole" in few[0]
+    assert "no shape of this size has a score" in few[1]
+    _, trained = study(tmp_path / "trained", [(1.5, 2.0)], shapes=SHAPES[:1])
+    few = explain(trained, trained.rows[0]).missing
+    assert "at least 6 shapes of this size must be trained" in few[1]
+
+
+def test_memory_of_long_contexts(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, None)])
+    found = explain(view, find_row(view, "w64-l1"))
+    shape, scheme = found.row.shape, view.device.scheme
+    per = 2 * 1 * shape.num_key_value_heads * shape.head_dim * 4
+    assert [(m.context_tokens, m.kv_bytes) for m in found.memory] == [
+        (2048, 2048 * per), (8192, 8192 * per), (32768, 32768 * per),
+    ]  # fmt: skip
+    weights = shape.weight_bytes(scheme).total
+    assert all(m.total_bytes - m.kv_bytes == weights for m in found.memory)
+
+
+def test_sizes_that_kernels_may_not_like_are_named(tmp_path: Path) -> None:
+    shapes = [small_shape(hidden_size=80, head_dim=20, intermediate_size=100)]
+    _, view = study(tmp_path, [(10.0, None)], shapes=shapes)
+    told = "\n".join(explain(view, find_row(view, "w80")).cliffs)
+    assert "hidden_size 80 is no multiple of 64" in told
+    assert "mlp.down_proj: 100 inputs are padded to blocks of 32" in told
+    assert "1 measured shapes are too few" in told
+
+
+def test_evidence_comes_from_measurements(tmp_path: Path) -> None:
+    shapes = [small_shape(num_hidden_layers=n) for n in range(1, 14)]
+    points: list[tuple[float, float | None]] = [
+        (1 + 7.0 * (0.1 + 0.1 * n) * (2 if n == 7 else 1), None) for n in range(1, 14)
+    ]
+    _, view = study(tmp_path, points, shapes=shapes)
+    told = explain(view, find_row(view, shapes[6].shape_id)).cliffs[-1]
+    assert "of 13 shapes" in told
+    ratio = float(told.split("tg @ d")[1].split()[1].rstrip(",;"))
+    assert ratio > 1.5
+
+
+@pytest.mark.parametrize("name", ["w64", "nothing"])
+def test_a_name_must_be_one_shapes(name: str, tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, None), (20.0, None)])
+    with pytest.raises(UnknownNameError, match=f"unknown shape id '{name}'"):
+        find_row(view, name)
+
+
+def test_a_label_names_a_shape_where_only_one_has_it(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, None), (20.0, None)], shapes=SHAPES[1:3])
+    assert [r.shape for r in view.rows] == SHAPES[1:3]
+    assert find_row(view, "64x2").shape == SHAPES[1]
+    assert find_row(view, "64×3").shape == SHAPES[2]
+    _, view = study(tmp_path / "alike", [(10.0, None), (20.0, None)], shapes=SHAPES[:2])
+    with pytest.raises(UnknownNameError, match="unknown shape id '64x2'"):
+        find_row(view, "64x2")
+
+
+def test_a_reference_that_was_sampled_too_is_the_sampled_one(tmp_path: Path) -> None:
+    store, _ = study(tmp_path, [(10.0, 2.0), (20.0, 1.5)])
+    shape = small_shape(num_hidden_layers=1)
+    part = StudyShape(shape_id=shape.shape_id, role="reference", name="known")
+    store.set_study_shape("study", shape, part)
+    view = load_view(store, "study")
+    assert len(view.rows) == 3
+    assert find_row(view, shape.shape_id).name is None
+    assert find_row(view, "known").name == "known"
+    assert explain(view, find_row(view, shape.shape_id)).chance == 1.0
+
+
+def test_the_command_tells_it_for_people_and_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points: list[tuple[float, float | None]] = [
+        (10.0 + i, 3.0 - 0.2 * i) for i in range(len(SHAPES))
+    ]
+    study(tmp_path, points, shapes=SHAPES)
+    words = ["explain", "study", SHAPES[4].shape_id, "--results", str(tmp_path)]
+    assert run_command(words) == 0
+    told = capsys.readouterr().out
+    for text in (
+        "on fake-phone: TTFT 1 ms", "Neighbours of equal size", "faster: 64×3",
+        "What each dimension buys", "Cliffs", "8,192 tokens: KV cache",
+    ):  # fmt: skip
+        assert text in told
+    assert run_command([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["rows"][0]["shape_id"] == SHAPES[4].shape_id
+    assert document["faster"][0]["changes"][0] == "depth 4 → 3"
+    assert run_command(["explain", "study", "--results", str(tmp_path)]) == 0
+    assert "  the pick: the knee of 8 shapes" in capsys.readouterr().out

@@ -1,0 +1,145 @@
+"""Rows that programs read."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers import SCENARIO, measurement, score, study
+from phonelm_search.core.precision import get_precision
+from phonelm_search.core.records import judged_together
+from phonelm_search.outputs import doubtful_rows, study_rows
+from phonelm_search.outputs.export import write_tables
+from phonelm_search.outputs.export.files import to_csv
+from phonelm_search.reading import StudyRow, load_view
+from phonelm_search.speed import Roofline
+
+INT4 = get_precision("int4-b32")
+ROW_KEYS = [
+    "shape_id",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "ffn",
+    "parameters",
+    "decoder_parameters",
+    "kind",
+    "device",
+    "precision",
+    "latency_ms",
+    "ci_low_ms",
+    "ci_high_ms",
+    "tokens_per_s",
+    "peak_bytes",
+    "verdict",
+    "reasons",
+    "coverage",
+    "bits_per_byte",
+    "score_ci",
+    "tokens",
+    "tokens_per_parameter",
+    "seeds",
+    "miniature",
+]
+
+
+def test_rows_hold_the_agreed_keys_and_null_for_what_does_not_exist(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 2.5), (20.0, None)])
+    rows = study_rows(view)
+    assert all(set(ROW_KEYS) <= set(r) for r in rows)
+    assert rows[1]["bits_per_byte"] is rows[1]["peak_bytes"] is rows[1]["coverage"] is None
+    assert rows[0]["kind"] == "measured"
+    json.dumps(rows, allow_nan=False)
+
+
+def test_end_to_end_is_prefill_and_the_remaining_steps(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 2.5)])
+    (row,) = view.rows
+    steps = SCENARIO.generated_tokens - 1
+    assert row.end_to_end_ms == pytest.approx(row.time.ttft.ms + steps * row.time.tpot.ms)
+    assert row.time.end_to_end.low_ms <= row.end_to_end_ms <= row.time.end_to_end.high_ms
+
+
+def test_the_front_is_of_scores_where_there_are_any_else_of_sizes(tmp_path: Path) -> None:
+    _, scored = study(tmp_path / "a", [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None)])
+    assert [round(r.end_to_end_ms) for r in scored.front] == [10, 30]
+    _, plain = study(tmp_path / "b", [(10.0, None), (20.0, None)])
+    assert len(plain.front) == 2  # the slower one is deeper, so larger
+
+
+def test_files_of_a_study(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 2.5), (20.0, None)])
+    write_tables(view, tmp_path / "study")
+    lines = (tmp_path / "study" / "trials.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("name,shape_id,hidden_size")
+    assert len((tmp_path / "study" / "front.csv").read_text().splitlines()) == 2
+    assert json.loads((tmp_path / "study" / "config.json").read_text())["scenario"] == str(SCENARIO)
+    assert to_csv([{"a": ["x", "y"], "b": None}]) == "a,b\nx; y,\n"
+
+
+def test_scores_of_another_seed_are_not_mixed_in(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0)])
+    store.add_score(view.rows[0].shape, score(view.rows[0].shape, 1.0, seed=1))
+    assert [r.bits_per_byte for r in load_view(store, "study").rows] == [3.0, 2.0]
+    config = {**view.record.config, "score": {"settings_id": "s", "seed": 1}}
+    store.save_study(replace(view.record, config=config))
+    assert [r.bits_per_byte for r in load_view(store, "study").rows] == [1.0, None]
+
+
+def test_a_provisional_pick_says_so_in_every_table(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0)], verdict="suspect")
+    write_tables(view, store.results / "study")
+    lines = (store.results / "study/front.csv").read_text().splitlines()
+    table = [dict(zip(lines[0].split(","), line.split(","), strict=False)) for line in lines[1:]]
+    assert [r["pick"] for r in table] == ["False", "True"]
+    assert "latency is suspect" in lines[2]
+
+
+def test_the_front_knows_how_sure_it_is(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0), (30.0, 2.5)])
+    assert list(view.front_probabilities().values()) == [1.0, 1.0, 0.0]
+    assert [r["front_probability"] for r in study_rows(view)] == [1.0, 1.0, 0.0]
+
+
+def test_doubtful_shapes_are_listed_with_their_reasons(tmp_path: Path) -> None:
+    _, sure = study(tmp_path / "sure", [(10.0, 3.0)])
+    assert doubtful_rows(sure) == []
+    _, view = study(tmp_path / "suspect", [(10.0, 3.0)], verdict="suspect")
+    (row,) = doubtful_rows(view)
+    assert (row["verdict"], row["why"]) == ("suspect", "single round")
+
+
+def test_a_latency_far_from_the_roofline_is_doubtful(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0 + n, 3.0) for n in range(8)])
+
+    def row(r: StudyRow, factor: float) -> StudyRow:
+        """The same with what the default roofline predicts, decode times a factor."""
+        times = [Roofline().milliseconds(r.shape, INT4, w) for w in SCENARIO.workloads]
+        first = replace(r.time.prefill, latency_ms=times[0])
+        step = replace(r.time.steps[0], latency_ms=factor * times[1])
+        return replace(r, time=replace(r.time, prefill=first, steps=(step,)))
+
+    assert doubtful_rows(replace(view, rows=tuple(row(r, 1.1) for r in view.rows))) == []
+    factors = [1.0] * 7 + [1.6]
+    rows = tuple(row(r, f) for r, f in zip(view.rows, factors, strict=True))
+    (found,) = doubtful_rows(replace(view, rows=rows))
+    assert found["shape_id"] == rows[-1].shape.shape_id
+    assert re.match(r"tg @ d\d+ takes 1\.[3-6]\d times what its bytes", found["why"])
+    assert doubtful_rows(replace(view, rows=rows[3:])) == []  # too few for a fit
+
+
+def test_an_advice_that_several_reasons_share_stands_once() -> None:
+    close = "close other programs"
+    parts = [
+        measurement([1], verdict="suspect", reasons=(f"a 1; {close}", "alone")),
+        measurement([1], verdict="valid"),
+        measurement([1], verdict="suspect", reasons=(f"a 1; {close}", f"b 2; {close}", "c; wait")),
+    ]
+    told = ("suspect", (f"a 1; {close}", "alone", "b 2", "c; wait"))
+    assert judged_together(parts) == told
