@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from documents import python_block
 from helpers import study
 from phonelm_search import api
 from phonelm_search.cli.main import run_command
@@ -18,7 +18,6 @@ from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.store import Store
 
 EXAMPLE = Path(__file__).parent / "examples" / "notebook.py"
-README = Path(__file__).parent.parent / "README.md"
 
 
 def python(*words: str, folder: Path) -> str:
@@ -30,14 +29,13 @@ def python(*words: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_example_runs_and_the_readmes_lines_go_on_with_its_study(tmp_path: Path) -> None:
+def test_the_example_runs_and_the_lines_of_the_docs_go_on_with_its_study(tmp_path: Path) -> None:
     told = python(str(EXAMPLE), str(tmp_path), folder=tmp_path)
     assert "the front has" in told
     assert (tmp_path / "report.html").exists()
     assert (tmp_path / "spread.png").read_bytes().startswith(b"\x89PNG")
-    pattern = r"```python\n(from phonelm_search import api.*?)```"
-    (lines,) = re.findall(pattern, README.read_text(encoding="utf-8"), re.DOTALL)
     shown = "print(len(shapes), scored.bits_per_byte.count(), type(figure).__name__, page)"
+    lines = python_block("api")
     told = python("-c", f"{lines}\n{shown}", folder=tmp_path)
     page = Path("results/tiny.host-cpu/report.html")
     count, trained, figure, path = told.split()

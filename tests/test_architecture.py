@@ -12,7 +12,9 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 def test_imports_point_downwards() -> None:
     script = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([str(script), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(script), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 

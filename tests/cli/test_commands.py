@@ -1,31 +1,21 @@
-"""The command line on a fake phone and, once, the README's own commands on this machine."""
+"""The command line on a fake phone."""
 
-import csv
 import json
-import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import transformers
 
 from helpers import study
-from phonelm_search.backends import get_runtime
-from phonelm_search.backends.registry import RUNTIMES
 from phonelm_search.cli.main import run_command
-from phonelm_search.devices import DeviceProfile
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-INSTALL = re.compile(r"```bash\n(pip install .*?)```", re.DOTALL)
 ACTIONS = (
     "run", "search", "score", "profile", "pareto", "plot", "report", "explain", "export",
     "sensitivity",
 )  # fmt: skip
-COMMANDS = re.compile(r"^phonelm-search .+$", re.MULTILINE)
 
 
 def loaded(modules: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -68,17 +58,6 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
         assert "Example" in capsys.readouterr().out
 
 
-def test_the_readme_begins_with_the_two_commands() -> None:
-    match = INSTALL.search(README)
-    assert match
-    lines = match[1].strip().splitlines()
-    assert lines == [
-        "pip install -c constraints.txt . && phonelm-search run",
-        "pip install -c constraints.txt -e '.[test]' && pytest",
-    ]
-    assert README[: match.start()].count("\n") < 30
-
-
 def test_pinned_versions_are_the_installed_ones() -> None:
     from importlib.metadata import PackageNotFoundError, version
 
@@ -94,56 +73,6 @@ def test_pinned_versions_are_the_installed_ones() -> None:
         except PackageNotFoundError:
             continue
         assert found == pinned, name
-
-
-def test_the_readmes_commands_run_on_the_tiny_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    section = README.split("## Try it on a tiny space")[1].split("\n## ")[0]
-    commands = COMMANDS.findall(section)
-    assert len(commands) >= 10
-    names = {shlex.split(c)[1] for c in commands}
-    assert names >= {*ACTIONS, "studies"} - {"sensitivity"}
-    for line in commands:
-        capsys.readouterr()
-        arguments = shlex.split(line, comments=True)[1:]
-        assert run_command(arguments) == 0, f"{line}: {capsys.readouterr().err}"
-        if "--json" in arguments:
-            document = json.loads(capsys.readouterr().out)
-            assert document["schema"] == 1
-
-    study = tmp_path / "results" / "tiny.host-cpu"
-    for name in ("front.png", "front.svg", "training.png", "training.svg"):
-        assert (study / "plots" / name).stat().st_size > 10_000
-    config = transformers.AutoConfig.from_pretrained(tmp_path / "winner")
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with (study / "trials.csv").open(newline="") as file:
-        (picked,) = [row for row in csv.DictReader(file) if row["pick"] == "True"]
-    assert sum(p.numel() for p in model.parameters()) == int(picked["parameters"])
-    assert {p.name for p in (tmp_path / "winner").iterdir()} >= {"README.md", "model.onnx", "proxy"}
-    assert "phonelm-search run tiny --trials 4" in (study / "report.html").read_text()
-    pictures = {p.stem for p in (tmp_path / "pictures").iterdir()}
-    assert pictures == {"front", "training", "spread", "latency-vs-depth", "bandwidth"}
-
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(
-        str(study / "winner" / "model.onnx"), providers=["CPUExecutionProvider"]
-    )
-    assert [i.name for i in session.get_inputs()][:2] == ["input_ids", "attention_mask"]
-
-
-def test_a_profile_takes_the_readmes_runtime() -> None:
-    pattern = r"```python\n(from phonelm_search.runtimes import.*?)```"
-    (code,) = re.findall(pattern, README, re.DOTALL)
-    try:
-        exec(code, {})
-        runtime = get_runtime(DeviceProfile(name="board", runtime="cooled", threads=1))
-        assert runtime.environment()["cooling"] == "fan"
-        assert runtime.placement().threads == 1
-    finally:
-        RUNTIMES.pop("cooled", None)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from core.test_shape import PUBLIC
 
+from core.test_shape import PUBLIC
 from helpers import small_shape
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import from_hf_config, load_hf_config, to_hf_config

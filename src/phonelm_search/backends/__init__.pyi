@@ -14,5 +14,7 @@ from .base import WarmupJob as WarmupJob
 from .base import WeightsJob as WeightsJob
 from .base import needed_bytes as needed_bytes
 from .registry import QNN_SIMULATOR as QNN_SIMULATOR
+from .registry import RUNTIMES as RUNTIMES
 from .registry import get_runtime as get_runtime
+from .registry import local_placement as local_placement
 from .registry import planned_cache_bytes as planned_cache_bytes

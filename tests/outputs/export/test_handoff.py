@@ -1,7 +1,6 @@
 """What is handed off is built, run and loaded by those that it is for."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 import transformers
 import yaml
 
+from documents import python_block
 from helpers import Told, fake_device, small_shape, study
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ExportError
@@ -52,16 +52,15 @@ def test_transformers_builds_the_shape_with_the_same_parameters(
         assert sum(p.numel() for p in model.parameters()) == row.shape.parameters
 
 
-def test_the_readmes_lines_build_the_model_of_the_size_on_its_card(
+def test_the_lines_of_the_docs_build_the_model_of_the_size_on_its_card(
     scored: Store, tmp_path: Path
 ) -> None:
     view = load_view(scored, "study")
     hand_off(scored, view, view.rows[0], tmp_path / "winner")
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    (lines,) = re.findall(r"```python\n(from transformers import.*?)```", readme, re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", python_block("winner")],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     card = (tmp_path / "winner" / "README.md").read_text(encoding="utf-8")
     assert f"{done.stdout.strip()} with embeddings" in card
