@@ -159,10 +159,11 @@ def draw_training(info: TrainingInfo) -> Figure:
 
 
 def draw_spread(info: SpreadInfo) -> Figure:
-    """Draw latency over depth, a panel a phase."""
-    figure = new_figure(9, 4.2)
+    """Draw latency over depth, a panel a phase and a row of them a device."""
+    rows = len(info.panels) // 2
+    figure = new_figure(9, 0.6 + 3.6 * rows)
     for i, (label, points) in enumerate(info.panels):
-        axes = figure.add_subplot(1, len(info.panels), i + 1)
+        axes = figure.add_subplot(rows, 2, i + 1)
         middle = sum(f(p.x for p in points) for f in (min, max)) / 2 if points else 0.0
         for p in points:
             _mark(axes, p, GREEN if p.reference else BLUE, size=5)
