@@ -4,6 +4,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.core import defaults as d
 
 HELP = "List and show studies."
 app = typer.Typer(no_args_is_help=True)
@@ -20,7 +21,7 @@ COLUMNS = (
 
 @app.command("list")
 def list_studies(
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
@@ -53,7 +54,7 @@ def list_studies(
 @app.command("show")
 def show_study(
     study: o.StudyArgument,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = True,
 ) -> None:
@@ -69,7 +70,7 @@ def show_study(
 @app.command("check")
 def check_study(
     study: o.StudyArgument,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",

@@ -1,3 +1,4 @@
+from .compare import run_sensitivity as run_sensitivity
 from .measure import SearchPlan as SearchPlan
 from .measure import Strategy as Strategy
 from .measure import run_search as run_search
@@ -6,11 +7,9 @@ from .new_phone import describe as describe
 from .plan import DryRun as DryRun
 from .plan import finished_trials as finished_trials
 from .plan import plan_run as plan_run
+from .profile import ProfilePlan as ProfilePlan
 from .profile import profile_shapes as profile_shapes
-from .run import finish as finish
 from .run import run_all as run_all
-from .run import run_sensitivity as run_sensitivity
 from .setup import Setup as Setup
 from .setup import prepare as prepare
 from .train import run_score as run_score
-from .train import run_validation as run_validation

@@ -9,6 +9,7 @@ from typing import Any
 from phonelm_search import __version__
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.backends.phone import assign_phones
+from phonelm_search.core.defaults import DEFAULT_SCENARIO
 from phonelm_search.core.errors import ConfigurationError, StudyMismatchError
 from phonelm_search.core.records import StudyRecord, identity
 from phonelm_search.core.workload import Scenario
@@ -73,7 +74,7 @@ def prepare(
     devices: Sequence[str],
     *,
     study: str | None = None,
-    scenario: str = "chat=256:128",
+    scenario: str = DEFAULT_SCENARIO,
     objectives: Sequence[str] = (),
     vocab_size: int | None = None,
     precision: str | None = None,

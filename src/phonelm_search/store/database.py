@@ -71,6 +71,8 @@ class Store:
                     f"the results folder {results} must be writable: {error.strerror}"
                 ) from error
         self.results = results
+        self.revision = 0
+        """Grows with every committed change by this object: readers see what is stale."""
         self.url = url or f"sqlite:///{file}"
         try:
             self._name = make_url(self.url).render_as_string(hide_password=True)
@@ -105,6 +107,7 @@ class Store:
         try:
             with self._engine.begin() as connection:
                 yield connection
+            self.revision += action == "write"
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise StoreError(
