@@ -2,13 +2,12 @@
 
 Each function has the name, the options and the defaults of its command. Frames have the columns
 that ``--json`` and the CSV files have. All take ``results``, the folder of the database and of the
-studies' files, and ``storage``, the URL of another database. They raise `PhonelmSearchError` with
-the message that the command would print. What stages tell goes to the logger ``phonelm_search``:
-``logging.basicConfig(level="INFO")`` shows it.
+studies' files, and ``storage``, the URL of another database, and raise `PhonelmSearchError` as the
+command would print it. ``logging.basicConfig(level="INFO")`` shows what stages tell.
 """
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,12 +28,20 @@ from phonelm_search.outputs.export import export_shape
 from phonelm_search.outputs.plots import PICTURES
 from phonelm_search.outputs.report import write_report
 from phonelm_search.quality import LEAST_SHAPES, ScoreSettings
-from phonelm_search.reading import Rule, StudyView, check_rule, explain_shape, load_view
+from phonelm_search.reading import (
+    Rule,
+    StudyView,
+    check_rule,
+    explain_shape,
+    load_view,
+    regret_matrix,
+)
 from phonelm_search.stages import (
     ProfilePlan,
     SearchPlan,
     Setup,
     Strategy,
+    call_text,
     prepare,
     profile_shapes,
     run_all,
@@ -81,8 +88,11 @@ def run(
     Returns:
         A row for each measured shape, fastest first; ``pick`` marks one.
     """
-    call = _call(run, locals())
-    settings = _score_settings(tokens_per_parameter, proxy_parameters, finalists, seeds, seed)
+    call = call_text(run, locals())
+    settings = ScoreSettings(
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
+        finalists=finalists, seeds=seeds, seed=seed,
+    )  # fmt: skip
     setup = _setup(
         space, device, serial=serial, study=study, scenario=scenario, objective=objective,
         vocab_size=vocab_size, precision=precision, command=call,
@@ -136,7 +146,7 @@ def search(
     Returns:
         A row for each measured shape, fastest first; `pareto` gives the front alone.
     """
-    call = _call(search, locals())
+    call = call_text(search, locals())
     setup = _setup(
         space, device, serial=serial, study=study, scenario=scenario, objective=objective,
         vocab_size=vocab_size, precision=precision, command=call,
@@ -181,11 +191,15 @@ def score(
     Returns:
         A row for each measured shape with its score, fastest first; ``pick`` marks one.
     """
-    call = _call(score, locals())
+    call = call_text(score, locals())
+    settings = ScoreSettings(
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
+        finalists=finalists, seeds=seeds, seed=seed,
+    )  # fmt: skip
     _, view = run_score(
         _store(results, storage),
         study,
-        _score_settings(tokens_per_parameter, proxy_parameters, finalists, seeds, seed),
+        settings,
         top=score_top,
         report=LoggedReporter(),
         data=data,
@@ -254,9 +268,9 @@ def sensitivity(
     Returns:
         A row for each spread and each effect of a dimension, in per cent.
     """
-    call = _call(sensitivity, locals())
-    settings = _score_settings(
-        tokens_per_parameter, proxy_parameters, d.DEFAULT_FINALISTS, seeds, seed
+    call = call_text(sensitivity, locals())
+    settings = ScoreSettings(
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, seeds=seeds, seed=seed
     )
     setup = _setup(
         space, device, serial=serial, study=study, scenario=scenario, vocab_size=vocab_size,
@@ -275,6 +289,7 @@ def pareto(
     study: str,
     *,
     everything: bool = False,
+    regret: bool = False,
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
@@ -283,8 +298,12 @@ def pareto(
     Args:
         study: Its name.
         everything: All measured shapes and references, the front marked.
+        regret: Instead, how much slower each device's front is on each other device.
     """
-    view = load_view(_store(results, storage), study)
+    store = _store(results, storage)
+    view = load_view(store, study)
+    if regret:
+        return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
     return _frame(view) if everything else _frame(view, front=True)
 
 
@@ -302,10 +321,10 @@ def plot(
         kind: ``front``, ``training``, ``spread``, ``latency-vs-depth``, ``bandwidth``,
             ``devices`` or ``validation``.
     """
-    if kind not in PICTURES:
-        raise ConfigurationError(f"kind must be one of {', '.join(PICTURES)}, got '{kind}'")
-    store = _store(results, storage)
-    return PICTURES[kind](store, load_view(store, study))
+    if kind in PICTURES:
+        store = _store(results, storage)
+        return PICTURES[kind](store, load_view(store, study))
+    raise ConfigurationError(f"kind must be one of {', '.join(PICTURES)}, got '{kind}'")
 
 
 def report(
@@ -360,38 +379,12 @@ def export(
     return path
 
 
-def _call(function: Callable[..., Any], given: dict[str, Any]) -> str:
-    """A call as it was written but for defaults, folders and phones, for the study to keep."""
-    usual = inspect.signature(function).parameters
-    first, *others = usual
-    words = [repr(given[first])]
-    words += [
-        f"{name}={given[name]!r}"
-        for name in others
-        if name not in ("results", "storage", "serial") and given[name] != usual[name].default
-    ]
-    return f"phonelm_search.api.{function.__name__}({', '.join(words)})"
-
-
 def _setup(
     space: str, device: Names, *, serial: Names, objective: Names = (), **options: Any
 ) -> Setup:
     return prepare(
         space, _list(device), serials=_list(serial), objectives=_list(objective), **options
     )
-
-
-def _score_settings(
-    tokens_per_parameter: float,
-    proxy_parameters: int | None,
-    finalists: int,
-    seeds: int | None,
-    seed: int,
-) -> ScoreSettings:
-    return ScoreSettings(
-        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, seeds=seeds,
-        finalists=finalists, seed=seed,
-    )  # fmt: skip
 
 
 def _store(results: Folder, storage: str | None) -> Store:

@@ -11,5 +11,6 @@ from .profile import ProfilePlan as ProfilePlan
 from .profile import profile_shapes as profile_shapes
 from .run import run_all as run_all
 from .setup import Setup as Setup
+from .setup import call_text as call_text
 from .setup import prepare as prepare
 from .train import run_score as run_score

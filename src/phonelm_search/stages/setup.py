@@ -1,8 +1,9 @@
 """A study's set-up: names resolved, the space enumerated, an earlier study continued or refused."""
 
+import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -205,6 +206,19 @@ def remember_command(store: Store, record: StudyRecord, command: str | None) -> 
     record = replace(record, config={**record.config, "commands": [*before, line]})
     store.save_study(record)
     return record
+
+
+def call_text(function: Callable[..., Any], given: dict[str, Any]) -> str:
+    """A call as it was written but for defaults, folders and phones, for the study to keep."""
+    usual = inspect.signature(function).parameters
+    first, *others = usual
+    words = [repr(given[first])]
+    words += [
+        f"{name}={given[name]!r}"
+        for name in others
+        if name not in ("results", "storage", "serial") and given[name] != usual[name].default
+    ]
+    return f"phonelm_search.api.{function.__name__}({', '.join(words)})"
 
 
 def _at_defaults(device: dict[str, Any]) -> dict[str, Any]:
