@@ -1,3 +1,4 @@
+from .counts import count_shapes as count_shapes
 from .explanation import Explanation as Explanation
 from .explanation import Neighbour as Neighbour
 from .explanation import explain as explain
