@@ -27,22 +27,22 @@ def list_studies(
     fmt: o.FormatOption = "table",
 ) -> None:
     """All studies of a results folder. Example: phonelm-search studies list --json."""
-    from phonelm_search.reading import load_view
+    from phonelm_search.reading import count_shapes
     from phonelm_search.store import Store
 
     store = Store(results, url=storage, create=False)
     rows = []
     for record in store.studies():
-        view = load_view(store, record.name)
+        counts = count_shapes(store, record)
         rows.append(
             {
                 "study": record.name,
                 "space": record.config["space"]["name"],
                 "device": record.config["device"]["name"],
                 "scenario": record.config["scenario"],
-                "measured": len(view.sampled),
-                "failed": len(view.failed),
-                "scored": len(view.scored),
+                "measured": counts.measured,
+                "failed": counts.failed,
+                "scored": counts.scored,
             }
         )
     if as_json:

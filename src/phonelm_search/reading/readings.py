@@ -31,18 +31,21 @@ class Place:
 
     def key(self, shape_id: str, workload: Workload, source: str = "memory") -> str:
         """Key of measurements of a shape here."""
+        common = self.common(workload, source)
+        return measurement_key(shape_id=shape_id, workload=workload, **common)
+
+    def common(self, workload: Workload, source: str = "memory") -> dict[str, str | int]:
+        """What keys of measurements here are made of, but for shape and workload."""
         old = self.versions["protocol"] == 1
         device = self.device
-        return measurement_key(
-            shape_id=shape_id,
-            workload=workload,
-            precision=device.precision.of(workload.phase),
-            environment_id=self.environment_id,
-            cache_mode=device.cache if old else device.cache_mode(workload),
-            weights_source=source,
-            graph_version=self.versions["graph"],
-            protocol_version=self.versions["protocol"],
-        )
+        return {
+            "precision": device.precision.of(workload.phase),
+            "environment_id": self.environment_id,
+            "cache_mode": device.cache if old else device.cache_mode(workload),
+            "weights_source": source,
+            "graph_version": self.versions["graph"],
+            "protocol_version": self.versions["protocol"],
+        }
 
 
 def places_of(record: StudyRecord) -> list[Place]:
