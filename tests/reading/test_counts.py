@@ -15,7 +15,8 @@ from helpers import SCENARIO, fake_device, measurement, score, small_shape, stud
 from phonelm_search.core.records import LatencyEstimate, Measurement, StudyRecord, StudyShape
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.measure import REFERENCE
-from phonelm_search.reading import Place, count_shapes, load_view, places_of
+from phonelm_search.reading import Place, count_shapes, load_view
+from phonelm_search.reading.readings import places_of
 from phonelm_search.store import Store, StudyCounts
 
 FIXTURES = Path(__file__).parents[1] / "store" / "fixtures"
