@@ -1,10 +1,12 @@
 """The commands as functions give what the commands print."""
 
+import inspect
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -13,10 +15,25 @@ from matplotlib.figure import Figure
 from documents import python_block
 from helpers import study
 from phonelm_search import api
+from phonelm_search.cli import (
+    explain,
+    export,
+    pareto,
+    plot,
+    profile,
+    report,
+    run,
+    score,
+    search,
+    sensitivity,
+)
 from phonelm_search.cli.main import run_command
+from phonelm_search.core.defaults import DEFAULT_DEVICE
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
+from phonelm_search.core.units import parse_count
 from phonelm_search.store import Store
 
+COMMANDS = (run, search, score, profile, pareto, plot, report, explain, export, sensitivity)
 EXAMPLE = Path(__file__).parent / "examples" / "notebook.py"
 
 
@@ -57,6 +74,32 @@ def test_frames_hold_what_the_command_prints(
     front = api.pareto("study", results=tmp_path)
     assert front["latency_ms"].tolist() == pytest.approx([10, 30])
     assert isinstance(front, pd.DataFrame)
+
+
+ONLY_TYPED = {"context", "as_json", "fmt", "dry_run"}
+"""Options of the command line alone: how something is printed."""
+
+
+@pytest.mark.parametrize("module", COMMANDS, ids=lambda m: m.NAME)
+def test_every_command_has_its_function_with_the_same_options_and_defaults(
+    module: ModuleType,
+) -> None:
+    options = inspect.signature(module.command).parameters
+    function = inspect.signature(getattr(api, module.NAME)).parameters
+    # A figure is saved by matplotlib.
+    typed = ONLY_TYPED | ({"output"} if module is plot else set())
+    assert set(options) - typed == set(function)
+    for name in set(options) & set(function):
+        theirs, ours = options[name].default, function[name].default
+        if ours is inspect.Parameter.empty or theirs is inspect.Parameter.empty:
+            assert ours is theirs, name
+        elif name == "device":
+            assert theirs is None
+            assert ours == DEFAULT_DEVICE
+        elif name == "proxy_parameters":
+            assert parse_count(theirs) == ours
+        else:
+            assert (theirs or None) == (ours or None), name
 
 
 def test_an_empty_study_is_a_frame_with_the_same_columns(tmp_path: Path) -> None:

@@ -1,143 +1,212 @@
 """The commands as functions, for notebooks and scripts: pandas frames, matplotlib figures, paths.
 
-Frames have the columns that ``--json`` and the CSV files have. What stages tell goes to the logger
-``phonelm_search``: ``logging.basicConfig(level="INFO")`` shows it.
+Each function has the name, the options and the defaults of its command. Frames have the columns
+that ``--json`` and the CSV files have. All take ``results``, the folder of the database and of the
+studies' files, and ``storage``, the URL of another database, and raise `PhonelmSearchError` as the
+command would print it. ``logging.basicConfig(level="INFO")`` shows what stages tell.
 """
 
-import inspect
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from phonelm_search.core import defaults as d
 from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.reporting import LoggedReporter
 from phonelm_search.core.workload import Scenario
-from phonelm_search.outputs import STUDY_COLUMNS, study_rows
+from phonelm_search.outputs import (
+    STUDY_COLUMNS,
+    explanation_document,
+    sensitivity_rows,
+    study_rows,
+)
+from phonelm_search.outputs.export import export_shape
 from phonelm_search.outputs.plots import PICTURES
 from phonelm_search.outputs.report import write_report
-from phonelm_search.quality import DEFAULT_BUDGET, DEFAULT_TOKENS_PER_PARAMETER, ScoreSettings
-from phonelm_search.reading import StudyView, current_pick, load_view
+from phonelm_search.quality import LEAST_SHAPES, ScoreSettings
+from phonelm_search.reading import (
+    Rule,
+    StudyView,
+    check_rule,
+    explain_shape,
+    load_view,
+    regret_matrix,
+)
 from phonelm_search.stages import (
+    ProfilePlan,
     SearchPlan,
+    Setup,
     Strategy,
+    call_text,
     prepare,
     profile_shapes,
+    run_all,
     run_score,
     run_search,
+    run_sensitivity,
 )
 from phonelm_search.store import Store
 
-_LOG = logging.getLogger("phonelm_search")
 Names = str | Sequence[str]
 Folder = str | Path
 
 
-class _Logged:
-    """A reporter that logs."""
+def run(
+    space: str = d.DEFAULT_SPACE,
+    *,
+    device: Names = d.DEFAULT_DEVICE,
+    serial: Names = (),
+    study: str | None = None,
+    trials: int = d.DEFAULT_TRIALS,
+    score_top: int = d.DEFAULT_TOP,
+    tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
+    proxy_parameters: int | None = d.DEFAULT_BUDGET,
+    finalists: int = d.DEFAULT_FINALISTS,
+    seeds: int | None = None,
+    data: Sequence[str] = (),
+    scenario: str = d.DEFAULT_SCENARIO,
+    objective: Names = (),
+    strategy: Strategy | None = None,
+    sampler: str = d.DEFAULT_SAMPLER,
+    pick: Rule = d.DEFAULT_RULE,
+    seed: int = 0,
+    vocab_size: int | None = None,
+    precision: str | None = None,
+    remeasure: bool = False,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> pd.DataFrame:
+    """Search, train the front, pick, and write the study's files. See `search` and `score`.
 
-    def stage(self, title: str, total: float) -> None:
-        _LOG.info("%s …", title)
+    Args:
+        pick: ``knee``, ``fastest`` or ``best``.
 
-    def advance(self, amount: float, detail: str = "") -> None:
-        return None
-
-    def note(self, text: str) -> None:
-        _LOG.info("%s", text)
+    Returns:
+        A row for each measured shape, fastest first; ``pick`` marks one.
+    """
+    call = call_text(run, locals())
+    settings = ScoreSettings(
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
+        finalists=finalists, seeds=seeds, seed=seed,
+    )  # fmt: skip
+    setup = _setup(
+        space, device, serial=serial, study=study, scenario=scenario, objective=objective,
+        vocab_size=vocab_size, precision=precision, command=call,
+    )  # fmt: skip
+    plan = SearchPlan(
+        trials=trials, strategy=strategy, near_front=score_top, sampler=sampler, seed=seed,
+        remeasure=remeasure,
+    )  # fmt: skip
+    _, view = run_all(
+        Store(Path(results), url=storage), setup, plan, settings,
+        top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=data,
+    )  # fmt: skip
+    return _frame(view)
 
 
 def search(
-    space: str = "slm-100m",
+    space: str = d.DEFAULT_SPACE,
     *,
-    device: Names = "host-cpu",
+    device: Names = d.DEFAULT_DEVICE,
+    serial: Names = (),
     study: str | None = None,
-    trials: int = 20,
-    scenario: str = "chat=256:128",
+    trials: int = d.DEFAULT_TRIALS,
+    scenario: str = d.DEFAULT_SCENARIO,
+    objective: Names = (),
     strategy: Strategy | None = None,
-    sampler: str = "tpe",
-    precision: str | None = None,
+    sampler: str = d.DEFAULT_SAMPLER,
     seed: int = 0,
-    results: Folder = "results",
+    vocab_size: int | None = None,
+    precision: str | None = None,
+    remeasure: bool = False,
+    results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
-    """Sample shapes of a space and measure them, as ``phonelm-search search`` does.
+    """Sample shapes of a space and measure them.
 
     Args:
         space: Name of a search space.
         device: Name of a device profile, or several.
+        serial: Which phones.
         study: Name of the study, by default SPACE.DEVICE; one that exists goes on.
         trials: Distinct shapes that the study shall have in total.
         scenario: ``NAME=P:G``, a prompt of P tokens and G generated ones.
+        objective: ``latency``, ``prefill``, ``decode``, ``parameters`` or ``memory``, or several.
         strategy: ``sample`` or ``blocks``; None: blocks where that is quick.
         sampler: ``tpe``, ``nsga2``, ``random`` or ``grid``.
-        precision: In place of the profile's.
         seed: Of the sampler.
-        results: Folder of the database.
-        storage: URL of another database.
+        vocab_size: In place of the space's.
+        precision: In place of the profile's.
+        remeasure: Measure what is in the database, too.
 
     Returns:
         A row for each measured shape, fastest first; `pareto` gives the front alone.
-
-    Raises:
-        PhonelmSearchError: As the command would print it.
     """
-    told = _told(
-        search, space, device=device, study=study, trials=trials, scenario=scenario,
-        strategy=strategy, sampler=sampler, precision=precision, seed=seed,
+    call = call_text(search, locals())
+    setup = _setup(
+        space, device, serial=serial, study=study, scenario=scenario, objective=objective,
+        vocab_size=vocab_size, precision=precision, command=call,
     )  # fmt: skip
-    store = Store(Path(results), url=storage)
-    setup = prepare(
-        space, _list(device), study=study, scenario=scenario, precision=precision, command=told
+    plan = SearchPlan(
+        trials=trials, strategy=strategy, sampler=sampler, seed=seed, remeasure=remeasure
     )
-    plan = SearchPlan(trials=trials, strategy=strategy, sampler=sampler, seed=seed)
-    return _frame(run_search(store, setup, plan, report=_Logged()))
+    return _frame(
+        run_search(Store(Path(results), url=storage), setup, plan, report=LoggedReporter())
+    )
 
 
 def score(
     study: str,
     *,
-    top: int = 4,
-    tokens_per_parameter: float = DEFAULT_TOKENS_PER_PARAMETER,
-    proxy_parameters: int | None = DEFAULT_BUDGET,
+    score_top: int = d.DEFAULT_TOP,
+    tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
+    proxy_parameters: int | None = d.DEFAULT_BUDGET,
+    finalists: int = d.DEFAULT_FINALISTS,
     seeds: int | None = None,
-    finalists: int = 4,
-    seed: int = 0,
     data: Sequence[str] = (),
-    results: Folder = "results",
+    seed: int = 0,
+    retrain: bool = False,
+    validate: bool = False,
+    results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
-    """Train the front and near-front of a study for a short horizon.
+    """Train the front and near-front of a study, pick, and write the study's files.
 
     Args:
         study: Name of the study.
-        top: Shapes that enter training.
+        score_top: Shapes that enter training.
         tokens_per_parameter: Of the largest trained shape.
         proxy_parameters: Decoder parameters of miniatures; None trains the shapes themselves.
-        seeds: Seeds of the finalists; None: one for a quick look, else two.
         finalists: Candidates that train to the end.
-        seed: The first one.
+        seeds: Seeds of the finalists; None: one for a quick look, else two.
         data: Text files, folders, or ``hf:NAME``; nothing: the embedded text.
-        results: Folder of the database.
-        storage: URL of another database.
+        seed: The first one.
+        retrain: Train what has a score already, too.
+        validate: Also train a sample much longer; `plot` of kind ``validation`` shows it.
 
     Returns:
         A row for each measured shape with its score, fastest first; ``pick`` marks one.
-
-    Raises:
-        PhonelmSearchError: As the command would print it.
     """
+    call = call_text(score, locals())
     settings = ScoreSettings(
-        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, seeds=seeds,
-        finalists=finalists, seed=seed,
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
+        finalists=finalists, seeds=seeds, seed=seed,
     )  # fmt: skip
-    told = _told(
-        score, study, top=top, tokens_per_parameter=tokens_per_parameter,
-        proxy_parameters=proxy_parameters, seeds=seeds, finalists=finalists, seed=seed, data=data,
-    )  # fmt: skip
-    store = _store(results, storage)
-    view = run_score(store, study, settings, top=top, report=_Logged(), data=data, command=told)
+    _, view = run_score(
+        _store(results, storage),
+        study,
+        settings,
+        top=score_top,
+        report=LoggedReporter(),
+        data=data,
+        retrain=retrain,
+        validate=max(score_top, LEAST_SHAPES) if validate else 0,
+        command=call,
+    )
     return _frame(view)
 
 
@@ -145,65 +214,105 @@ def profile(
     shapes: Names = (),
     *,
     study: str | None = None,
-    device: Names = "host-cpu",
+    everything: bool = False,
+    device: Names = d.DEFAULT_DEVICE,
+    serial: Names = (),
     precision: str | None = None,
     method: Literal["whole", "blocks"] = "whole",
-    prompt_tokens: Sequence[int] | None = None,
-    context_tokens: Sequence[int] | None = None,
+    prompt_tokens: Sequence[int] = (),
+    context_tokens: Sequence[int] = (),
     scenario: Names = (),
-    results: Folder = "results",
+    remeasure: bool = False,
+    results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
-    """Measure shapes that are named.
-
-    Args:
-        shapes: Names, paths of ``config.json``, or shape ids.
-        study: Measure its front, too.
-        device: Name of a device profile, or several.
-        precision: In place of the profile's.
-        method: ``whole`` models, or estimates from ``blocks`` of their layers.
-        prompt_tokens: Lengths of prompts; None: the profile's.
-        context_tokens: Lengths of the past at a decode step; None: the profile's.
-        scenario: ``NAME=P:G``; adds TTFT, TPOT and end-to-end time.
-        results: Folder of the database.
-        storage: URL of another database.
+    """Measure shapes that are named; see `stages.ProfilePlan` for the arguments.
 
     Returns:
         A row for each workload; latencies in ms, with verdicts. A shape that failed has rows
         with its reason and no latency.
-
-    Raises:
-        PhonelmSearchError: As the command would print it.
     """
-    rows, _ = profile_shapes(
-        Store(Path(results), url=storage), _list(shapes), study=study, devices=_list(device),
-        precision=precision, method=method, prompt_tokens=prompt_tokens,
+    plan = ProfilePlan(
+        shapes=_list(shapes), study=study, everything=everything, devices=_list(device),
+        serials=_list(serial), precision=precision, method=method, prompt_tokens=prompt_tokens,
         context_tokens=context_tokens, scenarios=[Scenario.parse(s) for s in _list(scenario)],
-        remeasure=False, report=_Logged(),
+        remeasure=remeasure,
     )  # fmt: skip
+    rows, _ = profile_shapes(Store(Path(results), url=storage), plan, report=LoggedReporter())
     return pd.DataFrame(rows)
 
 
+def sensitivity(
+    space: str = d.DEFAULT_SPACE,
+    *,
+    device: Names = d.DEFAULT_DEVICE,
+    serial: Names = (),
+    study: str | None = None,
+    shapes: int = d.COMPARED_SHAPES,
+    tokens_per_parameter: float = d.COMPARED_TOKENS_PER_PARAMETER,
+    proxy_parameters: int | None = d.DEFAULT_BUDGET,
+    seeds: int = d.COMPARED_SEEDS,
+    data: Sequence[str] = (),
+    scenario: str = d.DEFAULT_SCENARIO,
+    seed: int = 0,
+    vocab_size: int | None = None,
+    precision: str | None = None,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> pd.DataFrame:
+    """Measure and train shapes of equal decoder size; how far speed moves, and how far loss.
+
+    Args:
+        shapes: How many, spread over the space.
+
+    Returns:
+        A row for each spread and each effect of a dimension, in per cent.
+    """
+    call = call_text(sensitivity, locals())
+    settings = ScoreSettings(
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, seeds=seeds, seed=seed
+    )
+    setup = _setup(
+        space, device, serial=serial, study=study, scenario=scenario, vocab_size=vocab_size,
+        precision=precision, command=call,
+    )  # fmt: skip
+    if study is None:
+        setup = setup.renamed(f"{setup.study}.sensitivity")
+    store = Store(Path(results), url=storage)
+    spreads, _ = run_sensitivity(
+        store, setup, settings, count=shapes, report=LoggedReporter(), data=data
+    )
+    return pd.DataFrame(sensitivity_rows(spreads))
+
+
 def pareto(
-    study: str, *, everything: bool = False, results: Folder = "results", storage: str | None = None
+    study: str,
+    *,
+    everything: bool = False,
+    regret: bool = False,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
 ) -> pd.DataFrame:
     """The front of a study, fastest first.
 
     Args:
-        study: Name of the study.
+        study: Its name.
         everything: All measured shapes and references, the front marked.
-        results: Folder of the database.
-        storage: URL of another database.
-
-    Raises:
-        PhonelmSearchError: If there is no such study.
+        regret: Instead, how much slower each device's front is on each other device.
     """
-    view = load_view(_store(results, storage), study)
+    store = _store(results, storage)
+    view = load_view(store, study)
+    if regret:
+        return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
     return _frame(view) if everything else _frame(view, front=True)
 
 
 def plot(
-    study: str, kind: str = "front", *, results: Folder = "results", storage: str | None = None
+    study: str,
+    kind: str = "front",
+    *,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
 ) -> Figure:
     """A picture of a study.
 
@@ -211,40 +320,71 @@ def plot(
         study: Name of the study.
         kind: ``front``, ``training``, ``spread``, ``latency-vs-depth``, ``bandwidth``,
             ``devices`` or ``validation``.
-        results: Folder of the database.
-        storage: URL of another database.
-
-    Raises:
-        PhonelmSearchError: If there is no such study or kind, or it lacks what the picture shows.
     """
-    if kind not in PICTURES:
-        raise ConfigurationError(f"kind must be one of {', '.join(PICTURES)}, got '{kind}'")
-    store = _store(results, storage)
-    return PICTURES[kind](store, load_view(store, study))
+    if kind in PICTURES:
+        store = _store(results, storage)
+        return PICTURES[kind](store, load_view(store, study))
+    raise ConfigurationError(f"kind must be one of {', '.join(PICTURES)}, got '{kind}'")
 
 
 def report(
     study: str,
-    path: Folder | None = None,
+    output: Folder | None = None,
     *,
-    results: Folder = "results",
+    results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> Path:
-    """Write a study as one offline HTML file, by default ``RESULTS/STUDY/report.html``.
+    """Write a study as one offline HTML file, by default ``RESULTS/STUDY/report.html``."""
+    store = _store(results, storage)
+    return write_report(store, load_view(store, study), Path(output) if output else None)
 
-    Raises:
-        PhonelmSearchError: If there is no such study, or the file cannot be written.
+
+def explain(
+    study: str,
+    shape: str | None = None,
+    *,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> dict[str, Any]:
+    """Why a shape of a study, by default the pick: the document that ``--json`` prints."""
+    view = load_view(_store(results, storage), study)
+    explanation, pick = explain_shape(view, shape)
+    return explanation_document(view, explanation, pick)
+
+
+def export(
+    study: str,
+    output: Folder,
+    *,
+    shape: str | None = None,
+    to: Literal["all", "hf", "onnx"] = "all",
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> Path:
+    """Hand a shape of a study off, by default the pick.
+
+    Args:
+        study: Name of the study.
+        output: Folder to write into.
+        shape: Its id, the beginning of one, its label, or a reference's name.
+        to: Everything, ``config.json`` alone, or the measured graph alone.
+
+    Returns:
+        What was written: the folder, or the file.
     """
     store = _store(results, storage)
-    return write_report(store, load_view(store, study), Path(path) if path else None)
+    path, _, notes = export_shape(store, load_view(store, study), Path(output), shape=shape, to=to)
+    for note in notes:
+        LoggedReporter().note(note)
+    return path
 
 
-def _told(function: Callable[..., Any], first: str, **given: Any) -> str:
-    """A call as it was written but for defaults, for the study to keep."""
-    usual = inspect.signature(function).parameters
-    words = [repr(first)]
-    words += [f"{k}={v!r}" for k, v in given.items() if v != usual[k].default]
-    return f"phonelm_search.api.{function.__name__}({', '.join(words)})"
+def _setup(
+    space: str, device: Names, *, serial: Names, objective: Names = (), **options: Any
+) -> Setup:
+    return prepare(
+        space, _list(device), serials=_list(serial), objectives=_list(objective), **options
+    )
 
 
 def _store(results: Folder, storage: str | None) -> Store:
@@ -256,12 +396,5 @@ def _list(names: Names) -> list[str]:
 
 
 def _frame(view: StudyView, *, front: bool = False) -> pd.DataFrame:
-    pick = current_pick(view)
-    shown = view.front if front else view.rows
-    rows = study_rows(
-        view,
-        shown,
-        pick=pick.row.shape.shape_id if pick else None,
-        doubts=pick.provisional if pick else (),
-    )
+    rows = study_rows(view, view.front if front else view.rows)
     return pd.DataFrame(rows, columns=None if rows else list(STUDY_COLUMNS))

@@ -44,7 +44,7 @@ def text() -> Tokens:
 
 def written(folder: Path, found: ModelShape) -> Path:
     """A config.json of a shape."""
-    from phonelm_search.outputs.export import export_hf
+    from phonelm_search.outputs.export.winner import export_hf
 
     return export_hf(found, folder)
 

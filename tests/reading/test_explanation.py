@@ -10,7 +10,8 @@ from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.records import StudyShape
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.reading import explain, find_row, load_view
+from phonelm_search.reading import find_row, load_view
+from phonelm_search.reading.explanation import explain
 
 
 def equal(layers: int, **changes: object) -> ModelShape:

@@ -101,7 +101,7 @@ def test_a_provisional_pick_says_so_in_every_table(tmp_path: Path) -> None:
 
 def test_the_front_knows_how_sure_it_is(tmp_path: Path) -> None:
     _, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0), (30.0, 2.5)])
-    assert list(view.front_probabilities().values()) == [1.0, 1.0, 0.0]
+    assert list(view.front_probabilities.values()) == [1.0, 1.0, 0.0]
     assert [r["front_probability"] for r in study_rows(view)] == [1.0, 1.0, 0.0]
 
 

@@ -27,7 +27,7 @@ from phonelm_search.measure import REFERENCE
 from phonelm_search.outputs.export import hand_off
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info
 from phonelm_search.outputs.report.document import document
-from phonelm_search.reading import Regret, regret_matrix
+from phonelm_search.reading import Regret, load_view, regret_matrix
 from phonelm_search.stages import SearchPlan, Setup, prepare, run_search
 from phonelm_search.store import Store
 from recorder import Recorder
@@ -242,7 +242,7 @@ def test_regret_is_the_extra_latency_of_the_other_front(tmp_path: Path) -> None:
     # Shapes of falling bits per byte. On A all are on the front. On B the second one is slower
     # than the third, which is better, so it is not on B's front.
     store = stored(tmp_path, {"A": [10, 20, 30], "B": [10, 45, 30]}, bits=[3.0, 2.5, 2.0])
-    found = regret_matrix(store, "study")
+    found = regret_matrix(store, load_view(store, "study"))
     assert cell(found, "A", "A") == Regret(
         front_of="A", used_on="A", shapes=3, front=3, mean=0.0, worst=0.0
     )
@@ -258,7 +258,7 @@ def test_regret_is_the_extra_latency_of_the_other_front(tmp_path: Path) -> None:
 def test_a_shape_that_one_front_lacks_is_paid_for_on_the_other(tmp_path: Path) -> None:
     # A's front is its first shape alone (faster and better); B's holds both.
     store = stored(tmp_path, {"A": [10, 20], "B": [20, 10]}, bits=[2.0, 2.5])
-    found = regret_matrix(store, "study")
+    found = regret_matrix(store, load_view(store, "study"))
     assert cell(found, "A", "B").worst == pytest.approx(1.0)  # 20 ms where 10 would do
     assert cell(found, "B", "A").worst == 0.0
 
@@ -266,7 +266,7 @@ def test_a_shape_that_one_front_lacks_is_paid_for_on_the_other(tmp_path: Path) -
 def test_a_front_alone_on_another_device_tells_no_regret(tmp_path: Path) -> None:
     # Only A's front was measured on B: what B would choose instead is not known.
     store = stored(tmp_path, {"A": [10, 20, 30], "B": [30, 20, None]}, bits=[3.0, 2.5, 2.6])
-    assert cell(regret_matrix(store, "study"), "A", "B").mean is None
+    assert cell(regret_matrix(store, load_view(store, "study")), "A", "B").mean is None
 
 
 @pytest.mark.usefixtures("devices")

@@ -104,7 +104,7 @@ def test_wide_intervals_make_contenders(setup: Setup, use: Callable[[Recorder], 
     made = rounds_of(view)
     again = {i for i, n in made.items() if n > MOST_ROUNDS}
     assert stage == f"measuring {len(again)} shapes again that may belong to the front"
-    likely = view.search_probabilities()
+    likely = view.search_probabilities
     assert 0 < len(again) < len(made)
     assert all(likely[i] > 0 for i in again)
 

@@ -14,8 +14,9 @@ from phonelm_search.outputs.plots.validation import draw_validation, validation_
 from phonelm_search.quality import ScoreSettings, Validation, validation
 from phonelm_search.reading import StudyView
 from phonelm_search.space import load_space
-from phonelm_search.stages import run_score, run_validation
 from phonelm_search.stages import train as scoring
+from phonelm_search.stages.session import open_session
+from phonelm_search.stages.train import score, validate_study
 from phonelm_search.store import Store
 from phonelm_search.train import load_text
 from phonelm_search.train.text import SEPARATOR
@@ -41,6 +42,11 @@ def measured(folder: Path) -> tuple[Store, StudyView]:
     return store, view
 
 
+def validated(store: Store) -> tuple[Validation, StudyView]:
+    with open_session(store, "study", report=Told()) as session:
+        return validate_study(session, count=8), session.view
+
+
 def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     tmp_path: Path,
     text_file: Path,
@@ -50,9 +56,11 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     monkeypatch.setattr(validation, "LONGER", 2)
     store, _ = measured(tmp_path)
     with pytest.raises(TrainingError, match="must have scores to validate; run `phonelm-search"):
-        run_validation(store, "study", count=8, report=Told())
+        validated(store)
     settings = ScoreSettings(tokens_per_parameter=0.02)
-    view = run_score(store, "study", settings, top=4, report=Told(), data=[str(text_file)])
+    with open_session(store, "study", report=Told()) as session:
+        score(session, settings, top=4, data=[str(text_file)])
+        view = session.view
     assert len(view.scored) == 4
     config = view.record.config["score"]
     assert config["seeds"] == [0]
@@ -66,7 +74,7 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     assert "trust: not validated; `phonelm-search score study --validate` tells" in shown.out
     assert "quantised" in shown.out
 
-    found, view = run_validation(store, "study", count=8, report=Told())
+    found, view = validated(store)
     assert len(found.shape_ids) == 4
     assert found.seeds == (0, 1)
     assert found.long_tokens_per_parameter == pytest.approx(2 * found.tokens_per_parameter)
@@ -75,11 +83,11 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     assert {"a tenth of the horizon", "most decoder parameters"} <= set(names)
     assert not any("times the size" in o.against for o in found.orders)  # nothing shrank
     assert view.validation == found == Validation.from_dict(json.loads(json.dumps(found.as_dict())))
-    again, _ = run_validation(store, "study", count=8, report=Told())
+    again, _ = validated(store)
     assert again == found
     monkeypatch.setattr(scoring, "LEAST_COMPARED", 5)
     with pytest.raises(TrainingError, match=r"5 shapes must be compared.* has 4; search on"):
-        run_validation(store, "study", count=8, report=Told())
+        validated(store)
 
     info = validation_info(store, view)
     assert len(info.shapes) == 4
@@ -120,6 +128,6 @@ def test_miniatures_are_held_against_larger_ones() -> None:
 def test_what_cannot_be_validated_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, view = study(tmp_path, [(10.0, 2.0), (12.0, 1.9)], settings={"version": 2})
     with pytest.raises(TrainingError, match="procedure 4 to go on from, these are of 2; score"):
-        run_validation(store, "study", count=8, report=Told())
+        validated(store)
     with pytest.raises(TrainingError, match="must be validated to draw it"):
         validation_info(store, view)

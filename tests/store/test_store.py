@@ -1,6 +1,7 @@
 """The database: what goes in comes out, and what goes wrong is one clear line."""
 
 import math
+import os
 import sqlite3
 import subprocess
 import sys
@@ -135,6 +136,39 @@ def test_a_study_is_one_processs_at_a_time(tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
     with study_lock(tmp_path, "st"):
+        message = f"one process at a time, process {os.getpid()} is at it"
+        with pytest.raises(StoreError, match=message), study_lock(tmp_path, "st"):
+            pass
+    with study_lock(tmp_path, "st"):
+        pass
+
+
+def test_a_lock_without_a_word_of_its_holder_holds(tmp_path: Path) -> None:
+    with study_lock(tmp_path, "st"):
+        for file in tmp_path.glob(".st*"):
+            if file.suffix != ".lock":
+                file.unlink()
+        with (
+            pytest.raises(StoreError, match="process unknown is at it"),
+            study_lock(tmp_path, "st"),
+        ):
+            pass
+
+
+def test_a_lock_of_an_earlier_release_holds(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with (tmp_path / ".st.lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="one process at a time"), study_lock(tmp_path, "st"):
+            pass
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".st.lock").mkdir()
+    with (
+        pytest.raises(StoreError, match=r"\.st\.lock must be writable: Is a directory"),
+        study_lock(tmp_path, "st"),
+    ):
         pass
 
 

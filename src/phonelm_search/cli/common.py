@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import cast, get_args
 
 import typer
 
@@ -14,10 +13,8 @@ from phonelm_search.core.units import format_count, format_seconds, parse_count
 from phonelm_search.outputs import Row, study_rows
 from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import (
-    RULES,
     Pick,
     Regret,
-    Rule,
     StudyRow,
     StudyView,
     current_pick,
@@ -46,17 +43,6 @@ _COLUMNS = (
     ("front", "front"),
     ("verdict", "verdict"),
 )
-
-
-def check_rule(name: str) -> Rule:
-    """The pick's rule by name.
-
-    Raises:
-        UnknownNameError: If there is none.
-    """
-    if name not in get_args(Rule):
-        raise UnknownNameError("pick rule", name, list(RULES))
-    return cast(Rule, name)
 
 
 def check_sampler(name: str) -> None:
@@ -139,7 +125,7 @@ def show_study(
 ) -> None:
     """Print rows of a study."""
     pick = current_pick(view)
-    found = _rows(view, rows, pick)
+    found = study_rows(view, rows)
     if as_json:
         print_json(found)
         return
@@ -187,13 +173,6 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [c for c in _COLUMNS if c[0] not in hidden]
 
 
-def _rows(view: StudyView, rows: Iterable[StudyRow], pick: Pick | None) -> list[Row]:
-    if pick is None:
-        return study_rows(view, rows)
-    picked = pick.row.shape.shape_id
-    return study_rows(view, rows, pick=picked, doubts=pick.provisional)
-
-
 def pick_line(pick: Pick) -> str:
     """The pick in one line, called provisional where it is."""
     state = "PROVISIONAL PICK" if pick.provisional else "PICK"
@@ -202,7 +181,7 @@ def pick_line(pick: Pick) -> str:
 
 def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "table") -> None:
     """Print the scored shapes, the references, and the pick with its reasons."""
-    rows = _rows(view, [r for r in view.rows if r.score or r.name], pick)
+    rows = study_rows(view, [r for r in view.rows if r.score or r.name])
     if as_json:
         verdict = {
             "shape_id": pick.row.shape.shape_id,

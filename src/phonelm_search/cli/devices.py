@@ -7,6 +7,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.core import defaults as d
 
 HELP = "Device profiles and phones: list, show, check, copy, add, doctor, prepare."
 app = typer.Typer(no_args_is_help=True)
@@ -101,7 +102,7 @@ def add_device(
     precision: Annotated[
         str, typer.Option("--precision", help="Precision scheme of the profile.")
     ] = "int4-b32",
-    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     as_json: o.JsonOption = False,
 ) -> None:
     """Write a profile for a plugged-in phone: its fastest cores and threads, its numbers checked.

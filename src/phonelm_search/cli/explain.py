@@ -1,14 +1,15 @@
 """``phonelm-search explain``: why a shape, beside its neighbours."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import print_json
+from phonelm_search.core import defaults as d
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from phonelm_search.reading import Effect, Explanation, Neighbour, Pick
 
@@ -25,63 +26,23 @@ def command(
         str | None,
         typer.Argument(help="Shape id, its beginning, or a reference's name; default: the pick."),
     ] = None,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
     """Explain a shape of a study."""
-    from phonelm_search.outputs import study_rows
-    from phonelm_search.reading import choose, current_pick, explain, find_row, load_view
+    from phonelm_search.outputs import explanation_document
+    from phonelm_search.reading import explain_shape, load_view
     from phonelm_search.store import Store
 
     view = load_view(Store(results, url=storage, create=False), study)
-    pick = current_pick(view) if shape else choose(view)
-    row = find_row(view, shape) if shape else choose(view).row
-    picked = pick if pick and pick.row is row else None
-    found = explain(view, row)
+    explanation, pick = explain_shape(view, shape)
     if as_json:
-        known = study_rows(
-            view,
-            [row],
-            pick=row.shape.shape_id if picked else None,
-            doubts=picked.provisional if picked else (),
-        )
-        print_json(known, **_document(found), why=picked.why if picked else None)
+        document = explanation_document(view, explanation, pick)
+        print_json(document.pop("rows"), **document)
         return
-    for line in _lines(found, picked):
+    for line in _lines(explanation, pick):
         typer.echo(line)
-
-
-def _document(found: "Explanation") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    def near(neighbours: "Sequence[Neighbour]") -> list[dict[str, Any]]:
-        return [
-            {
-                "shape_id": n.row.shape.shape_id,
-                "kind": n.row.kind,
-                "verdict": n.row.verdict,
-                "changes": list(n.changes),
-                "latency_ratio": n.latency_ratio,
-                "latency_differs": n.latency_differs,
-                "bits_per_byte_difference": n.bits,
-                "bits_per_byte_tied": n.bits_tied if n.bits is not None else None,
-            }
-            for n in neighbours
-        ]
-
-    return {
-        "equals": found.equals,
-        "scored_equals": found.scored_equals,
-        "front_probability": found.chance,
-        "faster": near(found.faster),
-        "better": near(found.better),
-        "time_effects": [asdict(e) for e in found.time_effects],
-        "loss_effects": [asdict(e) for e in found.loss_effects],
-        "effects_missing": list(found.missing),
-        "cliffs": list(found.cliffs),
-        "memory": [asdict(m) for m in found.memory],
-    }
 
 
 def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":

@@ -7,6 +7,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
+from phonelm_search.core import defaults as d
 
 NAME = "export"
 HELP = (
@@ -28,26 +29,20 @@ def command(
         Literal["all", "hf", "onnx"],
         typer.Option("--to", help="Everything, config.json alone, or the measured graph alone."),
     ] = "all",
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
 ) -> None:
     """Export a shape of a study."""
     from phonelm_search.cli.common import pick_line
-    from phonelm_search.outputs.export import export_hf, export_onnx, hand_off
-    from phonelm_search.reading import choose, find_row, load_view
+    from phonelm_search.outputs.export import export_shape
+    from phonelm_search.reading import choose, load_view
     from phonelm_search.store import Store
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)
-    row = find_row(view, shape) if shape else choose(view).row
-    if to == "all":
-        for line in hand_off(store, view, row, output):
-            say(line)
-        path = output
-    elif to == "hf":
-        path = export_hf(row.shape, output)
-    else:
-        path = export_onnx(row.shape, view.device.scheme, output)
+    path, row, notes = export_shape(store, view, output, shape=shape, to=to)
+    for note in notes:
+        say(note)
     say(f"wrote {path} of {row.shape.shape_id}")
     if not shape:
         say(pick_line(choose(view)))

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from phonelm_search.core.defaults import DEFAULT_BUDGET
+
 Format = Literal["table", "md", "csv", "jsonl"]
 
 SpaceArgument = Annotated[
@@ -114,12 +116,4 @@ PickOption = Annotated[str, typer.Option("--pick", help="knee, fastest or best."
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]
 
-DEFAULT_SPACE = "slm-100m"
-DEFAULT_DEVICE = "host-cpu"
-DEFAULT_SCENARIO = "chat=256:128"
-DEFAULT_TRIALS = 20
-DEFAULT_TOP = 4
-DEFAULT_FINALISTS = 4
-DEFAULT_TOKENS = 0.5
-DEFAULT_BUDGET = "1M"
-DEFAULT_RESULTS = Path("results")
+DEFAULT_BUDGET_TEXT = f"{DEFAULT_BUDGET // 10**6}M"

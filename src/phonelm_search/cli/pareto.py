@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from phonelm_search.cli import options as o
+from phonelm_search.core import defaults as d
 
 NAME = "pareto"
 HELP = (
@@ -26,7 +27,7 @@ def command(
             "one's own. Measure elsewhere with `profile --study STUDY --all --device OTHER`.",
         ),
     ] = False,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
@@ -37,8 +38,8 @@ def command(
     from phonelm_search.store import Store
 
     store = Store(results, url=storage, create=False)
-    if regret:
-        show_regret(regret_matrix(store, study), as_json=as_json, fmt=fmt)
-        return
     view = load_view(store, study)
+    if regret:
+        show_regret(regret_matrix(store, view), as_json=as_json, fmt=fmt)
+        return
     show_study(view, view.rows if everything else view.front, as_json=as_json, fmt=fmt)

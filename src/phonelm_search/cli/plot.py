@@ -7,6 +7,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
+from phonelm_search.core import defaults as d
 
 NAME = "plot"
 HELP = (
@@ -36,7 +37,7 @@ def command(
             help="File (default RESULTS/STUDY/plots/KIND.png); a folder for --kind all.",
         ),
     ] = None,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
 ) -> None:
     """Draw and save a picture, or all."""

@@ -7,6 +7,7 @@ import typer
 from phonelm_search.cli import options as o
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows
+from phonelm_search.core import defaults as d
 
 NAME = "profile"
 HELP = (
@@ -86,7 +87,7 @@ def command(
         ),
     ] = None,
     remeasure: o.RemeasureOption = False,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
@@ -94,26 +95,25 @@ def command(
     """Measure shapes and print their latencies."""
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.core.workload import Scenario
-    from phonelm_search.stages import profile_shapes
+    from phonelm_search.stages import ProfilePlan, profile_shapes
     from phonelm_search.store import Store
 
     store = Store(results, url=storage)
     with ProgressReporter() as report:
-        rows, failed = profile_shapes(
-            store,
-            shapes or [],
+        plan = ProfilePlan(
+            shapes=shapes or (),
             study=study,
             everything=everything,
-            devices=device or [o.DEFAULT_DEVICE],
+            devices=device or [d.DEFAULT_DEVICE],
             serials=serial or (),
             precision=precision,
             method=method,
-            prompt_tokens=prompt_tokens,
-            context_tokens=context_tokens,
+            prompt_tokens=prompt_tokens or (),
+            context_tokens=context_tokens or (),
             scenarios=[Scenario.parse(text) for text in scenario or []],
             remeasure=remeasure,
-            report=report,
         )
+        rows, failed = profile_shapes(store, plan, report=report)
     if as_json:
         print_json(rows)
     else:

@@ -7,6 +7,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
+from phonelm_search.core import defaults as d
 
 NAME = "report"
 HELP = (
@@ -21,7 +22,7 @@ def command(
         Path | None,
         typer.Option("-o", "--output", help="File (default RESULTS/STUDY/report.html)."),
     ] = None,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
 ) -> None:
     """Write the report."""

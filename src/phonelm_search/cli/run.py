@@ -7,6 +7,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
+from phonelm_search.core import defaults as d
 
 NAME = "run"
 HELP = (
@@ -17,27 +18,27 @@ HELP = (
 
 def command(
     context: typer.Context,
-    space: o.SpaceArgument = o.DEFAULT_SPACE,
+    space: o.SpaceArgument = d.DEFAULT_SPACE,
     device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
     study: o.StudyOption = None,
-    trials: o.TrialsOption = o.DEFAULT_TRIALS,
-    score_top: o.ScoreTopOption = o.DEFAULT_TOP,
-    tokens_per_parameter: o.TokensOption = o.DEFAULT_TOKENS,
-    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
-    finalists: o.FinalistsOption = o.DEFAULT_FINALISTS,
+    trials: o.TrialsOption = d.DEFAULT_TRIALS,
+    score_top: o.ScoreTopOption = d.DEFAULT_TOP,
+    tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
+    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
+    finalists: o.FinalistsOption = d.DEFAULT_FINALISTS,
     seeds: o.SeedsOption = None,
     data: o.DataOption = None,
-    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
     strategy: o.StrategyOption = None,
-    sampler: o.SamplerOption = "tpe",
-    pick: o.PickOption = "knee",
+    sampler: o.SamplerOption = d.DEFAULT_SAMPLER,
+    pick: o.PickOption = d.DEFAULT_RULE,
     seed: o.SeedOption = 0,
     vocab_size: o.VocabOption = None,
     precision: o.PrecisionOption = None,
     remeasure: o.RemeasureOption = False,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be measured and trained.")
@@ -47,7 +48,6 @@ def command(
 ) -> None:
     """Run the whole thread."""
     from phonelm_search.cli.common import (
-        check_rule,
         check_sampler,
         command_line,
         parse_score_settings,
@@ -55,6 +55,7 @@ def command(
         show_pick,
     )
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.reading import check_rule
     from phonelm_search.stages import SearchPlan, prepare, run_all
     from phonelm_search.store import Store
 
@@ -65,7 +66,7 @@ def command(
     )
     setup = prepare(
         space,
-        device or [o.DEFAULT_DEVICE],
+        device or [d.DEFAULT_DEVICE],
         study=study,
         scenario=scenario,
         objectives=objective or (),

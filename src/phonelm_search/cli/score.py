@@ -6,6 +6,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
+from phonelm_search.core import defaults as d
 
 NAME = "score"
 HELP = (
@@ -17,10 +18,10 @@ HELP = (
 def command(
     context: typer.Context,
     study: o.StudyArgument,
-    score_top: o.ScoreTopOption = o.DEFAULT_TOP,
-    tokens_per_parameter: o.TokensOption = o.DEFAULT_TOKENS,
-    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
-    finalists: o.FinalistsOption = o.DEFAULT_FINALISTS,
+    score_top: o.ScoreTopOption = d.DEFAULT_TOP,
+    tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
+    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
+    finalists: o.FinalistsOption = d.DEFAULT_FINALISTS,
     seeds: o.SeedsOption = None,
     data: o.DataOption = None,
     seed: o.SeedOption = 0,
@@ -35,7 +36,7 @@ def command(
             "tell how far the score's order is theirs. Takes about 40 times as long.",
         ),
     ] = False,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
@@ -45,7 +46,7 @@ def command(
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.cli.trust import show_validation
     from phonelm_search.quality import LEAST_SHAPES
-    from phonelm_search.stages import finish, run_score, run_validation
+    from phonelm_search.stages import run_score
     from phonelm_search.store import Store
 
     settings = parse_score_settings(
@@ -53,7 +54,7 @@ def command(
     )
     store = Store(results, url=storage, create=False)
     with ProgressReporter() as report:
-        run_score(
+        pick, view = run_score(
             store,
             study,
             settings,
@@ -61,14 +62,12 @@ def command(
             report=report,
             data=data or (),
             retrain=retrain,
+            validate=max(score_top, LEAST_SHAPES) if validate else 0,
             command=command_line(context),
         )
-        if validate:
-            run_validation(store, study, count=max(score_top, LEAST_SHAPES), report=report)
-        chosen, view = finish(store, study, report=report)
     if validate:
         show_validation(view, as_json=as_json, fmt=fmt)
         say(f"picture: `phonelm-search plot {study} --kind validation`")
         return
-    show_pick(view, chosen, as_json=as_json, fmt=fmt)
+    show_pick(view, pick, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / study}; next: `phonelm-search pareto {study}`")

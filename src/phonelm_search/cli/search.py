@@ -4,6 +4,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
+from phonelm_search.core import defaults as d
 
 NAME = "search"
 HELP = "Sample shapes and measure them. Example: phonelm-search search tiny --trials 20"
@@ -11,20 +12,20 @@ HELP = "Sample shapes and measure them. Example: phonelm-search search tiny --tr
 
 def command(
     context: typer.Context,
-    space: o.SpaceArgument = o.DEFAULT_SPACE,
+    space: o.SpaceArgument = d.DEFAULT_SPACE,
     device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
     study: o.StudyOption = None,
-    trials: o.TrialsOption = o.DEFAULT_TRIALS,
-    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    trials: o.TrialsOption = d.DEFAULT_TRIALS,
+    scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
     strategy: o.StrategyOption = None,
-    sampler: o.SamplerOption = "tpe",
+    sampler: o.SamplerOption = d.DEFAULT_SAMPLER,
     seed: o.SeedOption = 0,
     vocab_size: o.VocabOption = None,
     precision: o.PrecisionOption = None,
     remeasure: o.RemeasureOption = False,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
@@ -32,14 +33,13 @@ def command(
     """Run the search."""
     from phonelm_search.cli.common import check_sampler, command_line, show_study
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.outputs.export import write_tables
     from phonelm_search.stages import SearchPlan, prepare, run_search
     from phonelm_search.store import Store
 
     check_sampler(sampler)
     setup = prepare(
         space,
-        device or [o.DEFAULT_DEVICE],
+        device or [d.DEFAULT_DEVICE],
         study=study,
         scenario=scenario,
         objectives=objective or (),
@@ -54,7 +54,6 @@ def command(
             trials=trials, strategy=strategy, sampler=sampler, seed=seed, remeasure=remeasure
         )
         view = run_search(store, setup, plan, report=report)
-    write_tables(view, store.results / setup.study)
     show_study(view, view.front, as_json=as_json, fmt=fmt)
     estimated = len(view.sampled) - len(view.measured)
     more = f", {estimated} estimated from blocks" if estimated else ""

@@ -6,6 +6,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import say
+from phonelm_search.core import defaults as d
 
 NAME = "sensitivity"
 HELP = (
@@ -16,7 +17,7 @@ HELP = (
 
 def command(
     context: typer.Context,
-    space: o.SpaceArgument = o.DEFAULT_SPACE,
+    space: o.SpaceArgument = d.DEFAULT_SPACE,
     device: o.DevicesOption = None,
     serial: o.SerialsOption = None,
     study: Annotated[
@@ -25,16 +26,18 @@ def command(
     ] = None,
     shapes: Annotated[
         int, typer.Option("--shapes", min=8, help="Shapes to compare, spread over the space.")
-    ] = 12,
-    tokens_per_parameter: o.TokensOption = 1.0,
-    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Trainings of each shape.")] = 2,
+    ] = d.COMPARED_SHAPES,
+    tokens_per_parameter: o.TokensOption = d.COMPARED_TOKENS_PER_PARAMETER,
+    proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, help="Trainings of each shape.")
+    ] = d.COMPARED_SEEDS,
     data: o.DataOption = None,
-    scenario: o.ScenarioOption = o.DEFAULT_SCENARIO,
+    scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     seed: o.SeedOption = 0,
     vocab_size: o.VocabOption = None,
     precision: o.PrecisionOption = None,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
@@ -47,9 +50,9 @@ def command(
     from phonelm_search.store import Store
 
     settings = parse_score_settings(
-        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=o.DEFAULT_FINALISTS
+        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=d.DEFAULT_FINALISTS
     )
-    devices = device or [o.DEFAULT_DEVICE]
+    devices = device or [d.DEFAULT_DEVICE]
     setup = prepare(
         space,
         devices,

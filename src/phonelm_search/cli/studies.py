@@ -4,6 +4,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.core import defaults as d
 
 HELP = "List and show studies."
 app = typer.Typer(no_args_is_help=True)
@@ -20,28 +21,28 @@ COLUMNS = (
 
 @app.command("list")
 def list_studies(
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
 ) -> None:
     """All studies of a results folder. Example: phonelm-search studies list --json."""
-    from phonelm_search.reading import load_view
+    from phonelm_search.reading import count_shapes
     from phonelm_search.store import Store
 
     store = Store(results, url=storage, create=False)
     rows = []
     for record in store.studies():
-        view = load_view(store, record.name)
+        counts = count_shapes(store, record)
         rows.append(
             {
                 "study": record.name,
                 "space": record.config["space"]["name"],
                 "device": record.config["device"]["name"],
                 "scenario": record.config["scenario"],
-                "measured": len(view.sampled),
-                "failed": len(view.failed),
-                "scored": len(view.scored),
+                "measured": counts.measured,
+                "failed": counts.failed,
+                "scored": counts.scored,
             }
         )
     if as_json:
@@ -53,7 +54,7 @@ def list_studies(
 @app.command("show")
 def show_study(
     study: o.StudyArgument,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
 ) -> None:
     """A study's configuration and environment as JSON. Example: studies show tiny.host-cpu."""
@@ -68,7 +69,7 @@ def show_study(
 @app.command("check")
 def check_study(
     study: o.StudyArgument,
-    results: o.ResultsOption = o.DEFAULT_RESULTS,
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",

@@ -1,8 +1,11 @@
 """Progress that a person sees, as the stages tell it."""
 
+import logging
 from typing import Protocol
 
 from phonelm_search.core.shape import ModelShape
+
+_LOG = logging.getLogger("phonelm_search")
 
 
 class Reporter(Protocol):
@@ -19,6 +22,21 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line of its own."""
         ...
+
+
+class LoggedReporter:
+    """Tells stages and notes to the logger ``phonelm_search``."""
+
+    def stage(self, title: str, total: float) -> None:
+        """See `Reporter.stage`."""
+        _LOG.info("%s …", title)
+
+    def advance(self, amount: float, detail: str = "") -> None:
+        """A log has no bar."""
+
+    def note(self, text: str) -> None:
+        """See `Reporter.note`."""
+        _LOG.info("%s", text)
 
 
 class ShapeProgress:

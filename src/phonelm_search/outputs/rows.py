@@ -10,7 +10,14 @@ from phonelm_search.core.shape import TILE, ModelShape
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.quality import Score
-from phonelm_search.reading import Sensitivity, StudyRow, StudyView, least_coverage, places_of
+from phonelm_search.reading import (
+    Pick,
+    Sensitivity,
+    StudyRow,
+    StudyView,
+    current_pick,
+    least_coverage,
+)
 from phonelm_search.speed import far_off
 
 Row = dict[str, Any]
@@ -161,15 +168,14 @@ STUDY_COLUMNS = (
 def _study_row(
     row: StudyRow,
     view: StudyView,
-    probabilities: dict[str, float],
     front: set[str],
-    pick: str | None,
-    doubts: Sequence[str],
+    pick: Pick | None,
 ) -> Row:
     """One row of ``pareto`` and of the CSV files."""
     score = row.score
     sampled = row.name is None
-    picked = sampled and row.shape.shape_id == pick
+    shape_id = row.shape.shape_id
+    picked = sampled and pick is not None and shape_id == pick.row.shape.shape_id
     return {
         "name": row.name,
         **row.shape.columns(),
@@ -192,10 +198,10 @@ def _study_row(
         "coverage": row.coverage,
         "unaligned": list(row.shape.unaligned(view.tile)),
         **_score_columns(score, view.device.scheme.name),
-        "front": sampled and row.shape.shape_id in front,
-        "front_probability": probabilities.get(row.shape.shape_id) if sampled else None,
+        "front": sampled and shape_id in front,
+        "front_probability": view.front_probabilities.get(shape_id) if sampled else None,
         "pick": picked,
-        "provisional": list(doubts) if picked else [],
+        "provisional": list(pick.provisional) if pick is not None and picked else [],
     }
 
 
@@ -218,25 +224,11 @@ def _score_columns(score: Score | None, precision: str) -> Row:
     }
 
 
-def study_rows(
-    view: StudyView,
-    rows: Iterable[StudyRow] | None = None,
-    *,
-    pick: str | None = None,
-    doubts: Sequence[str] = (),
-) -> list[Row]:
-    """Rows of a study, all of them by default.
-
-    Args:
-        view: The study.
-        rows: Those to show.
-        pick: Shape id of the recommended one.
-        doubts: Why that is provisional.
-    """
+def study_rows(view: StudyView, rows: Iterable[StudyRow] | None = None) -> list[Row]:
+    """Rows of a study, all of them by default; the pick is marked."""
     front = {r.shape.shape_id for r in view.front}
-    likely = view.front_probabilities()
-    shown = view.rows if rows is None else rows
-    return [_study_row(r, view, likely, front, pick, doubts) for r in shown]
+    pick = current_pick(view)
+    return [_study_row(r, view, front, pick) for r in (view.rows if rows is None else rows)]
 
 
 def sensitivity_rows(found: Sensitivity) -> list[Row]:
@@ -286,7 +278,7 @@ def doubtful_rows(view: StudyView) -> list[Row]:
     failed = [
         {"shape_id": f.shape.shape_id, "verdict": "rejected", "why": f.reason} for f in view.failed
     ]
-    surprising = (row for place in places_of(view.record) for row in _far_off(view, place.device))
+    surprising = (row for place in view.places for row in _far_off(view, place.device))
     return [*suspect, *failed, *surprising]
 
 

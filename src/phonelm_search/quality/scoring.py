@@ -6,6 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from phonelm_search.core.defaults import (
+    DEFAULT_BUDGET,
+    DEFAULT_FINALISTS,
+    DEFAULT_TOKENS_PER_PARAMETER,
+)
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
@@ -31,8 +36,6 @@ from phonelm_search.train import (
     width_factor,
 )
 
-DEFAULT_TOKENS_PER_PARAMETER = 0.5
-DEFAULT_BUDGET = 1_000_000
 QUICK_LOOK = 2.0
 """Below so many tokens per decoder parameter a score is a quick look: by default one seed, and
 learning rates are not checked."""
@@ -57,7 +60,7 @@ class ScoreSettings:
     """First seed of weights and data order, common to all candidates."""
     seeds: int | None = None
     """Seeds of the finalists; None: one for a quick look, else two."""
-    finalists: int = 4
+    finalists: int = DEFAULT_FINALISTS
     """Candidates that train to the end; the others stop on the way."""
     settled: Mapping[str, Any] = field(default_factory=dict)
     """What an earlier scoring of the study has settled: ``acceleration``, ``learning_rate``."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.reading.pick import Pick, choose, current_pick
 from phonelm_search.reading.sensitivity import Effect, additive_effects, blind_dimensions, too_few
-from phonelm_search.reading.view import StudyRow, StudyView
+from phonelm_search.reading.view import StudyRow, StudyView, find_row
 from phonelm_search.speed import against_roofline
 
 EQUAL_SIZE = 0.05
@@ -75,6 +76,22 @@ class Explanation:
     """What contexts cost."""
 
 
+def explain_shape(view: StudyView, name: str | None) -> tuple[Explanation, Pick | None]:
+    """Why a shape of a study, and the study's pick where the shape is it.
+
+    Args:
+        view: The study.
+        name: As `find_row` takes it; None: the pick.
+
+    Raises:
+        UnknownNameError: If no shape, or more than one, is called so.
+        TrainingError: If none is named and nothing was scored.
+    """
+    pick = current_pick(view) if name else choose(view)
+    row = find_row(view, name) if name else choose(view).row
+    return explain(view, row), pick if pick and pick.row is row else None
+
+
 def explain(view: StudyView, row: StudyRow) -> Explanation:
     """Explain a shape of a study.
 
@@ -90,7 +107,7 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
     loss_effects, no_loss = _loss_effects(alike)
     return Explanation(
         row=row,
-        chance=None if row.name else view.front_probabilities().get(row.shape.shape_id),
+        chance=None if row.name else view.front_probabilities.get(row.shape.shape_id),
         equals=len(equals),
         scored_equals=sum(r.bits_per_byte is not None for r in equals),
         faster=tuple(n for n in neighbours if n.latency_ratio < 1)[:_SHOWN],

@@ -7,12 +7,24 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.defaults import DEFAULT_RULE
+from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.quality import QUICK_LOOK, Comparison, Score
 from phonelm_search.reading.view import StudyRow, StudyView
 
 Rule = Literal["knee", "fastest", "best"]
 RULES: tuple[Rule, ...] = get_args(Rule)
+
+
+def check_rule(name: str) -> Rule:
+    """The pick's rule by name.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    if name not in RULES:
+        raise UnknownNameError("pick rule", name, list(RULES))
+    return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +55,7 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
     Raises:
         TrainingError: If no shape was scored.
     """
-    rule = rule or view.record.config.get("pick", "knee")
+    rule = rule or view.record.config.get("pick", DEFAULT_RULE)
     rows = view.scored
     if not rows:
         reasons = [

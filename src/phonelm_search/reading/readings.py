@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from phonelm_search.core.latency import ScenarioTime
+from phonelm_search.core.latency import LatencySummary, ScenarioTime
 from phonelm_search.core.records import LatencyEstimate, Measurement, StudyRecord, measurement_key
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import REFERENCE, summarise
 from phonelm_search.store import Store
 
+Summaries = dict[tuple[str, tuple[int, ...]], LatencySummary]
+"""Latencies by a measurement's key and the numbers of its rounds, which are never given twice."""
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
 """Of studies that were started before versions were kept."""
 
@@ -29,18 +31,21 @@ class Place:
 
     def key(self, shape_id: str, workload: Workload, source: str = "memory") -> str:
         """Key of measurements of a shape here."""
+        common = self.common(workload, source)
+        return measurement_key(shape_id=shape_id, workload=workload, **common)
+
+    def common(self, workload: Workload, source: str = "memory") -> dict[str, str | int]:
+        """What keys of measurements here are made of, but for shape and workload."""
         old = self.versions["protocol"] == 1
         device = self.device
-        return measurement_key(
-            shape_id=shape_id,
-            workload=workload,
-            precision=device.precision.of(workload.phase),
-            environment_id=self.environment_id,
-            cache_mode=device.cache if old else device.cache_mode(workload),
-            weights_source=source,
-            graph_version=self.versions["graph"],
-            protocol_version=self.versions["protocol"],
-        )
+        return {
+            "precision": device.precision.of(workload.phase),
+            "environment_id": self.environment_id,
+            "cache_mode": device.cache if old else device.cache_mode(workload),
+            "weights_source": source,
+            "graph_version": self.versions["graph"],
+            "protocol_version": self.versions["protocol"],
+        }
 
 
 def places_of(record: StudyRecord) -> list[Place]:
@@ -61,8 +66,8 @@ def places_of(record: StudyRecord) -> list[Place]:
 def environments(record: StudyRecord) -> dict[str, Mapping[str, str]]:
     """Environments of a study's devices, by their names."""
     beside: Mapping[str, Any] = record.config.get("beside", {})
-    first, *others = (p.device.name for p in places_of(record))
-    return {first: record.environment, **{n: beside[n]["environment"] for n in others}}
+    first = record.config["device"]["name"]
+    return {first: record.environment, **{n: p["environment"] for n, p in beside.items()}}
 
 
 class Readings:
@@ -73,15 +78,23 @@ class Readings:
         place: Where.
         scenario: Of what.
         shape_ids: Of which shapes.
+        summaries: Of earlier readings; what rounds say together is worked out once.
 
     Raises:
         StoreError: If the database cannot be read.
     """
 
     def __init__(
-        self, store: Store, place: Place, scenario: Scenario, shape_ids: Sequence[str]
+        self,
+        store: Store,
+        place: Place,
+        scenario: Scenario,
+        shape_ids: Sequence[str],
+        *,
+        summaries: Summaries | None = None,
     ) -> None:
         self.place, self._scenario, self._store = place, scenario, store
+        self._summaries: Summaries = {} if summaries is None else summaries
         self._measured: dict[str, list[Measurement]] = {}
         self._read(list(shape_ids))
         found = store.estimates(shape_ids=shape_ids, environment_id=place.environment_id)
@@ -95,8 +108,15 @@ class Readings:
     def measured(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole."""
         keys = self._keys(shape_id)
-        found = {w: summarise(self._measured[k]) for w, k in keys.items() if k in self._measured}
+        found = {w: self._summary(k) for w, k in keys.items() if k in self._measured}
         return ScenarioTime.of(self._scenario, found)
+
+    def _summary(self, key: str) -> LatencySummary:
+        rounds = self._measured[key]
+        identity = key, tuple(m.round for m in rounds)
+        if identity not in self._summaries:
+            self._summaries[identity] = summarise(rounds)
+        return self._summaries[identity]
 
     def estimated(self, shape_id: str) -> ScenarioTime | None:
         """As its blocks tell it."""

@@ -8,8 +8,8 @@ import numpy as np
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.pareto import front
 from phonelm_search.core.records import identity
-from phonelm_search.reading.readings import Place, Readings, places_of
-from phonelm_search.reading.view import StudyRow, StudyView, load_view
+from phonelm_search.reading.readings import Place, Readings
+from phonelm_search.reading.view import StudyRow, StudyView
 from phonelm_search.store import Store
 
 
@@ -32,7 +32,7 @@ class Regret:
     """The largest."""
 
 
-def regret_matrix(store: Store, study: str) -> list[Regret]:
+def regret_matrix(store: Store, view: StudyView) -> list[Regret]:
     """Regrets between all devices on which the study's shapes were measured.
 
     For each point of the own front of a device, the fastest shape there of the other device's
@@ -40,11 +40,9 @@ def regret_matrix(store: Store, study: str) -> list[Regret]:
     parameters) is looked for; the regret is how much slower it is, as a share. 0 is no loss.
 
     Raises:
-        UnknownNameError: If there is no such study.
         ConfigurationError: If its shapes were measured on one device only.
         StoreError: If the database cannot be read.
     """
-    view = load_view(store, study)
     rows = view.scored or view.sampled
     times = times_by_device(store, view, rows)
     quality = {r.shape.shape_id: quality_of(r) for r in rows}
@@ -78,7 +76,7 @@ def times_by_device(
 
 def _times(store: Store, view: StudyView, rows: Sequence[StudyRow]) -> dict[str, dict[str, float]]:
     ids = [r.shape.shape_id for r in rows]
-    own = places_of(view.record)
+    own = view.places
     known = {p.environment_id: p for p in own}
     for m in store.measurements(shape_ids=ids):
         if (

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
@@ -20,7 +21,7 @@ from phonelm_search.core.units import format_ms
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.quality import Comparison, Score, Validation, gather
-from phonelm_search.reading.readings import Readings, places_of
+from phonelm_search.reading.readings import Place, Readings, Summaries, places_of
 from phonelm_search.store import Store
 
 _EMBEDDED_LZMA = 2.18
@@ -137,12 +138,14 @@ class FailedShape:
     """Why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is derived is worked out once
 class StudyView:
     """A study as it is read: never touches a device."""
 
     record: StudyRecord
     """Its configuration."""
+    places: tuple[Place, ...]
+    """Where it measures: its device, or all of several."""
     scenario: Scenario
     """The scenario of its latencies."""
     rows: tuple[StudyRow, ...]
@@ -153,12 +156,12 @@ class StudyView:
     @property
     def device(self) -> DeviceProfile:
         """The device, or the first of several."""
-        return places_of(self.record)[0].device
+        return self.places[0].device
 
     @property
     def devices(self) -> tuple[str, ...]:
         """Names of the devices that it measures on."""
-        return tuple(p.device.name for p in places_of(self.record))
+        return tuple(p.device.name for p in self.places)
 
     @property
     def tile(self) -> int:
@@ -166,27 +169,27 @@ class StudyView:
         limits = self.record.config.get("space", {}).get("limits") or {}
         return limits.get("align") or TILE
 
-    @property
+    @cached_property
     def sampled(self) -> tuple[StudyRow, ...]:
         """Rows that are no references."""
         return tuple(r for r in self.rows if r.name is None)
 
-    @property
+    @cached_property
     def measured(self) -> tuple[StudyRow, ...]:
         """Sampled rows that were measured whole."""
         return tuple(r for r in self.sampled if r.kind == "measured")
 
-    @property
+    @cached_property
     def scored(self) -> tuple[StudyRow, ...]:
         """Sampled rows with a score."""
         return tuple(r for r in self.sampled if r.bits_per_byte is not None)
 
-    @property
+    @cached_property
     def comparison(self) -> Comparison:
         """Tells which scores differ."""
         return Comparison([r.score for r in self.scored if r.score])
 
-    @property
+    @cached_property
     def validation(self) -> Validation | None:
         """How far its scores were found to be right, where that was asked."""
         found = self.record.config.get("validation")
@@ -198,7 +201,7 @@ class StudyView:
         score = self.record.config.get("score") or {}
         return float(score.get("lzma_bits_per_byte", _EMBEDDED_LZMA))
 
-    @property
+    @cached_property
     def front(self) -> tuple[StudyRow, ...]:
         """Non-dominated rows, fastest first.
 
@@ -208,14 +211,16 @@ class StudyView:
         point = _scored_point if self.scored else _sized_point
         return tuple(front(self.scored or self.sampled, point))
 
+    @cached_property
     def front_probabilities(self) -> dict[str, float]:
         """Shape id → how probable it is that the shape belongs to the front.
 
         From the intervals of the latencies; a score counts as it is, its ties are the pick's
         matter.
         """
-        return _probabilities(self.scored, _scored_point) or self.search_probabilities()
+        return _probabilities(self.scored, _scored_point) or self.search_probabilities
 
+    @cached_property
     def search_probabilities(self) -> dict[str, float]:
         """The same of the front by latency and size, scored or not: what a search goes by."""
         return _probabilities(self.sampled, _sized_point)
@@ -259,8 +264,13 @@ def find_row(view: StudyView, shape_id: str) -> StudyRow:
     )
 
 
-def load_view(store: Store, study: str) -> StudyView:
+def load_view(store: Store, study: str, *, summaries: Summaries | None = None) -> StudyView:
     """Read a study.
+
+    Args:
+        store: The database.
+        study: Name of the study.
+        summaries: Of an earlier reading of the same study, see `Readings`.
 
     Raises:
         UnknownNameError: If there is none of that name.
@@ -275,7 +285,8 @@ def load_view(store: Store, study: str) -> StudyView:
     seeds = scored.get("seeds") or [scored.get("seed", 0)]
     found_scores = store.scores(shape_ids=ids, settings_id=scored.get("settings_id", ""))
     scores = gather(s for s in found_scores if s.seed in seeds)
-    readings = [Readings(store, place, scenario, ids) for place in places_of(record)]
+    places = tuple(places_of(record))
+    readings = [Readings(store, place, scenario, ids, summaries=summaries) for place in places]
     rows: list[StudyRow] = []
     failed = [
         FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
@@ -309,6 +320,7 @@ def load_view(store: Store, study: str) -> StudyView:
         )
     return StudyView(
         record=record,
+        places=places,
         scenario=scenario,
         rows=tuple(sorted(rows, key=lambda r: (r.latency.ms, r.shape.shape_id))),
         failed=tuple(failed),

@@ -1,12 +1,14 @@
 """Measuring shapes that a person names: the thread of ``profile``."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from phonelm_search.backends import QNN_SIMULATOR
 from phonelm_search.backends.phone import assign_phones
+from phonelm_search.core.defaults import DEFAULT_DEVICE
 from phonelm_search.core.errors import ConfigurationError, MeasurementError, UnknownNameError
 from phonelm_search.core.hf_config import load_hf_config
 from phonelm_search.core.reporting import Reporter, ShapeProgress
@@ -69,62 +71,77 @@ def find_shape(store: Store, text: str) -> tuple[str | None, ModelShape]:
         ) from None
 
 
-def profile_shapes(
-    store: Store,
-    texts: Sequence[str],
-    *,
-    study: str | None,
-    everything: bool = False,
-    devices: Sequence[str],
-    serials: Sequence[str] = (),
-    precision: str | None,
-    method: Literal["whole", "blocks"] = "whole",
-    prompt_tokens: Sequence[int] | None,
-    context_tokens: Sequence[int] | None,
-    scenarios: Sequence[Scenario] = (),
-    remeasure: bool,
-    report: Reporter,
-) -> tuple[list[Row], int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfilePlan:
+    """What `profile_shapes` measures."""
+
+    shapes: Sequence[str] = ()
+    """Names, paths of ``config.json``, or shape ids."""
+    study: str | None = None
+    """Measure this study's front, too."""
+    everything: bool = False
+    """All shapes of the study, not its front alone."""
+    devices: Sequence[str] = (DEFAULT_DEVICE,)
+    """Device profiles."""
+    serials: Sequence[str] = ()
+    """Which phones."""
+    precision: str | None = None
+    """In place of the profiles'."""
+    method: Literal["whole", "blocks"] = "whole"
+    """Whole models, or estimates from blocks of their layers."""
+    prompt_tokens: Sequence[int] = ()
+    """Lengths of prompts; empty: the profile's."""
+    context_tokens: Sequence[int] = ()
+    """Lengths of the past at a decode step; empty: the profile's."""
+    scenarios: Sequence[Scenario] = ()
+    """Adds TTFT, TPOT and end-to-end time of these."""
+    remeasure: bool = False
+    """Measure even what is known."""
+
+
+def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tuple[list[Row], int]:
     """Measure shapes on devices.
 
     A study's front is measured in the study's own scenario and precision unless others are asked
-    for, so that `regret.regret_matrix` can compare devices.
+    for, so that `reading.regret_matrix` can compare devices.
 
     Returns:
         Rows, one a workload, and how many shapes failed; a failed one has rows with its reason.
 
     Raises:
-        ConfigurationError: If no shape is named or a name cannot be used.
+        ConfigurationError: If no shape is named or an option cannot be used; nothing was measured.
         StoreError: If the database cannot be used.
     """
-    shapes = [find_shape(store, text) for text in texts]
-    scheme: PerPhase | str | None = precision
-    if study is not None:
-        view = load_view(store, study)
-        shapes += [(r.name, r.shape) for r in (view.rows if everything else view.front)]
-        if not (scenarios or prompt_tokens or context_tokens):
-            scenarios = [view.scenario]
-        scheme = precision or view.device.precision
+    shapes = [find_shape(store, text) for text in plan.shapes]
+    scheme: PerPhase | str | None = plan.precision
+    if plan.study is not None:
+        view = load_view(store, plan.study)
+        shapes += [(r.name, r.shape) for r in (view.rows if plan.everything else view.front)]
+        if not (plan.scenarios or plan.prompt_tokens or plan.context_tokens):
+            plan = replace(plan, scenarios=(view.scenario,))
+        scheme = plan.precision or view.device.precision
     if not shapes:
         raise ConfigurationError(
             "at least one shape must be given: a name (phonelm-0.5b), a config.json, or --study"
         )
-    profiles = [load_device(name) for name in devices]
+    profiles = [load_device(name) for name in plan.devices]
     if scheme is not None:
         profiles = [p.with_precision(scheme) for p in profiles]
-    phones = assign_phones(profiles, serials)
+    _check_method(profiles, plan.method)
+    phones = assign_phones(profiles, plan.serials)
+    simulated = [p for p in profiles if p.runtime == QNN_SIMULATOR]
+    measured = [p for p in profiles if p.runtime != QNN_SIMULATOR]
     rows: list[Row] = []
     failed = 0
-    for profile in [p for p in profiles if p.runtime == QNN_SIMULATOR]:
-        workloads = _workloads(profile, prompt_tokens, context_tokens, scenarios)
-        found, refused = compile_shapes(
-            store, shapes, profile, workloads, remeasure=remeasure, report=report
-        )
-        rows, failed = rows + found, failed + refused
-    profiles = [p for p in profiles if p.runtime != QNN_SIMULATOR]
-    if profiles:
-        report.stage("measuring", len(shapes) * len(profiles))
-    for profile in profiles:
+    for profile in simulated:
+        compiled, refused = compile_shapes(
+            store, shapes, profile, _workloads(profile, plan), remeasure=plan.remeasure,
+            report=report,
+        )  # fmt: skip
+        rows, failed = rows + compiled, failed + refused
+    if measured:
+        report.stage("measuring", len(shapes) * len(measured))
+    for profile in measured:
         profiler = Profiler(
             store,
             profile,
@@ -132,72 +149,104 @@ def profile_shapes(
             note=report.note,
             calibration=partial(calibration_tokens, store),
         )
-        progress = ShapeProgress(report, profiler.settings.rounds)
-        workloads = _workloads(profile, prompt_tokens, context_tokens, scenarios)
-        distinct = {shape.shape_id: shape for _, shape in shapes}
-        outcomes: Sequence[Outcome | Estimated]
-        if method == "blocks" and profile.accelerated:
+        told, refused = _profile_on(profiler, store, shapes, plan, report)
+        rows, failed = rows + told, failed + refused
+    return rows, failed
+
+
+def _check_method(profiles: Sequence[DeviceProfile], method: str) -> None:
+    for profile in profiles:
+        if method == "blocks" and profile.accelerated and profile.runtime != QNN_SIMULATOR:
             raise ConfigurationError(
                 f"--method blocks is for processors, {profile.name} runs "
                 f"{' and '.join(profile.accelerated)} on an accelerator; leave it out"
             )
-        if method == "blocks":
-            estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
-            wanted = list(distinct.values())
-            plans = estimator.plan(wanted, workloads)
-            report.stage("measuring blocks", sum(len(p.depths) for p in plans))
-            outcomes = estimator.estimate(
-                wanted, workloads, plans, remeasure=remeasure, on_round=progress.on_round
+
+
+def _profile_on(
+    profiler: Profiler,
+    store: Store,
+    shapes: Sequence[tuple[str | None, ModelShape]],
+    plan: ProfilePlan,
+    report: Reporter,
+) -> tuple[list[Row], int]:
+    """Measure shapes on one device; rows, and how many failed."""
+    profile, workloads = profiler.device, _workloads(profiler.device, plan)
+    progress = ShapeProgress(report, profiler.settings.rounds)
+    outcomes = _outcomes(profiler, store, shapes, plan, progress, report)
+    rows: list[Row] = []
+    failed = 0
+    for name, shape in shapes:
+        progress.on_shape(shape)
+        outcome, title = outcomes[shape.shape_id], name or shape.shape_id
+        peaks: dict[Workload, int] = {}
+        if outcome.error is not None:
+            failed += 1
+            report.note(f"{title} on {profile.name}: {outcome.error}")
+        elif plan.method == "whole":
+            try:
+                for w in [w for w in workloads if not profile.is_accelerated(w.phase)]:
+                    peaks[w] = profiler.peak_bytes(shape, w, remeasure=plan.remeasure)
+            except MeasurementError as failure:
+                report.note(f"peak memory of {title}: {failure}")
+        rows += [
+            latency_row(
+                shape,
+                profile,
+                w,
+                outcome.latencies.get(w),
+                name=name,
+                peak_bytes=peaks.get(w),
+                reasons=[] if outcome.error is None else [str(outcome.error)],
             )
-        else:
-            outcomes = profiler.measure(
-                [Request(shape=s, workloads=workloads) for s in distinct.values()],
-                remeasure=remeasure,
-                on_round=progress.on_round,
-            )
-        by_shape: dict[str, Outcome | Estimated] = dict(zip(distinct, outcomes, strict=True))
-        for name, shape in shapes:
-            progress.on_shape(shape)
-            outcome = by_shape[shape.shape_id]
-            error = outcome.error
-            peaks: dict[Workload, int] = {}
-            if error is None and method == "whole":
-                try:
-                    for w in [w for w in workloads if not profile.is_accelerated(w.phase)]:
-                        peaks[w] = profiler.peak_bytes(shape, w, remeasure=remeasure)
-                except MeasurementError as failure:
-                    report.note(f"peak memory of {name or shape.shape_id}: {failure}")
-            if error is not None:
-                failed += 1
-                report.note(f"{name or shape.shape_id} on {profile.name}: {error}")
-            rows += [
-                latency_row(
-                    shape,
-                    profile,
-                    w,
-                    outcome.latencies.get(w),
-                    name=name,
-                    peak_bytes=peaks.get(w),
-                    reasons=[] if error is None else [str(error)],
-                )
-                for w in workloads
-            ]
-            for scenario in scenarios:
-                rows += scenario_rows(shape, profile, scenario, outcome.latencies, name=name)
+            for w in workloads
+        ]
+        for scenario in plan.scenarios:
+            rows += scenario_rows(shape, profile, scenario, outcome.latencies, name=name)
     return rows, failed
 
 
-def _workloads(
-    profile: DeviceProfile,
-    prompts: Sequence[int] | None,
-    contexts: Sequence[int] | None,
-    scenarios: Sequence[Scenario],
-) -> tuple[Workload, ...]:
+def _outcomes(
+    profiler: Profiler,
+    store: Store,
+    shapes: Sequence[tuple[str | None, ModelShape]],
+    plan: ProfilePlan,
+    progress: ShapeProgress,
+    report: Reporter,
+) -> dict[str, Outcome | Estimated]:
+    """What became of each shape, by its id."""
+    workloads = _workloads(profiler.device, plan)
+    distinct = {shape.shape_id: shape for _, shape in shapes}
+    wanted = list(distinct.values())
+    outcomes: Sequence[Outcome | Estimated]
+    if plan.method == "blocks":
+        estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
+        blocks = estimator.plan(wanted, workloads)
+        report.stage("measuring blocks", sum(len(b.depths) for b in blocks))
+        outcomes = estimator.estimate(
+            wanted, workloads, blocks, remeasure=plan.remeasure, on_round=progress.on_round
+        )
+    else:
+        outcomes = profiler.measure(
+            [Request(shape=s, workloads=workloads) for s in wanted],
+            remeasure=plan.remeasure,
+            on_round=progress.on_round,
+        )
+    return dict(zip(distinct, outcomes, strict=True))
+
+
+def _workloads(profile: DeviceProfile, plan: ProfilePlan) -> tuple[Workload, ...]:
     """What is asked; a kind that nothing asks for is the profile's own."""
     usual = profile.workload
     asked = (
-        *(prefill(n) for n in prompts or (() if scenarios else usual.prompt_tokens)),
-        *(decode(n) for n in contexts or (() if scenarios else usual.context_tokens)),
-        *(w for s in scenarios for w in s.workloads),
+        *(
+            prefill(n)
+            for n in plan.prompt_tokens or (() if plan.scenarios else usual.prompt_tokens)
+        ),
+        *(
+            decode(n)
+            for n in plan.context_tokens or (() if plan.scenarios else usual.context_tokens)
+        ),
+        *(w for s in plan.scenarios for w in s.workloads),
     )
     return tuple(dict.fromkeys(asked))

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.records import StudyShape
-from phonelm_search.core.reporting import Reporter, ShapeProgress
+from phonelm_search.core.reporting import ShapeProgress
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.measure import Profiler
 from phonelm_search.speed import BlockEstimator, BlockPlan, planned_seconds
+from phonelm_search.stages.session import MeasuringSession
 from phonelm_search.stages.setup import Setup
-from phonelm_search.store import Store
 
 MOST_BLOCKS = 5000
 """More take minutes to plan and hours to measure, so they are screened only when asked for."""
@@ -51,18 +50,17 @@ def plan_screening(setup: Setup, estimator: BlockEstimator) -> ScreeningPlan:
     )
 
 
-def screen(
-    store: Store, setup: Setup, profiler: Profiler, plan: ScreeningPlan, report: Reporter
-) -> None:
+def screen(session: MeasuringSession, plan: ScreeningPlan) -> None:
     """Measure every block of a space; every shape becomes part of the study.
 
     Raises:
         MeasurementError: If nothing could be measured.
         StoreError: If the database cannot be used.
     """
+    setup, report = session.setup, session.report
     models = {s.shape_id for p in plan.blocks for s in p.shapes}
     report.stage(f"measuring {plan.wanted} blocks for {len(plan.shapes)} shapes", len(models))
-    progress = ShapeProgress(report, profiler.settings.rounds)
+    progress = ShapeProgress(report, session.profilers[0].settings.rounds)
     found = plan.estimator.estimate(
         plan.shapes, setup.goals.workloads, plan.blocks, on_round=progress.on_round
     )
@@ -76,7 +74,7 @@ def screen(
             transient=isinstance(error, MeasurementError) and error.transient,
         )
         parts.append((shape, part))
-    store.set_study_shapes(setup.study, parts)
+    session.store.set_study_shapes(session.study, parts)
     errors = [o.error for o in found if o.error]
     if len(errors) == len(found):
         raise MeasurementError(f"no block could be measured; the first: {errors[0]}", stage="run")

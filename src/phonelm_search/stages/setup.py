@@ -1,14 +1,16 @@
 """A study's set-up: names resolved, the space enumerated, an earlier study continued or refused."""
 
+import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from phonelm_search import __version__
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.backends.phone import assign_phones
+from phonelm_search.core.defaults import DEFAULT_SCENARIO
 from phonelm_search.core.errors import ConfigurationError, StudyMismatchError
 from phonelm_search.core.records import StudyRecord, identity
 from phonelm_search.core.workload import Scenario
@@ -73,7 +75,7 @@ def prepare(
     devices: Sequence[str],
     *,
     study: str | None = None,
-    scenario: str = "chat=256:128",
+    scenario: str = DEFAULT_SCENARIO,
     objectives: Sequence[str] = (),
     vocab_size: int | None = None,
     precision: str | None = None,
@@ -204,6 +206,19 @@ def remember_command(store: Store, record: StudyRecord, command: str | None) -> 
     record = replace(record, config={**record.config, "commands": [*before, line]})
     store.save_study(record)
     return record
+
+
+def call_text(function: Callable[..., Any], given: dict[str, Any]) -> str:
+    """A call as it was written but for defaults, folders and phones, for the study to keep."""
+    usual = inspect.signature(function).parameters
+    first, *others = usual
+    words = [repr(given[first])]
+    words += [
+        f"{name}={given[name]!r}"
+        for name in others
+        if name not in ("results", "storage", "serial") and given[name] != usual[name].default
+    ]
+    return f"phonelm_search.api.{function.__name__}({', '.join(words)})"
 
 
 def _at_defaults(device: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from phonelm_search.quality import (
     score_shapes,
     validate_scores,
 )
-from phonelm_search.reading import StudyView, candidates, load_view, typical_size
+from phonelm_search.reading import Pick, Rule, StudyView, candidates, typical_size
 from phonelm_search.space import SearchSpace
-from phonelm_search.stages.setup import remember_command
-from phonelm_search.store import Store, study_lock
+from phonelm_search.stages.decide import decide
+from phonelm_search.stages.session import Session, open_session
+from phonelm_search.store import Store
 from phonelm_search.train import (
     Runner,
     TokenisedCorpus,
@@ -39,10 +40,11 @@ def run_score(
     report: Reporter,
     data: Sequence[str] = (),
     retrain: bool = False,
-    shapes: Sequence[ModelShape] | None = None,
+    validate: int = 0,
+    rule: Rule | None = None,
     command: str | None = None,
-) -> StudyView:
-    """Train the front and near-front of a study.
+) -> tuple[Pick, StudyView]:
+    """Train the front and near-front of a study, pick, and write the study's files.
 
     Args:
         store: The database.
@@ -50,105 +52,115 @@ def run_score(
         settings: How to train.
         top: How many shapes enter training.
         report: Shows progress.
-        data: Text to train on, see `proxy.text.load_text`; nothing: the embedded corpus.
+        data: Text to train on, see `train.load_text`; nothing: the embedded corpus.
         retrain: Train what has a score already, too.
-        shapes: Train these in place of the front.
+        validate: Shapes to train much longer afterwards, see `validate_study`; 0 for none.
+        rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
 
     Raises:
         UnknownNameError: If there is no such study.
         TrainingError: If nothing was measured yet, or the text cannot be used.
+        StoreError: If the database cannot be used, or another process works on the study.
+        ExportError: If a file cannot be written.
+    """
+    with open_session(store, study, report=report) as session:
+        score(session, settings, top=top, data=data, retrain=retrain, command=command)
+        if validate:
+            validate_study(session, count=validate)
+        return decide(session, rule=rule)
+
+
+def score(
+    session: Session,
+    settings: ScoreSettings,
+    *,
+    top: int,
+    data: Sequence[str] = (),
+    retrain: bool = False,
+    shapes: Sequence[ModelShape] | None = None,
+    command: str | None = None,
+) -> None:
+    """Train the front and near-front of an open study, or given ``shapes``, and keep the scores.
+
+    Raises:
+        TrainingError: If nothing was measured yet, or the text cannot be used.
         StoreError: If the database cannot be used.
     """
-    with study_lock(store.results, study):
-        view = load_view(store, study)
-        settings = continued(view, settings, data)
-        if shapes is None:
-            shapes, left_out = candidates(view, top, settings)
-            if left_out:
-                report.note(
-                    f"{len(left_out)} measured shapes cannot be trained, the first: {left_out[0]}"
-                )
-        corpus = prepare_corpus(store, settings.vocab_size, data, report)
-        remember_command(store, store.study(study), command)
+    store, report = session.store, session.report
+    settings = continued(session.view, settings, data)
+    if shapes is None:
+        shapes, refusals = candidates(session.view, top, settings)
+        if refusals:
+            report.note(
+                f"{len(refusals)} measured shapes cannot be trained, the first: {refusals[0]}"
+            )
+    corpus = prepare_corpus(store, settings.vocab_size, data, report)
+    session.remember(command)
 
-        def on_settled(settled: Mapping[str, Any]) -> None:
-            # At once: a scoring that is stopped must not choose anew and train all again.
-            kept = {"budget": settings.budget, "data": list(data), "typical": settings.typical}
-            _update(store, study, "score", {**kept, "settled": dict(settled)})
+    def on_settled(settled: Mapping[str, Any]) -> None:
+        # At once: a scoring that is stopped must not choose anew and train all again.
+        before = {"budget": settings.budget, "data": list(data), "typical": settings.typical}
+        session.extend("score", {**before, "settled": dict(settled)})
 
-        found = score_shapes(
-            store,
-            study,
-            shapes,
-            settings,
-            corpus,
-            scheme=view.device.scheme,
-            report=report,
-            on_settled=on_settled,
-            retrain=retrain,
-        )
-        for shape_id, score in found.scores.items():
-            if score.reason and not score.first.stopped:
-                report.note(f"{shape_id} has no score: {score.reason}")
-        _update(store, study, "score", _kept(settings, found, corpus, data))
-    return load_view(store, study)
+    scoring = score_shapes(
+        store,
+        session.study,
+        shapes,
+        settings,
+        corpus,
+        scheme=session.view.device.scheme,
+        report=report,
+        on_settled=on_settled,
+        retrain=retrain,
+    )
+    for shape_id, result in scoring.scores.items():
+        if result.reason and not result.first.stopped:
+            report.note(f"{shape_id} has no score: {result.reason}")
+    session.extend("score", _record(settings, scoring, corpus, data))
 
 
-def _update(store: Store, study: str, key: str, values: Mapping[str, Any]) -> None:
-    """Add to a part of a study's configuration as it is now, perhaps hours after it was read."""
-    record = store.study(study)
-    part = {**(record.config.get(key) or {}), **values}
-    store.save_study(replace(record, config={**record.config, key: part}))
-
-
-def run_validation(
-    store: Store, study: str, *, count: int, report: Reporter
-) -> tuple[Validation, StudyView]:
+def validate_study(session: Session, *, count: int) -> Validation:
     """Train a sample of a scored study's shapes much longer, and keep how the orders agree.
 
     Args:
-        store: The database.
-        study: Name of a study that was scored.
+        session: A study that was scored.
         count: Shapes of the sample: front and near-front, spread over depth.
-        report: Shows progress.
 
     Raises:
-        UnknownNameError: If there is no such study.
         TrainingError: If it has no score, or fewer than four shapes can be compared.
         StoreError: If the database cannot be used.
     """
-    with study_lock(store.results, study):
-        view = load_view(store, study)
-        chosen = view.record.config.get("score")
-        if not chosen or not view.scored:
-            raise TrainingError(
-                f"study '{study}' must have scores to validate; run `phonelm-search score {study}`"
-            )
-        score = view.scored[0].score
-        assert score is not None
-        training = TrainingSettings.from_dict(score.first.settings)
-        settings = ScoreSettings(budget=chosen["budget"], typical=chosen["typical"])
-        shapes, _ = candidates(view, count, settings)
-        if len(shapes) < LEAST_COMPARED:
-            raise TrainingError(
-                f"at least {LEAST_COMPARED} shapes must be compared to validate, study '{study}' "
-                f"has {len(shapes)}; search on with more --trials"
-            )
-        corpus = prepare_corpus(store, chosen["vocab_size"], chosen["data"], report)
-        if corpus.digest != training.corpus:
-            raise TrainingError(
-                f"the text must be what the scores of '{study}' were trained on, it has changed; "
-                "score the study again"
-            )
-        scheme = view.device.scheme
-        file = tokens_file(store.results / "cache", corpus)
-        plan = plan_validation(shapes, training, typical=chosen["typical"], seed=chosen["seeds"][0])
-        sizes = [s.weight_bytes(scheme).total for s in shapes]
-        with Runner(store, file, scheme=scheme.name, report=report) as runner:
-            found = validate_scores(shapes, plan, runner, sizes)
-        _update(store, study, "validation", found.as_dict())
-    return found, load_view(store, study)
+    view, study, store = session.view, session.study, session.store
+    record = view.record.config.get("score")
+    if not record or not view.scored:
+        raise TrainingError(
+            f"study '{study}' must have scores to validate; run `phonelm-search score {study}`"
+        )
+    first = view.scored[0].score
+    assert first is not None
+    training = TrainingSettings.from_dict(first.first.settings)
+    settings = ScoreSettings(budget=record["budget"], typical=record["typical"])
+    shapes, _ = candidates(view, count, settings)
+    if len(shapes) < LEAST_COMPARED:
+        raise TrainingError(
+            f"at least {LEAST_COMPARED} shapes must be compared to validate, study '{study}' "
+            f"has {len(shapes)}; search on with more --trials"
+        )
+    corpus = prepare_corpus(store, record["vocab_size"], record["data"], session.report)
+    if corpus.digest != training.corpus:
+        raise TrainingError(
+            f"the text must be what the scores of '{study}' were trained on, it has changed; "
+            "score the study again"
+        )
+    scheme = view.device.scheme
+    file = tokens_file(store.results / "cache", corpus)
+    plan = plan_validation(shapes, training, typical=record["typical"], seed=record["seeds"][0])
+    sizes = [s.weight_bytes(scheme).total for s in shapes]
+    with Runner(store, file, scheme=scheme.name, report=session.report) as runner:
+        validation = validate_scores(shapes, plan, runner, sizes)
+    session.extend("validation", validation.as_dict())
+    return validation
 
 
 def continued(view: StudyView, settings: ScoreSettings, data: Sequence[str]) -> ScoreSettings:
@@ -174,19 +186,20 @@ def prepare_corpus(
     return tokenise(text, vocab_size, store.results / "cache")
 
 
-def _kept(
-    settings: ScoreSettings, found: Scoring, corpus: TokenisedCorpus, data: Sequence[str]
+def _record(
+    settings: ScoreSettings, scoring: Scoring, corpus: TokenisedCorpus, data: Sequence[str]
 ) -> dict[str, Any]:
+    """What a study keeps of how it was scored."""
     return {
-        "settings_id": found.settings.settings_id,
+        "settings_id": scoring.settings.settings_id,
         "tokens_per_parameter": settings.tokens_per_parameter,
         "budget": settings.budget,
         "vocab_size": settings.vocab_size,
         "seed": settings.seed,
-        "seeds": list(found.seeds),
+        "seeds": list(scoring.seeds),
         "finalists": settings.finalists,
         "typical": settings.typical,
         "data": list(data),
         "lzma_bits_per_byte": corpus.lzma_bits_per_byte,
-        "settled": dict(found.settled),
+        "settled": dict(scoring.settled),
     }

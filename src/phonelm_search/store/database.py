@@ -1,22 +1,13 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
-from collections.abc import Collection, Iterator, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    create_engine,
-    delete,
-    event,
-    insert,
-    inspect,
-    select,
-)
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from phonelm_search.core.errors import (
@@ -36,11 +27,21 @@ from phonelm_search.core.records import (
 )
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
-from phonelm_search.store import rows
 from phonelm_search.store import schema as t
-from phonelm_search.store.migrate import prepare_schema
+from phonelm_search.store.codec import Codec
+from phonelm_search.store.counts import Common, StudyCounts, count_shapes
+from phonelm_search.store.engine import for_writing, open_engine
+from phonelm_search.store.migrate import stored_version, upgrade
+from phonelm_search.store.statements import among, upsert
 
 _LOCK_SECONDS = 30
+_MEASUREMENT = Codec(Measurement, t.measurements)
+_ESTIMATE = Codec(LatencyEstimate, t.estimates)
+_NUMERICS = Codec(NumericsCheck, t.numerics)
+_COMPILATION = Codec(Compilation, t.compilations)
+_SCORE = Codec(ProxyScore, t.scores)
+_STUDY = Codec(StudyRecord, t.studies)
+_PART = Codec(StudyShape, t.study_shapes)
 
 
 class Store:
@@ -72,14 +73,11 @@ class Store:
                 ) from error
         self.results = results
         self.url = url or f"sqlite:///{file}"
-        try:
-            self._name = make_url(self.url).render_as_string(hide_password=True)
-            self._engine = create_engine(self.url, connect_args=self.connect_args)
-        except (ArgumentError, ImportError) as error:
-            raise StoreError(
-                f"--storage must be an SQLAlchemy URL with an installed driver: {error}"
-            ) from error
-        _enforce_foreign_keys(self._engine)
+        self._engine = open_engine(self.url, self.connect_args)
+        self._name = self._engine.url.render_as_string(hide_password=True)
+        self._writer = for_writing(self._engine)
+        self._revision = 0
+        self._counting = threading.Lock()
         self._prepare(create=create)
 
     @property
@@ -87,23 +85,35 @@ class Store:
         """Driver arguments: how long SQLite waits for another process's lock, in seconds."""
         return {"timeout": _LOCK_SECONDS} if self.url.startswith("sqlite") else {}
 
+    @property
+    def revision(self) -> int:
+        """How often something was written through this object; other processes do not count.
+
+        Who reads it before the database may keep what was read for as long as it stays the same.
+        """
+        return self._revision
+
     def _prepare(self, *, create: bool) -> None:
         with self._transaction("open") as connection:
-            if not create and not inspect(connection).has_table(t.schema.name):
-                raise StoreError(
-                    f"there is no study in {self._name}; run `phonelm-search run` first"
-                )
-            found = prepare_schema(connection)
-        if found > t.SCHEMA_VERSION:
+            version = stored_version(connection)
+        if version is None and not create:
+            raise StoreError(f"there is no study in {self._name}; run `phonelm-search run` first")
+        if version is None or version < t.SCHEMA_VERSION:
+            with self._transaction("set up") as connection:
+                version = upgrade(connection)
+        if version > t.SCHEMA_VERSION:
             raise StoreVersionError(
                 f"the database {self._name} must be of schema {t.SCHEMA_VERSION} or older, "
-                f"it is {found}; update phonelm-search"
+                f"it is {version}; update phonelm-search"
             )
 
     @contextmanager
-    def _transaction(self, action: str) -> Iterator[Connection]:
+    def _transaction(
+        self, action: Literal["open", "set up", "read", "write"]
+    ) -> Iterator[Connection]:
+        engine = self._writer if action in ("set up", "write") else self._engine
         try:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
@@ -111,6 +121,12 @@ class Store:
                 f"cannot {action} the database {self._name}: {cause}; what was finished before is "
                 "kept, run again to continue"
             ) from error
+        if action == "write":
+            with self._counting:
+                self._revision += 1
+
+    def _among(self, column: ColumnElement[str], values: Collection[str]) -> ColumnElement[bool]:
+        return among(column, values, self._engine.dialect)
 
     def shape(self, shape_id: str) -> ModelShape:
         """A shape by its id or an unambiguous beginning of it.
@@ -129,9 +145,9 @@ class Store:
             raise UnknownNameError("shape id", shape_id, known, "`pareto STUDY` lists them")
         return ModelShape(**exact[0]["config"])
 
-    def shapes(self, shape_ids: list[str]) -> dict[str, ModelShape]:
+    def shapes(self, shape_ids: Collection[str]) -> dict[str, ModelShape]:
         """Shapes by id; unknown ids are left out."""
-        query = select(t.shapes).where(t.shapes.c.shape_id.in_(shape_ids))
+        query = select(t.shapes).where(self._among(t.shapes.c.shape_id, shape_ids))
         with self._transaction("read") as connection:
             found = connection.execute(query).mappings().all()
         return {r["shape_id"]: ModelShape(**r["config"]) for r in found}
@@ -139,74 +155,70 @@ class Store:
     def add_measurements(self, shape: ModelShape, found: Sequence[Measurement]) -> None:
         """Keep the measurements of one job, all or none."""
         with self._transaction("write") as connection:
-            _ensure_shape(connection, shape)
-            for m in found:
-                connection.execute(insert(t.measurements).values(**rows.measurement_row(m)))
+            _ensure_shapes(connection, [shape])
+            if found:
+                connection.execute(insert(t.measurements), [_MEASUREMENT.row(m) for m in found])
 
     def measurements(
         self,
         *,
-        keys: list[str] | None = None,
-        shape_ids: list[str] | None = None,
+        keys: Collection[str] | None = None,
+        shape_ids: Collection[str] | None = None,
         environment_id: str | None = None,
     ) -> list[Measurement]:
         """Measurements that match all that is given, in the order they were made."""
         query = select(t.measurements).order_by(t.measurements.c.id)
         if keys is not None:
-            query = query.where(t.measurements.c.key.in_(keys))
+            query = query.where(self._among(t.measurements.c.key, keys))
         if shape_ids is not None:
-            query = query.where(t.measurements.c.shape_id.in_(shape_ids))
+            query = query.where(self._among(t.measurements.c.shape_id, shape_ids))
         if environment_id is not None:
             query = query.where(t.measurements.c.environment_id == environment_id)
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return [rows.to_measurement(r) for r in found]
+            return _MEASUREMENT.records(connection.execute(query))
 
     def measured(self, *, environment_id: str) -> list[tuple[str, Workload, str]]:
         """Shape, workload and key of what was measured and not rejected, without the samples."""
         m = t.measurements.c
-        columns = (m.shape_id, m.key, m.phase, m.tokens, m.past_tokens, m.logits)
+        work = (m.phase, m.tokens, m.past_tokens, m.logits)
         query = (
-            select(*columns)
+            select(m.shape_id, m.key, *work)
             .distinct()
             .where(m.environment_id == environment_id, m.verdict != "rejected")
         )
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return [(r["shape_id"], rows.to_workload(r), r["key"]) for r in found]
+            found = connection.execute(query).all()
+        return [
+            (shape_id, Workload(**{c.name: v for c, v in zip(work, values, strict=True)}), key)
+            for shape_id, key, *values in found
+        ]
 
     def forget_measurements(self, keys: Sequence[str], *, below_round: int) -> None:
         """Drop earlier rounds of measurements that were made again."""
         table = t.measurements
         with self._transaction("write") as connection:
             connection.execute(
-                delete(table).where(table.c.key.in_(keys), table.c.round < below_round)
+                delete(table).where(self._among(table.c.key, keys), table.c.round < below_round)
             )
 
     def add_score(self, shape: ModelShape, score: ProxyScore) -> None:
         """Keep a score; one of the same shape, settings and seed is replaced."""
-        row = asdict(score)
         with self._transaction("write") as connection:
-            _ensure_shape(connection, shape)
-            connection.execute(
-                delete(t.scores).where(
-                    t.scores.c.shape_id == score.shape_id,
-                    t.scores.c.settings_id == score.settings_id,
-                    t.scores.c.seed == score.seed,
-                )
-            )
-            connection.execute(insert(t.scores).values(**row))
+            _ensure_shapes(connection, [shape])
+            upsert(connection, t.scores, [_SCORE.row(score)])
 
-    def scores(self, *, shape_ids: list[str], settings_id: str) -> list[ProxyScore]:
+    def scores(self, *, shape_ids: Collection[str], settings_id: str) -> list[ProxyScore]:
         """Scores of shapes under given settings."""
         query = (
             select(t.scores)
-            .where(t.scores.c.settings_id == settings_id, t.scores.c.shape_id.in_(shape_ids))
+            .where(
+                t.scores.c.settings_id == settings_id,
+                self._among(t.scores.c.shape_id, shape_ids),
+            )
             .order_by(t.scores.c.id)
         )
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return [rows.to_score(r) for r in found]
+            return _SCORE.records(connection.execute(query))
 
     def forget_scores(self, keys: Collection[tuple[str, str, int]]) -> None:
         """Drop scores by settings, shape and seed."""
@@ -224,70 +236,54 @@ class Store:
     def set_estimates(self, found: Sequence[tuple[ModelShape, Sequence[LatencyEstimate]]]) -> None:
         """Keep estimates of shapes; earlier ones of the same key are replaced."""
         with self._transaction("write") as connection:
-            for shape, estimates in found:
-                _ensure_shape(connection, shape)
-                for e in estimates:
-                    connection.execute(delete(t.estimates).where(t.estimates.c.key == e.key))
-                    connection.execute(insert(t.estimates).values(**rows.estimate_row(e)))
+            _ensure_shapes(connection, (shape for shape, _ in found))
+            upsert(connection, t.estimates, [_ESTIMATE.row(e) for _, some in found for e in some])
 
-    def estimates(self, *, shape_ids: Sequence[str], environment_id: str) -> list[LatencyEstimate]:
+    def estimates(
+        self, *, shape_ids: Collection[str], environment_id: str
+    ) -> list[LatencyEstimate]:
         """Estimates of shapes in one environment."""
         table = t.estimates
         query = select(table).where(
-            table.c.shape_id.in_(shape_ids), table.c.environment_id == environment_id
+            self._among(table.c.shape_id, shape_ids), table.c.environment_id == environment_id
         )
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return [rows.to_estimate(r) for r in found]
+            return _ESTIMATE.records(connection.execute(query))
 
     def set_numerics(self, check: NumericsCheck) -> None:
         """Keep a numerics check; an earlier one of the same graph is replaced."""
         with self._transaction("write") as connection:
-            connection.execute(delete(t.numerics).where(*_same_graph(check)))
-            connection.execute(insert(t.numerics).values(**rows.numerics_row(check)))
+            upsert(connection, t.numerics, [_NUMERICS.row(check)])
 
     def numerics(self, *, environment_id: str) -> list[NumericsCheck]:
         """All numerics checks of an environment."""
         query = select(t.numerics).where(t.numerics.c.environment_id == environment_id)
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return [rows.to_numerics(r) for r in found]
+            return _NUMERICS.records(connection.execute(query))
 
     def set_compilation(self, shape: ModelShape, found: Compilation) -> None:
         """Keep what a compiler made of a shape; an earlier record of the same key is replaced."""
-        table = t.compilations
         with self._transaction("write") as connection:
-            _ensure_shape(connection, shape)
-            connection.execute(delete(table).where(table.c.key == found.key))
-            connection.execute(insert(table).values(**rows.compilation_row(found)))
+            _ensure_shapes(connection, [shape])
+            upsert(connection, t.compilations, [_COMPILATION.row(found)])
 
     def compilation(self, key: str) -> Compilation | None:
         """What a compiler made of a shape, if it was asked before."""
         query = select(t.compilations).where(t.compilations.c.key == key)
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().first()
-        return None if found is None else rows.to_compilation(found)
+            records = _COMPILATION.records(connection.execute(query))
+        return records[0] if records else None
 
     def save_study(self, study: StudyRecord) -> None:
         """Write a study's configuration, new or changed."""
         with self._transaction("write") as connection:
-            known = connection.execute(
-                select(t.studies.c.name).where(t.studies.c.name == study.name)
-            ).scalar()
-            values = asdict(study)
-            if known is None:
-                connection.execute(insert(t.studies).values(**values))
-            else:
-                connection.execute(
-                    t.studies.update().where(t.studies.c.name == study.name).values(**values)
-                )
+            upsert(connection, t.studies, [_STUDY.row(study)])
 
     def studies(self) -> list[StudyRecord]:
         """All studies by name."""
         with self._transaction("read") as connection:
             query = select(t.studies).order_by(t.studies.c.name)
-            found = connection.execute(query).mappings().all()
-        return [StudyRecord(**r) for r in found]
+            return _STUDY.records(connection.execute(query))
 
     def study(self, name: str) -> StudyRecord:
         """A study by its name.
@@ -295,10 +291,33 @@ class Store:
         Raises:
             UnknownNameError: If there is none.
         """
-        found = {s.name: s for s in self.studies()}
-        if name not in found:
-            raise UnknownNameError("study", name, list(found), f"in {self._name}")
-        return found[name]
+        by_name = select(t.studies).where(t.studies.c.name == name)
+        with self._transaction("read") as connection:
+            if records := _STUDY.records(connection.execute(by_name)):
+                return records[0]
+            names = select(t.studies.c.name).order_by(t.studies.c.name)
+            known = connection.execute(names).scalars().all()
+        raise UnknownNameError("study", name, list(known), f"in {self._name}")
+
+    def study_counts(
+        self,
+        study: str,
+        places: Sequence[Common],
+        *,
+        reference: str | None,
+        settings_id: str,
+        seeds: Collection[int],
+    ) -> StudyCounts:
+        """How many of a study's shapes were measured, failed and scored: see `count_shapes`."""
+        with self._transaction("read") as connection:
+            return count_shapes(
+                connection,
+                study,
+                places,
+                reference=reference,
+                settings_id=settings_id,
+                seeds=seeds,
+            )
 
     def set_study_shape(self, study: str, shape: ModelShape, part: StudyShape) -> None:
         """Record a shape's part in a study; an earlier record of the same role is replaced."""
@@ -306,28 +325,20 @@ class Store:
 
     def set_study_shapes(self, study: str, found: Sequence[tuple[ModelShape, StudyShape]]) -> None:
         """The same for many shapes at once."""
-        table = t.study_shapes
+        for shape, part in found:
+            if part.shape_id != shape.shape_id:
+                raise StudyMismatchError(f"expected {shape.shape_id}, got {part.shape_id}")
+        rows = [{"study": study, **_PART.row(part)} for _, part in found]
         with self._transaction("write") as connection:
-            for shape, part in found:
-                if part.shape_id != shape.shape_id:
-                    raise StudyMismatchError(f"expected {shape.shape_id}, got {part.shape_id}")
-                _ensure_shape(connection, shape)
-                connection.execute(
-                    delete(table).where(
-                        table.c.study == study,
-                        table.c.shape_id == part.shape_id,
-                        table.c.role == part.role,
-                    )
-                )
-                connection.execute(insert(table).values(study=study, **asdict(part)))
+            _ensure_shapes(connection, (shape for shape, _ in found))
+            upsert(connection, t.study_shapes, rows)
 
     def study_shapes(self, study: str) -> list[StudyShape]:
         """The shapes of a study, references first."""
         table = t.study_shapes
         query = select(table).where(table.c.study == study).order_by(table.c.role, table.c.shape_id)
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return [rows.to_study_shape(r) for r in found]
+            return _PART.records(connection.execute(query))
 
 
 def _sqlite_file(url: str) -> Path | None:
@@ -340,28 +351,14 @@ def _sqlite_file(url: str) -> Path | None:
     return Path(parsed.database) if sqlite and parsed.database else None
 
 
-def _enforce_foreign_keys(engine: Engine) -> None:
-    if engine.dialect.name != "sqlite":
-        return
-
-    @event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _same_graph(check: NumericsCheck) -> list[ColumnElement[bool]]:
-    names = ("shape_id", "precision", "environment_id", "graph_version")
-    return [t.numerics.c[name] == getattr(check, name) for name in names]
-
-
-def _ensure_shape(connection: Connection, shape: ModelShape) -> None:
-    known = select(t.shapes.c.shape_id).where(t.shapes.c.shape_id == shape.shape_id)
-    if connection.execute(known).scalar() is None:
-        connection.execute(
-            insert(t.shapes).values(
-                shape_id=shape.shape_id,
-                config=shape.as_dict(),
-                parameters=shape.parameters,
-                decoder_parameters=shape.decoder_parameters,
-            )
-        )
+def _ensure_shapes(connection: Connection, shapes: Iterable[ModelShape]) -> None:
+    rows = [
+        {
+            "shape_id": shape.shape_id,
+            "config": shape.as_dict(),
+            "parameters": shape.parameters,
+            "decoder_parameters": shape.decoder_parameters,
+        }
+        for shape in shapes
+    ]
+    upsert(connection, t.shapes, rows, replace=False)

@@ -17,6 +17,9 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 4
+"""Number of the last revision in `migrations/versions`."""
+VERSION_TABLE = "phonelm_alembic_version"
+"""Of our revisions; Optuna keeps those of its own tables in another one."""
 
 metadata = MetaData()
 

@@ -17,12 +17,13 @@ from helpers import Told, fake_device, small_shape, study
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ExportError
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.outputs.export import export_onnx, hand_off
+from phonelm_search.outputs.export import hand_off
 from phonelm_search.outputs.export.litgpt import to_litgpt
+from phonelm_search.outputs.export.winner import export_onnx
 from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import choose, load_view
-from phonelm_search.stages import run_score
-from phonelm_search.stages.train import prepare_corpus
+from phonelm_search.stages.session import open_session
+from phonelm_search.stages.train import prepare_corpus, score
 from phonelm_search.store import Store
 from phonelm_search.train import TrainingSettings, tokens_file
 from phonelm_search.train.batches import validation_chunks
@@ -36,7 +37,8 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two shapes, really trained for a moment."""
     store, _ = study(tmp_path_factory.mktemp("r"), [(10.0, None), (20.0, None)], shapes=SHAPES)
     settings = ScoreSettings(tokens_per_parameter=0.05, budget=None, vocab_size=320)
-    run_score(store, "study", settings, top=2, report=Told())
+    with open_session(store, "study", report=Told()) as session:
+        score(session, settings, top=2)
     return store
 
 

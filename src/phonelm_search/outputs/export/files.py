@@ -7,7 +7,7 @@ from pathlib import Path
 from phonelm_search.core.errors import ExportError
 from phonelm_search.core.tables import to_csv
 from phonelm_search.outputs.rows import sensitivity_rows, study_rows
-from phonelm_search.reading import Sensitivity, StudyView, current_pick, score_pairs
+from phonelm_search.reading import Sensitivity, StudyView, score_pairs
 
 
 def write_tables(view: StudyView, folder: Path) -> None:
@@ -16,10 +16,7 @@ def write_tables(view: StudyView, folder: Path) -> None:
     Raises:
         ExportError: If the folder cannot be written.
     """
-    pick = current_pick(view)
-    picked = pick.row.shape.shape_id if pick else None
-    doubts = pick.provisional if pick else ()
-    rows = study_rows(view, pick=picked, doubts=doubts)
+    rows = study_rows(view)
     failed = [
         {"name": f.name, **f.shape.columns(), "verdict": "rejected", "reasons": [f.reason]}
         for f in view.failed
@@ -31,7 +28,7 @@ def write_tables(view: StudyView, folder: Path) -> None:
         + "\n",
         "trials.csv": to_csv([*rows, *failed]),
         **({"pairs.csv": to_csv(pairs)} if (pairs := score_pairs(view)) else {}),
-        "front.csv": to_csv(study_rows(view, view.front, pick=picked, doubts=doubts)),
+        "front.csv": to_csv(study_rows(view, view.front)),
     }
     _write(folder, documents)
 

@@ -109,7 +109,7 @@ def _phase_keys(view: StudyView, phase: str) -> list[tuple[str, str]]:
 
 
 def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
-    chances = view.front_probabilities()
+    chances = view.front_probabilities
     picked = pick.row.shape.shape_id if pick else None
     tied = {r.shape.shape_id for r in pick.tied} if pick else set()
     found = []

@@ -7,7 +7,7 @@ from typing import Any
 
 from phonelm_search.core.latency import Span
 from phonelm_search.core.records import Measurement, identity
-from phonelm_search.reading import Place, StudyView, environments, places_of
+from phonelm_search.reading import Place, StudyView, environments
 from phonelm_search.store import Store
 
 Card = dict[str, Any]
@@ -21,7 +21,7 @@ def time_spent(store: Store, view: StudyView) -> list[Card]:
     processes, making weights, cooling down, the reference's steps; nor are the learning rate's
     check and validation. Work of several processes adds up.
     """
-    places = places_of(view.record)
+    places = view.places
     whole = [m for place in places for m in _rounds(store, view, place, _shapes(view))]
     told = [(place, _blocks(store, view, place)) for place in places]
     blocks = [m for place, ids in told for m in _rounds(store, view, place, ids)]
@@ -78,7 +78,7 @@ def device_cards(store: Store, view: StudyView) -> list[Card]:
     """
     known = environments(view.record)
     cards = []
-    for place in places_of(view.record):
+    for place in view.places:
         name = place.device.name
         rounds = _rounds(store, view, place, _shapes(view))
         measured = [r for r in view.rows if r.times[name].kind == "measured"]

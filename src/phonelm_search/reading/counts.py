@@ -1,0 +1,26 @@
+"""Numbers of a study's shapes, as lists of studies show them."""
+
+from phonelm_search.core.records import StudyRecord
+from phonelm_search.core.workload import Scenario
+from phonelm_search.measure import REFERENCE
+from phonelm_search.reading.readings import places_of
+from phonelm_search.store import Store, StudyCounts
+
+
+def count_shapes(store: Store, record: StudyRecord) -> StudyCounts:
+    """Count what `load_view` would read, without reading it.
+
+    Raises:
+        StoreError: If the database cannot be read.
+    """
+    places = places_of(record)
+    workloads = Scenario.parse(record.config["scenario"]).workloads
+    scored = record.config.get("score") or {}
+    return store.study_counts(
+        record.name,
+        [{w: place.common(w) for w in workloads} for place in places],
+        # Times of several devices are told in those of the reference shape.
+        reference=REFERENCE.shape_id if len(places) > 1 else None,
+        settings_id=scored.get("settings_id", ""),
+        seeds=scored.get("seeds") or [scored.get("seed", 0)],
+    )

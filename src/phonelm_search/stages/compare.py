@@ -1,0 +1,64 @@
+"""Shapes of equal size, measured and trained: how far speed moves, how far loss."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from phonelm_search.core.reporting import Reporter
+from phonelm_search.outputs.export import write_sensitivity, write_tables
+from phonelm_search.outputs.plots import draw_sensitivity, sensitivity_info
+from phonelm_search.quality import ScoreSettings
+from phonelm_search.reading import Sensitivity, StudyView, analyse, check_count, typical_size
+from phonelm_search.space import spread_at_equal_size
+from phonelm_search.stages.decide import save_plot
+from phonelm_search.stages.measure import measure_chosen
+from phonelm_search.stages.session import open_measuring
+from phonelm_search.stages.setup import Setup
+from phonelm_search.stages.train import score
+from phonelm_search.store import Store
+from phonelm_search.train import too_narrow
+
+
+def run_sensitivity(
+    store: Store,
+    setup: Setup,
+    settings: ScoreSettings,
+    *,
+    count: int,
+    report: Reporter,
+    data: Sequence[str] = (),
+) -> tuple[Sensitivity, StudyView]:
+    """Measure and train shapes of equal decoder size, and tell how far each moves.
+
+    Args:
+        store: The database.
+        setup: The study, which is an ordinary one afterwards.
+        settings: How to train; all shapes train to the end.
+        count: Shapes, spread over the space.
+        report: Shows progress.
+        data: Text to train on; nothing: the embedded corpus.
+
+    Raises:
+        PhonelmSearchError: As the stages do; what was finished before is kept.
+    """
+    sizes = setup.feasible.columns["decoder_parameters"]
+    typical = typical_size(setup.space, sizes.tolist())
+    assert typical is not None
+    shapes = spread_at_equal_size(
+        setup.feasible,
+        count,
+        target=typical,
+        usable=lambda s: too_narrow(s, typical, settings.budget) is None,
+    )
+    check_count(shapes)
+    settings = replace(settings, finalists=len(shapes))
+    with open_measuring(store, setup, report=report) as session:
+        measure_chosen(session, shapes)
+        ids = {r.shape.shape_id for r in session.view.measured}
+        measured = [s for s in shapes if s.shape_id in ids]
+        score(session, settings, top=len(measured), data=data, shapes=measured)
+        view = session.view
+        sensitivity = analyse(view, {s.shape_id for s in measured})
+        write_tables(view, session.folder)
+        write_sensitivity(sensitivity, session.folder)
+        save_plot(session, draw_sensitivity(sensitivity_info(view, sensitivity)), "sensitivity")
+    return sensitivity, view

@@ -1,0 +1,125 @@
+"""A study that a stage opens once: its database, its devices and one view of it, handed down."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from phonelm_search.core.reporting import Reporter
+from phonelm_search.measure import MeasureSettings, Profiler
+from phonelm_search.reading import StudyView, Summaries, load_view
+from phonelm_search.stages.compile import calibration_tokens
+from phonelm_search.stages.setup import Setup, open_study, remember_command
+from phonelm_search.store import Store, study_lock
+
+SETTINGS = MeasureSettings(most_rounds=4)
+"""One bad round is made again; more of them only for shapes that may belong to the front."""
+
+
+class Session:
+    """An open study.
+
+    Args:
+        store: The database.
+        study: Name of the study.
+        report: Shows progress.
+    """
+
+    def __init__(self, store: Store, study: str, report: Reporter) -> None:
+        self.store, self.study, self.report = store, study, report
+        self._view: tuple[int, StudyView] | None = None
+        self._summaries: Summaries = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's files lie."""
+        return self.store.results / self.study
+
+    @property
+    def view(self) -> StudyView:
+        """The study as it is: read anew only after a record was written.
+
+        Raises:
+            UnknownNameError: If there is no such study.
+            StoreError: If the database cannot be read.
+        """
+        revision = self.store.revision
+        if self._view is None or self._view[0] != revision:
+            view = load_view(self.store, self.study, summaries=self._summaries)
+            self._view = revision, view
+        return self._view[1]
+
+    def configure(self, key: str, value: Any) -> None:
+        """Set a part of the study's configuration as it is now, perhaps hours after it was read."""
+        record = self.store.study(self.study)
+        if record.config.get(key) != value:
+            self.store.save_study(replace(record, config={**record.config, key: value}))
+
+    def extend(self, key: str, values: Mapping[str, Any]) -> None:
+        """Add to a part of the study's configuration that is a mapping."""
+        before = self.store.study(self.study).config.get(key) or {}
+        self.configure(key, {**before, **values})
+
+    def remember(self, command: str | None) -> None:
+        """Keep one more command line with the study."""
+        remember_command(self.store, self.store.study(self.study), command)
+
+
+class MeasuringSession(Session):
+    """An open study and what measures for it.
+
+    Args:
+        store: The database.
+        setup: What the study is started with.
+        report: Shows progress.
+    """
+
+    def __init__(self, store: Store, setup: Setup, report: Reporter) -> None:
+        super().__init__(store, setup.study, report)
+        self.setup = setup
+
+    @cached_property
+    def profilers(self) -> tuple[Profiler, ...]:
+        """One for each device, in order; the study is started, or continued if it may be.
+
+        Raises:
+            MeasurementError: If a device cannot be asked what it is.
+            StudyMismatchError: If the study exists with another configuration or environment.
+        """
+        profilers = tuple(
+            Profiler(
+                self.store,
+                device,
+                settings=SETTINGS,
+                serials=self.setup.serials.get(device.name, ()),
+                note=self.report.note,
+                calibration=partial(calibration_tokens, self.store),
+            )
+            for device in self.setup.devices
+        )
+        open_study(self.store, self.setup, [p.environment for p in profilers])
+        return profilers
+
+
+@contextmanager
+def open_session(store: Store, study: str, *, report: Reporter) -> Iterator[Session]:
+    """Hold a study for this process, to read it and to train for it.
+
+    Raises:
+        StoreError: If another process works on it, or the folder cannot be written.
+    """
+    with study_lock(store.results, study):
+        yield Session(store, study, report)
+
+
+@contextmanager
+def open_measuring(store: Store, setup: Setup, *, report: Reporter) -> Iterator[MeasuringSession]:
+    """Hold a study for this process, to measure for it, too.
+
+    Raises:
+        StoreError: If another process works on it, or the folder cannot be written.
+    """
+    with study_lock(store.results, setup.study):
+        yield MeasuringSession(store, setup, report)
