@@ -19,7 +19,7 @@ from phonelm_search.outputs.plots.bandwidth import bandwidth_info
 from phonelm_search.outputs.plots.draw import draw_spread
 from phonelm_search.outputs.plots.info import spread_info
 from phonelm_search.outputs.report.evidence import device_cards
-from phonelm_search.reading import StudyRow, StudyView, analyse, explain, load_view
+from phonelm_search.reading import StudyRow, StudyView, analyse, explain_shape, load_view
 from phonelm_search.speed import Roofline
 from phonelm_search.store import Store
 
@@ -158,6 +158,6 @@ def test_what_was_measured_on_a_device_counts_there_whatever_another_one_told(
     assert f"median of {len(on_quick)} shapes" in cards["quick"]["noise floor"]
     others = len(view.rows) - len(on_quick)
     assert f"median of {others} shapes" in cards["slow"]["noise floor"]
-    row = on_quick[0]
-    told = explain(view, row)
-    assert told.cliffs[-1].startswith("no evidence: its time is an estimate from blocks")
+    (row, *_) = on_quick
+    explanation, _ = explain_shape(view, row.shape.shape_id)
+    assert explanation.cliffs[-1].startswith("no evidence: its time is an estimate from blocks")
