@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
 
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.core.latency import LatencySummary
@@ -21,7 +23,7 @@ from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import Profiler, Request
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.space import load_space
-from phonelm_search.store import Store
+from phonelm_search.store import Store, open_optuna_storage
 
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
 
@@ -145,6 +147,12 @@ def study_record(device: DeviceProfile, environment: dict[str, str]) -> StudyRec
         environment_id=measurement([1], environment=environment).environment_id,
         environment=environment,
     )
+
+
+def trials_of(store: Store, study: str) -> list[FrozenTrial]:
+    """All trials of a study, in order."""
+    storage = open_optuna_storage(store)
+    return optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False)
 
 
 def outlives(pid: int, *, seconds: float = 5.0) -> bool:

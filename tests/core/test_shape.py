@@ -12,7 +12,7 @@ from helpers import small_shape
 from phonelm_search.core.errors import ShapeError
 from phonelm_search.core.hf_config import from_hf_config
 from phonelm_search.core.precision import PRECISIONS, get_precision
-from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.shape import ModelShape, sizes_in
 from phonelm_search.graph import build_graph
 
 # Public configurations, as their config.json files state them.
@@ -102,6 +102,7 @@ def test_shape_survives_its_dictionary_and_ids_are_unique(
 ) -> None:
     shape = small_shape(num_hidden_layers=layers, num_key_value_heads=4 // groups, hidden_act=act)
     assert ModelShape(**shape.as_dict()) == shape
+    assert sizes_in(shape.shape_id).items() <= shape.as_dict().items()
     assert shape.shape_id != small_shape(num_hidden_layers=layers + 1).shape_id
     assert shape.shape_id != small_shape(**{**shape.as_dict(), "vocab_size": 999}).shape_id
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import measurement
-from phonelm_search.core.statistics import interval, repetitions_for
+from phonelm_search.core.statistics import interval, repetitions_for, spearman
 from phonelm_search.core.workload import decode, prefill
 from phonelm_search.measure.anchor import Anchor, drift
 
@@ -141,3 +141,15 @@ def test_the_anchor_holds_each_workload_against_its_own_latest_readings() -> Non
     assert found.complete(measurement([1], workload=decode(99))).drift is None
     silent = Anchor().read([measurement([5], workload=prefill(16))])
     assert (silent.bandwidth_bytes_per_s, silent.bandwidth_drift) == (None, None)
+
+
+@given(st.permutations(range(8)))
+def test_rank_correlation_of_orders_is_the_closed_form(order: list[int]) -> None:
+    squares = sum((i - place) ** 2 for i, place in enumerate(order))
+    expected = 1 - 6 * squares / (8 * (8**2 - 1))
+    assert spearman(range(8), np.exp(order)) == pytest.approx(expected)
+
+
+def test_what_does_not_vary_has_no_rank_correlation() -> None:
+    assert spearman([1, 2, 3], [5, 5, 5]) is spearman([5, 5, 5], [1, 2, 3]) is None
+    assert spearman([1, 2, 2, 3], [1, 2, 2, 3]) == pytest.approx(1)

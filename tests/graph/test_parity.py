@@ -8,12 +8,12 @@ import pytest
 import torch
 import transformers
 
+from graphs import graph_tensors, with_accuracy
 from phonelm_search.core.decoder import Decoder, Scales
 from phonelm_search.core.hf_config import to_hf_config
 from phonelm_search.core.precision import Precision, get_precision
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph import Graph, build_graph
-from phonelm_search.graph.quantise import graph_tensors
 from phonelm_search.train.parametrisation import build_decoder
 from phonelm_search.train.quantised import quantised_copy
 
@@ -182,7 +182,7 @@ def test_quantised_graph_agrees_with_its_dequantised_weights(
     shape = shape_of(hidden_size=width, intermediate_size=168, tie_word_embeddings=tied)
     precision, ids = get_precision(name), token_ids(shape)
     model = trained_looking(shape)
-    graph = build_graph(shape, precision, logits="all", max_positions=64, accuracy_level=level)
+    graph = with_accuracy(build_graph(shape, precision, logits="all", max_positions=64), level)
     tensors = seven_bits(graph_tensors(graph, shape, precision, state_of(model)))
     got, expected = (
         run_onnx(session_of(graph, tensors), shape, ids),

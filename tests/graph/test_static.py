@@ -18,6 +18,7 @@ from graph.test_parity import (
     token_ids,
     trained_looking,
 )
+from graphs import graph_tensors
 from helpers import small_shape
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.shape import ModelShape
@@ -31,7 +32,6 @@ from phonelm_search.graph import (
     save_graph,
     write_columns,
 )
-from phonelm_search.graph.quantise import graph_tensors
 
 CACHE = 32
 

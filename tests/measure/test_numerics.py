@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from graphs import graph_tensors
 from helpers import WORKLOADS, fake_device, latencies, small_shape
 from phonelm_search.backends import Job, LogitsResult, Placement, Result, host
 from phonelm_search.backends.fake import FakeRuntime
@@ -15,7 +16,6 @@ from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.precision import PRECISIONS, get_precision
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import WeightPool, build_graph, generated_state
-from phonelm_search.graph.quantise import graph_tensors
 from phonelm_search.measure import Profiler, gate_shape
 from phonelm_search.measure.numerics import PHASES, expected_logits, relative_error
 from phonelm_search.store import Store

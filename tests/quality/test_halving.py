@@ -1,5 +1,6 @@
 """Successive halving: bins, survivors, and the Optuna study that keeps them."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,13 @@ def test_another_seed_is_another_halving(tmp_path: Path) -> None:
     first.report(found[0].shape.shape_id, first.rungs[0], 2.0)
     other = Halving(store, "s", PLAN, found, seed=1, finalists=4)
     assert other.value(found[0].shape.shape_id, other.rungs[0]) is None
+
+
+def test_what_optuna_logs_stays_the_host_programs_choice(
+    tmp_path: Path, optuna_records: list[logging.LogRecord]
+) -> None:
+    people = candidates(8)
+    halving = Halving(Store(tmp_path), "st", PLAN, people, seed=0, finalists=2)
+    halve(halving, {c.shape.shape_id: 1.0 + i for i, c in enumerate(people)}, 2)
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    assert optuna_records == []

@@ -12,7 +12,6 @@ from phonelm_search.core.precision import get_precision
 from phonelm_search.core.records import judged_together
 from phonelm_search.outputs import doubtful_rows, study_rows
 from phonelm_search.outputs.export import write_tables
-from phonelm_search.outputs.export.files import to_csv
 from phonelm_search.reading import StudyRow, load_view
 from phonelm_search.speed import Roofline
 
@@ -80,7 +79,6 @@ def test_files_of_a_study(tmp_path: Path) -> None:
     assert lines[0].startswith("name,shape_id,hidden_size")
     assert len((tmp_path / "study" / "front.csv").read_text().splitlines()) == 2
     assert json.loads((tmp_path / "study" / "config.json").read_text())["scenario"] == str(SCENARIO)
-    assert to_csv([{"a": ["x", "y"], "b": None}]) == "a,b\nx; y,\n"
 
 
 def test_scores_of_another_seed_are_not_mixed_in(tmp_path: Path) -> None:

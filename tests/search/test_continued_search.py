@@ -8,13 +8,12 @@ import pytest
 from optuna.trial import TrialState
 
 from formula import FEASIBLE, Estimating, Formula, driver, goals, ignore, summary
-from helpers import SCENARIO
+from helpers import SCENARIO, trials_of
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.latency import LatencySummary
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.search import TrialReport
-from phonelm_search.search.driver import trials_of
 from phonelm_search.store import Store
 
 

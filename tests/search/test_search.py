@@ -1,18 +1,21 @@
 """The ask/tell driver on a space with a known front, with latencies from a formula."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from moocore import hypervolume
 from optuna.trial import TrialState
 
 from formula import FEASIBLE, INT4, SPACE, Formula, PerShape, driver, goals, ignore, summary
-from helpers import SCENARIO
+from helpers import SCENARIO, trials_of
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.latency import LatencySummary
-from phonelm_search.core.pareto import hypervolume, non_dominated
+from phonelm_search.core.pareto import non_dominated
 from phonelm_search.core.records import StudyRecord
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -23,9 +26,8 @@ from phonelm_search.search import (
     choose_objectives,
     select_for_training,
 )
-from phonelm_search.search.driver import open_optuna_storage, trials_of
 from phonelm_search.space import Coordinates, enumerate_space
-from phonelm_search.store import Store
+from phonelm_search.store import Store, open_optuna_storage
 
 
 def test_trials_carry_the_decoded_shape_and_its_values(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
     source = TwoBowls()
     far = source.distances(FEASIBLE.shape(TwoBowls.bowls[0]))[1]
     every = np.array([source.distances(FEASIBLE.shape(r)) for r in range(len(FEASIBLE))])
-    best = hypervolume(every[non_dominated(every)], [far, far])
+    best = hypervolume(every[non_dominated(every)], ref=[far, far])
     shares: dict[str, list[float]] = {"nsga2": [], "random": []}
     for sampler, found in shares.items():
         for seed in (0, 1):
@@ -84,7 +86,7 @@ def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
             wanted = goals("prefill", "decode")
             driver(folder, source, sampler=sampler, seed=seed, wanted=wanted).run(120, ignore)
             values = [t.values for t in trials_of(Store(folder), "st")]
-            found.append(hypervolume(values, [far, far]) / best)
+            found.append(hypervolume(values, ref=[far, far]) / best)
     assert min(shares["nsga2"]) > max(shares["random"])
     storage = open_optuna_storage(Store(tmp_path / "nsga20"))
     generations = []
@@ -194,3 +196,18 @@ def test_training_takes_no_more_than_there_is() -> None:
     assert len(select_for_training(shapes, 6)) == 2
     assert select_for_training(shapes, 1) == ["1.0-5-4"]
     assert select_for_training([], 3) == []
+
+
+def test_what_optuna_logs_stays_the_host_programs_choice(
+    tmp_path: Path, optuna_records: list[logging.LogRecord]
+) -> None:
+    class Broken(Formula):
+        def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+            raise RuntimeError("gone")
+
+    search = driver(tmp_path, Broken())
+    with pytest.raises(RuntimeError, match="gone"):
+        search.run(2, ignore)
+    driver(tmp_path, Formula()).run(12, ignore)
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    assert optuna_records == []

@@ -18,7 +18,14 @@ from phonelm_search.core.errors import (
 )
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.space import SPACES, Coordinates, SearchSpace, enumerate_space, load_space
+from phonelm_search.space import (
+    SPACES,
+    Coordinates,
+    FeasibleSet,
+    SearchSpace,
+    enumerate_space,
+    load_space,
+)
 
 INT4 = get_precision("int4-b32")
 SMALL: dict[str, Any] = {
@@ -277,3 +284,18 @@ def test_weights_of_both_phases_count_where_their_schemes_differ() -> None:
     }
     assert found == wanted
     assert 0 < len(found) < len(enumerate_space(space, INT4))
+
+
+def test_rows_of_ids_are_found_without_looking_at_every_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = [FEASIBLE.shape(r).shape_id for r in range(len(FEASIBLE))]
+    assert FEASIBLE.rows_of(ids) == list(range(len(FEASIBLE)))
+    looks: list[int] = []
+    look = FeasibleSet.shape
+    monkeypatch.setattr(FeasibleSet, "shape", lambda s, row: (looks.append(row), look(s, row))[1])
+    far_apart = [0, len(ids) // 2, len(ids) - 1]
+    asked = {ids[r] for r in far_apart} | {"w64-l1-f64-h2-kv2-silu-000000", "no shape"}
+    assert FEASIBLE.rows_of(asked) == far_apart
+    assert len(looks) < len(ids) / 4
+    assert FEASIBLE.rows_of(set()) == FEASIBLE.rows_of({"no shape"}) == []

@@ -121,6 +121,30 @@ def test_the_roofline_finds_the_prices_that_made_the_latencies() -> None:
     assert found.ns_per_operator == pytest.approx(2000, rel=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_prices_are_the_best_of_all_that_are_not_negative(seed: int) -> None:
+    """Against every subset of prices, solved without the constraint."""
+    rng = np.random.default_rng(seed)
+    shapes = [small_shape(num_hidden_layers=int(n)) for n in rng.integers(1, 30, 4)]
+    work = [prefill(16), prefill(128), decode(64), decode(2000)]
+    rows = np.array([features(s, INT4, w) for s in shapes for w in work])
+    exact = np.array([PRICES.milliseconds(s, INT4, w) for s in shapes for w in work])
+    ms = exact * np.exp(0.5 * rng.standard_normal(len(exact)))
+    design = rows / (1e6 * ms)[:, None]
+
+    def error(columns: tuple[int, ...]) -> float:
+        part, *_ = np.linalg.lstsq(design[:, columns], np.ones(len(ms)), rcond=None)
+        if (part < 0).any():
+            return np.inf
+        return float(np.square(design[:, columns] @ part - 1).sum())
+
+    found = fit_roofline(list(rows), ms.tolist())
+    prices = [found.ns_per_byte, found.ns_per_flop, found.ns_per_kv_byte, found.ns_per_operator]
+    subsets = (c for size in (1, 2, 3, 4) for c in combinations(range(4), size))
+    assert np.square(design @ prices - 1).sum() == pytest.approx(min(map(error, subsets)))
+    assert min(prices) >= 0
+
+
 def test_no_price_is_negative_and_without_measurements_there_is_a_default() -> None:
     rows = [features(small_shape(num_hidden_layers=n), INT4, decode(8)) for n in (1, 2, 4)]
     found = fit_roofline(rows, [9.0, 5.0, 1.0])

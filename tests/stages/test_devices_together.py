@@ -16,6 +16,7 @@ from helpers import (
     score,
     small_shape,
     study_record,
+    trials_of,
 )
 from phonelm_search.backends import Job, Result
 from phonelm_search.backends.registry import RUNTIMES
@@ -27,7 +28,6 @@ from phonelm_search.outputs.export import hand_off
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info
 from phonelm_search.outputs.report.document import document
 from phonelm_search.reading import Regret, load_view, regret_matrix
-from phonelm_search.search.driver import trials_of
 from phonelm_search.stages import SearchPlan, Setup, prepare, run_search
 from phonelm_search.store import Store
 from recorder import Recorder

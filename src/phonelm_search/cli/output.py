@@ -1,14 +1,13 @@
 """Tables and JSON on stdout, everything else on stderr."""
 
-import csv
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import typer
 
 from phonelm_search.cli.options import Format
+from phonelm_search.core.tables import to_csv
 
 ROWS_SCHEMA = 1
 _WIDE = 1000
@@ -36,13 +35,7 @@ def print_rows(
         for row in rows:
             typer.echo(json.dumps(row, allow_nan=False))
     elif fmt == "csv":
-        keys = list(dict.fromkeys(k for row in rows for k in row)) or [k for k, _ in columns]
-        writer = csv.DictWriter(sys.stdout, keys, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
-            )
+        typer.echo(to_csv(rows, [k for k, _ in columns]), nl=False)
     elif fmt == "md":
         typer.echo("| " + " | ".join(h for _, h in columns) + " |")
         typer.echo("|" + "---|" * len(columns))

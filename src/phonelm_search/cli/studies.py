@@ -56,7 +56,6 @@ def show_study(
     study: o.StudyArgument,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
-    as_json: o.JsonOption = True,
 ) -> None:
     """A study's configuration and environment as JSON. Example: studies show tiny.host-cpu."""
     from dataclasses import asdict

@@ -131,9 +131,7 @@ def load_hf_config(path: Path) -> ModelShape:
         raise UnsupportedConfigError(f"{file}: {error}") from error
 
 
-def to_hf_config(
-    shape: ModelShape, *, max_position_embeddings: int = MAX_POSITIONS
-) -> dict[str, Any]:
+def to_hf_config(shape: ModelShape) -> dict[str, Any]:
     """A configuration that ``transformers.AutoConfig`` builds with the same parameters.
 
     A gated shape is a llama (qwen2 with QKV bias, qwen3 with q/k-norm), a plain one an arcee.
@@ -170,7 +168,7 @@ def to_hf_config(
         "rms_norm_eps": shape.rms_norm_eps,
         "rope_theta": shape.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "max_position_embeddings": max_position_embeddings,
+        "max_position_embeddings": MAX_POSITIONS,
         "attention_bias": False,
         "bos_token_id": None,
         "eos_token_id": None,

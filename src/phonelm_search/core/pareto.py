@@ -1,10 +1,14 @@
-"""Dominance, ranks and hypervolume. Every objective is minimised; callers negate at the edge."""
+"""Dominance and ranks. Every objective is minimised; callers negate at the edge."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Points = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Item = TypeVar("Item")
 
 
 def _checked(points: npt.ArrayLike) -> Points:
@@ -12,6 +16,13 @@ def _checked(points: npt.ArrayLike) -> Points:
     if values.ndim != 2:
         raise ValueError(f"points must be [n, objectives], got shape {values.shape}")
     return values
+
+
+def _comparable(values: Points) -> tuple[npt.NDArray[np.intp], Points]:
+    """Numbers of the rows without a NaN, and those rows without infinities."""
+    rows = np.flatnonzero(~np.isnan(values).any(axis=1))
+    # moocore marks ends with infinities of its own: one in three objectives ends the process.
+    return rows, np.nan_to_num(values[rows])
 
 
 def non_dominated(points: npt.ArrayLike) -> Mask:
@@ -26,32 +37,21 @@ def non_dominated(points: npt.ArrayLike) -> Mask:
     Returns:
         ``[n]`` booleans.
     """
+    from moocore import is_nondominated  # here, as few commands need a front
+
     values = _checked(points)
     front = np.zeros(len(values), bool)
-    usable = np.flatnonzero(~np.isnan(values).any(axis=1))
-    order = usable[np.lexsort(values[usable].T[::-1])]  # a dominator sorts before what it dominates
-    kept = np.empty((0, values.shape[1]))
-    for i in order:
-        row = values[i]
-        dominated = ((kept <= row).all(axis=1) & (kept < row).any(axis=1)).any()
-        if not dominated:
-            kept = np.vstack((kept, row))
-            front[i] = True
+    rows, usable = _comparable(values)
+    front[rows] = is_nondominated(usable, keep_weakly=True)
     return front
 
 
-def _front_of_two(values: Points) -> Mask:
-    """The same for two objectives, by sorting: thousands of points in a millisecond."""
-    front = np.zeros(len(values), bool)
-    usable = np.flatnonzero(~np.isnan(values).any(axis=1))
-    order = usable[np.lexsort((values[usable, 1], values[usable, 0]))]
-    first, second = values[order].T
-    # The best second value of all points that are strictly better in the first.
-    starts = np.searchsorted(first, first, side="left")
-    best = np.concatenate(([np.inf], np.minimum.accumulate(second)))[starts]
-    best_alike = second[starts]  # among equal first values the smallest second one comes first
-    front[order] = (second < best) & (second == best_alike)
-    return front
+def front(items: Sequence[Item], point: Callable[[Item], Sequence[float]]) -> list[Item]:
+    """The items whose points no other's dominates, in their order; see `non_dominated`."""
+    if not items:
+        return []
+    kept = non_dominated([point(item) for item in items])
+    return [item for item, on_front in zip(items, kept, strict=True) if on_front]
 
 
 def membership_probability(
@@ -69,16 +69,19 @@ def membership_probability(
     Returns:
         ``[n]``: the share of draws in which the point is not dominated.
     """
+    from moocore import is_nondominated
+
     values, errors = _checked(points), _checked(deviations)
-    if errors.shape != values.shape or (errors < 0).any():
+    if errors.shape != values.shape or not ((errors >= 0) & np.isfinite(errors)).all():
         raise ValueError(
             f"deviations must be non-negative {values.shape}, got shape {errors.shape}"
         )
+    rows, usable = _comparable(values)
     random = np.random.default_rng(seed)
-    front = _front_of_two if values.shape[1] == 2 else non_dominated
     count = np.zeros(len(values))
     for _ in range(draws):
-        count += front(values + errors * random.standard_normal(values.shape))
+        moved = usable + (errors * random.standard_normal(values.shape))[rows]
+        count[rows] += is_nondominated(moved, keep_weakly=True)
     share: Points = count / draws
     return share
 
@@ -88,46 +91,10 @@ def dominance_rank(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
     Rows with a NaN get the number of points, behind all others.
     """
+    from moocore import pareto_rank
+
     values = _checked(points)
     rank = np.full(len(values), len(values), np.int64)
-    left = np.flatnonzero(~np.isnan(values).any(axis=1))
-    level = 0
-    while left.size:
-        front = non_dominated(values[left])
-        rank[left[front]] = level
-        left = left[~front]
-        level += 1
+    rows, usable = _comparable(values)
+    rank[rows] = pareto_rank(usable)
     return rank
-
-
-def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """Volume dominated by points and bounded by a reference point that they should dominate.
-
-    Args:
-        points: ``[n, m]``, smaller is better; rows with NaN and those not below the reference
-            in every objective add nothing.
-        reference: ``[m]``.
-
-    Returns:
-        The volume; 0 without points. By slicing along the last objective: exact, and fast for
-        the few objectives and points of a study.
-    """
-    values, bound = _checked(points), np.asarray(reference, np.float64)
-    if bound.shape != (values.shape[1],):
-        raise ValueError(f"reference must be [{values.shape[1]}], got shape {bound.shape}")
-    values = values[(values < bound).all(axis=1)]
-    return _volume(values[non_dominated(values)], bound) if len(values) else 0.0
-
-
-def _volume(front: Points, bound: Points) -> float:
-    if front.shape[1] == 1:
-        return float(bound[0] - front.min())
-    order = np.argsort(front[:, -1], kind="stable")
-    levels = np.append(front[order, -1], bound[-1])
-    total = 0.0
-    for i in range(len(order)):
-        height = levels[i + 1] - levels[i]
-        if height > 0:
-            below = front[order[: i + 1], :-1]
-            total += height * _volume(below[non_dominated(below)], bound[:-1])
-    return total

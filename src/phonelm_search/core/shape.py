@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -13,6 +14,15 @@ Ffn = Literal["gated", "plain"]
 
 TILE = 64
 """Multiple that accelerators like sizes of matrix products to be."""
+SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "vocab_size",
+)  # fmt: skip
+"""Fields of a shape that are positive integers."""
+_ID = re.compile(
+    r"w(?P<hidden_size>\d+)-l(?P<num_hidden_layers>\d+)-f(?P<intermediate_size>\d+)"
+    r"-h(?P<num_attention_heads>\d+)-kv(?P<num_key_value_heads>\d+)-"
+)
 
 
 class StorageScheme(Protocol):
@@ -105,15 +115,7 @@ class ModelShape:
     """Added to the mean square in each RMSNorm."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "head_dim",
-            "vocab_size",
-        ):
+        for name in SIZES:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ShapeError(f"{name} must be a positive integer, got {value!r}")
@@ -271,3 +273,9 @@ class ModelShape:
             f"-h{self.num_attention_heads}-kv{self.num_key_value_heads}"
             f"-{self.hidden_act}{ffn}-{digest}"
         )
+
+
+def sizes_in(shape_id: str) -> dict[str, int]:
+    """The fields that a shape's id names; empty where it is none."""
+    match = _ID.match(shape_id)
+    return {name: int(value) for name, value in match.groupdict().items()} if match else {}

@@ -30,11 +30,6 @@ class Interval:
         """Width of the interval as a share of the median; 0 where the median is 0."""
         return (self.high - self.low) / self.median if self.median else 0.0
 
-    @property
-    def deviation(self) -> float:
-        """Standard deviation of a normal distribution with an interval as wide."""
-        return (self.high - self.low) / (2 * Z_95)
-
 
 def bootstrap_rounds(rounds: Sequence[npt.ArrayLike], *, seed: int = 0) -> Floats:
     """Resampled medians of a measurement that was taken in rounds.
@@ -66,13 +61,13 @@ def bootstrap_rounds(rounds: Sequence[npt.ArrayLike], *, seed: int = 0) -> Float
     return resampled
 
 
-def interval(rounds: Sequence[npt.ArrayLike], *, seed: int = 0) -> Interval:
+def interval(rounds: Sequence[npt.ArrayLike]) -> Interval:
     """Median of the rounds' medians, and its interval by `bootstrap_rounds`.
 
     One sample has an interval without width: it says nothing about spread, and its verdict says
     so.
     """
-    low, high = percentile_interval(bootstrap_rounds(rounds, seed=seed))
+    low, high = percentile_interval(bootstrap_rounds(rounds))
     return Interval(median=median_of_rounds(rounds), low=low, high=high)
 
 
@@ -107,3 +102,12 @@ def repetitions_for(samples: npt.ArrayLike, *, rounds: int, half_width: float) -
     deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(values - middle)))
     needed = (Z_95 * _MEDIAN_EFFICIENCY * deviation / (half_width * middle)) ** 2
     return max(1, math.ceil(needed / rounds))
+
+
+def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
+    """Rank correlation of two values of the same things; None where one of them is always equal."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    from scipy.stats import spearmanr  # takes a second to load
+
+    return float(spearmanr(a, b).statistic)

@@ -5,11 +5,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Named(BaseModel):
+    """The content of a file that is found by its name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The file's, without its suffix."""
+
+
+NamedModel = TypeVar("NamedModel", bound=Named)
 
 
 def load_yaml(path: Path, model: type[Model]) -> Model:
@@ -123,6 +135,21 @@ class NamedFiles:
                 self.kind, name, list(names), f"or give the path of a YAML file in ./{self.folder}"
             )
         return names[name]
+
+    def load(self, name: str, model: type[NamedModel]) -> NamedModel:
+        """Read the file of a name, or of a path, into a pydantic model.
+
+        Raises:
+            UnknownNameError: If nothing is there.
+            ConfigurationError: If the file is malformed; the message names the file and the key.
+        """
+        path = self.resolve(name)
+        content = load_yaml(path, model)
+        if content.name != path.stem:
+            raise ConfigurationError(
+                f"{path}: name must be the file's, '{path.stem}', got '{content.name}'"
+            )
+        return content
 
     def copy(self, name: str) -> Path:
         """Copy a built-in file into the working directory for editing.

@@ -12,10 +12,9 @@ from pydantic import (
     model_validator,
 )
 
-from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.precision import PRECISIONS, Precision, get_precision
-from phonelm_search.core.workload import PHASES, Phase, Workload, decode, prefill
-from phonelm_search.core.yamlfile import NamedFiles, load_yaml, validate
+from phonelm_search.core.workload import PHASES, Phase, Workload
+from phonelm_search.core.yamlfile import Named, NamedFiles, validate
 
 CPU = "CPUExecutionProvider"
 STATIC_PROVIDERS = ("QNNExecutionProvider",)
@@ -33,13 +32,6 @@ class ProfileWorkload(BaseModel):
 
     prompt_tokens: tuple[_Tokens, ...] = (128,)
     context_tokens: tuple[_Tokens, ...] = (512,)
-
-    def workloads(self) -> tuple[Workload, ...]:
-        """Every prompt's prefill and every context's decode step."""
-        return (
-            *(prefill(n) for n in self.prompt_tokens),
-            *(decode(n) for n in self.context_tokens),
-        )
 
 
 class Thermal(BaseModel):
@@ -96,14 +88,11 @@ def _written(value: PerPhase) -> Any:
 _PerPhase = Annotated[PerPhase, BeforeValidator(_for_both), PlainSerializer(_written)]
 
 
-class DeviceProfile(BaseModel):
+class DeviceProfile(Named):
     """One file of ``device_profiles/``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     connection: Literal["local", "adb"] = "local"
-    match: dict[str, str] = {}
+    match: dict[str, str] = Field(default_factory=dict)
     """Properties (``getprop``) that a phone must have, for example ``ro.product.model``."""
     cores: Literal["big", "all"] | Annotated[tuple[_Core, ...], Field(min_length=1)] = "all"
     """Cores to run on: all, those of at least half the largest capacity, or numbers."""
@@ -111,7 +100,7 @@ class DeviceProfile(BaseModel):
     """Of a phone; by default `Thermal`'s own."""
     runtime: str = "onnxruntime"
     execution_provider: _PerPhase = PerPhase.of_both(CPU)
-    provider_options: dict[str, str] = {}
+    provider_options: dict[str, str] = Field(default_factory=dict)
     """Of the provider that is not the CPU's."""
     threads: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     allow_fallback: tuple[str, ...] = ()
@@ -235,10 +224,4 @@ def load_device(name: str) -> DeviceProfile:
         UnknownNameError: If there is none of that name.
         ConfigurationError: If the file is malformed; the message names the file and the key.
     """
-    path = DEVICES.resolve(name)
-    profile = load_yaml(path, DeviceProfile)
-    if profile.name != path.stem:
-        raise ConfigurationError(
-            f"{path}: name must be the file's, '{path.stem}', got '{profile.name}'"
-        )
-    return profile
+    return DEVICES.load(name, DeviceProfile)

@@ -19,6 +19,7 @@ from phonelm_search.graph.proto import CONTRIB, serialise
 from phonelm_search.graph.weights import TensorKind, TensorSpec, TensorType
 
 GRAPH_VERSION = 1
+_INT8_ACTIVATIONS = 4  # accuracy_level of MatMulNBits
 _ROTARY_UNIT = 16  # GroupQueryAttention with do_rotary refuses other head dimensions
 
 
@@ -57,7 +58,6 @@ def build_graph(
     *,
     logits: Logits = "last",
     max_positions: int = 4096,
-    accuracy_level: int = 4,
 ) -> Graph:
     """Build the graph of a shape.
 
@@ -71,7 +71,6 @@ def build_graph(
         precision: Weight scheme.
         logits: Positions whose logits are computed.
         max_positions: Rows of the rotary tables: the longest past plus new tokens.
-        accuracy_level: MatMulNBits' computation: 4 quantises activations to int8, 0 keeps fp32.
 
     Raises:
         UnsupportedShapeError: As `check_kernels`.
@@ -79,7 +78,7 @@ def build_graph(
     if precision.storage == "static":
         raise ValueError(f"{precision.name} is for static graphs (graph.static)")
     check_kernels(shape, precision)
-    build = _Builder(shape, precision, accuracy_level)
+    build = _Builder(shape, precision)
     build.mask_nodes()
     if max_positions < 1:
         raise ValueError(f"max_positions must be positive, got {max_positions}")
@@ -113,7 +112,6 @@ class _Builder:
 
     shape: ModelShape
     precision: Precision
-    accuracy_level: int
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
@@ -252,7 +250,7 @@ class _Builder:
                 outputs=outputs,
                 K=k,
                 N=n,
-                accuracy_level=self.accuracy_level,
+                accuracy_level=_INT8_ACTIVATIONS,
                 bits=p.bits,
                 block_size=p.block_size,
             )

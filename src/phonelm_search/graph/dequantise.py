@@ -14,7 +14,7 @@ from phonelm_search.graph.weights import TensorSpec, WeightPool
 def generated_state(
     graph: Graph, shape: ModelShape, precision: Precision, pool: WeightPool
 ) -> dict[str, Floats]:
-    """The inverse of `quantise.graph_tensors` for weights that a runner generates.
+    """What the tensors that a runner generates stand for.
 
     Args:
         graph: Built for the same shape and precision.

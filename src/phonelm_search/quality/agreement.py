@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from phonelm_search.core.statistics import percentile_interval, spearman
 from phonelm_search.quality.comparison import RESAMPLES, resampled_counts
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
-_LEVEL = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def agreement(
     same = _concordance(a, b, resolved, weights)
     order = np.argsort(a, kind="stable")
     return Agreement(
-        spearman=_spearman(a, b),
+        spearman=spearman(a, b),
         kendall=_number(tau[0]),
         kendall_interval=_interval(tau[1:]),
         concordance=_number(same[0]),
@@ -113,21 +113,10 @@ def _best_of_ties(a: Floats, b: Floats, order: npt.NDArray[np.intp], k: int) -> 
     return sum(w * min(best, float(t)) for w, t in zip(ways, tied, strict=True)) / sum(ways)
 
 
-def _spearman(a: Floats, b: Floats) -> float | None:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    import pandas as pd  # here, since commands that only read a study need it nowhere else
-
-    return float(np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1])
-
-
 def _number(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else float(value)
 
 
 def _interval(values: Floats) -> Interval | None:
     kept = values[~np.isnan(values)]
-    if len(kept) < RESAMPLES / 2:
-        return None
-    low, high = np.percentile(kept, _LEVEL)
-    return float(low), float(high)
+    return None if len(kept) < RESAMPLES / 2 else percentile_interval(kept)

@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from phonelm_search.core.logs import quiet
 from phonelm_search.core.records import identity
 from phonelm_search.store import Store, foreign_errors, open_optuna_storage
 from phonelm_search.train import Candidate, TrainingSettings
@@ -104,7 +105,6 @@ class Halving:
         finalists: int,
         anew: bool = False,
     ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         bins = depth_bins([c.trained.num_hidden_layers for c in candidates], finalists)
         dimensions = {n: [getattr(c.shape, n) for c in candidates] for n in _DIMENSIONS}
         self._distributions: dict[str, optuna.distributions.BaseDistribution] = {
@@ -121,7 +121,7 @@ class Halving:
             "finalists": finalists,
         }
         name = f"{study}.score-{identity(content)}"
-        with foreign_errors("open"):
+        with quiet("optuna"), foreign_errors("open"):
             storage = open_optuna_storage(store)
             if anew and name in optuna.get_all_study_names(storage):
                 optuna.delete_study(study_name=name, storage=storage)
@@ -168,7 +168,7 @@ class Halving:
 
     def report(self, shape_id: str, rung: Rung, bits_per_byte: float) -> None:
         """A candidate came to a rung."""
-        with foreign_errors("write"):
+        with quiet("optuna"), foreign_errors("write"):
             self._trial(shape_id).report(bits_per_byte, rung.tokens)
 
     def finished(self) -> set[str]:
@@ -201,27 +201,27 @@ class Halving:
         return found
 
     def _members(self, number: int) -> list[FrozenTrial]:
-        with foreign_errors("read"):
+        with quiet("optuna"), foreign_errors("read"):
             trials = self._study.get_trials(deepcopy=False)
         return [t for t in trials if t.user_attrs[_BIN] == number]
 
     def stop(self, shape_id: str) -> None:
         """A candidate goes no further."""
-        with foreign_errors("write"):
+        with quiet("optuna"), foreign_errors("write"):
             self._study.tell(self._numbers[shape_id], state=TrialState.PRUNED)
 
     def finish(self, shape_id: str, bits_per_byte: float | None) -> None:
         """A candidate has its score, or failed."""
         if self._frozen(shape_id).state != TrialState.RUNNING:
             return
-        with foreign_errors("write"):
+        with quiet("optuna"), foreign_errors("write"):
             if bits_per_byte is None:
                 self._study.tell(self._numbers[shape_id], state=TrialState.FAIL)
             else:
                 self._study.tell(self._numbers[shape_id], bits_per_byte)
 
     def _frozen(self, shape_id: str) -> FrozenTrial:
-        with foreign_errors("read"):
+        with quiet("optuna"), foreign_errors("read"):
             return self._study.get_trials(deepcopy=False)[self._numbers[shape_id]]
 
     def _trial(self, shape_id: str) -> optuna.Trial:

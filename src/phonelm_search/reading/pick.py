@@ -56,7 +56,7 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
         TrainingError: If no shape was scored.
     """
     rule = rule or view.record.config.get("pick", DEFAULT_RULE)
-    rows = [r for r in view.scored if r.verdict != "rejected"]
+    rows = view.scored
     if not rows:
         reasons = [
             r.score.reason
@@ -112,9 +112,7 @@ def score_pairs(view: StudyView) -> list[dict[str, Any]]:
 
 def current_pick(view: StudyView) -> Pick | None:
     """The pick where there is one yet; else None."""
-    if not any(r.verdict != "rejected" for r in view.scored):
-        return None
-    return choose(view)
+    return choose(view) if view.scored else None
 
 
 def trust(view: StudyView) -> str:

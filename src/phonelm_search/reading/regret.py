@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phonelm_search.core.errors import ConfigurationError
-from phonelm_search.core.pareto import non_dominated
+from phonelm_search.core.pareto import front
 from phonelm_search.core.records import identity
 from phonelm_search.reading.readings import Place, Readings
 from phonelm_search.reading.view import StudyRow, StudyView
@@ -43,7 +43,7 @@ def regret_matrix(store: Store, view: StudyView) -> list[Regret]:
         ConfigurationError: If its shapes were measured on one device only.
         StoreError: If the database cannot be read.
     """
-    rows = [r for r in (view.scored or view.sampled) if r.verdict != "rejected"]
+    rows = view.scored or view.sampled
     times = times_by_device(store, view, rows)
     quality = {r.shape.shape_id: quality_of(r) for r in rows}
     return [_regret(a, b, times[a], times[b], quality) for a in times for b in times]
@@ -117,7 +117,8 @@ def _regret(
     quality: dict[str, float],
 ) -> Regret:
     both = sorted(times_a.keys() & times_b.keys())
-    front_a, front_b = (_front(both, t, quality) for t in (times_a, times_b))
+    front_a = front(both, lambda i: (times_a[i], quality[i]))
+    front_b = front(both, lambda i: (times_b[i], quality[i]))
     # The best shape of all is on every front, so each point is reached.
     extra = [
         min(times_b[i] for i in front_a if quality[i] <= quality[point]) / times_b[point] - 1
@@ -132,10 +133,3 @@ def _regret(
         mean=float(np.mean(extra)) if told else None,
         worst=max(extra) if told else None,
     )
-
-
-def _front(ids: Sequence[str], times: dict[str, float], quality: dict[str, float]) -> list[str]:
-    if not ids:
-        return []
-    kept = non_dominated([[times[i], quality[i]] for i in ids])
-    return [i for i, on_front in zip(ids, kept, strict=True) if on_front]

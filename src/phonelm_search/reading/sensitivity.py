@@ -7,11 +7,10 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Z_95
+from phonelm_search.core.statistics import Z_95, percentile_interval
 from phonelm_search.quality import Score, SeedDeviation
 from phonelm_search.reading.view import StudyRow, StudyView
 
@@ -19,7 +18,6 @@ Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 LEAST_SHAPES = 6
 _RESAMPLES = 2000
-_LEVEL = (2.5, 97.5)
 _HEADS = "heads of"
 
 
@@ -141,9 +139,7 @@ def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
     found = [r for r in view.scored if r.shape.shape_id in shape_ids and r.kind == "measured"]
     most = max((len(r.score.finished) for r in found if r.score), default=0)
     # Means over other seeds would differ by what is common to a seed.
-    rows = [
-        r for r in found if r.verdict != "rejected" and r.score and len(r.score.finished) == most
-    ]
+    rows = [r for r in found if r.score and len(r.score.finished) == most]
     check_count([r.shape for r in rows])
     scores = [r.score for r in rows if r.score]
     seeds = most
@@ -190,7 +186,6 @@ def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:
     # A resample repeats shapes, which makes its variance smaller by (n − 1)/n on average.
     correction = len(values) / (len(values) - 1)
     found = correction * logs[draws].var(1, ddof=1) - squares[draws].mean(1)
-    low, high = np.percentile(100 * np.sqrt(np.maximum(found, 0)), _LEVEL)
     variance = logs.var(ddof=1) - squares.mean()
     return Spread(
         name=name,
@@ -198,7 +193,7 @@ def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:
         lowest=float(values.min()),
         highest=float(values.max()),
         percent=float(100 * math.sqrt(max(0.0, variance))),
-        interval=(float(low), float(high)),
+        interval=percentile_interval(100 * np.sqrt(np.maximum(found, 0))),
         noise_percent=float(100 * math.sqrt(squares.mean())),
     )
 
@@ -285,6 +280,8 @@ class _Fit:
 
 def _fit(dimensions: Sequence[_Dimension], target: Floats) -> _Fit:
     """Least squares with an intercept; intervals by Student's t, NaN where nothing is left free."""
+    from scipy.special import stdtrit  # takes half a second to load
+
     design = np.stack([np.ones_like(target), *(d.values for d in dimensions)], 1)
     solve = np.linalg.pinv(design)
     coefficients = solve @ target

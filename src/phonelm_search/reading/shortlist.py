@@ -39,7 +39,7 @@ def candidates(
     if left_out and len(left_out) == len(view.measured):
         raise TrainingError(left_out[0])
     shapes = {r.shape.shape_id: r.shape for r in view.measured if not reasons.get(r.shape.shape_id)}
-    usable = [r for r in view.measured if r.verdict != "rejected" and r.shape.shape_id in shapes]
+    usable = [r for r in view.measured if r.shape.shape_id in shapes]
     return [shapes[i] for i in near_front(usable, count)], left_out
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
-from phonelm_search.core.pareto import membership_probability, non_dominated
+from phonelm_search.core.pareto import front, membership_probability
 from phonelm_search.core.records import (
     Kind,
     StudyRecord,
@@ -208,11 +208,8 @@ class StudyView:
         By latency and bits per byte where shapes were scored, else by latency and decoder
         parameters.
         """
-        rows = self.scored or self.sampled
-        if not rows:
-            return ()
-        kept = non_dominated(_scored_points(rows) if self.scored else _sized_points(rows))
-        return tuple(r for r, on_front in zip(rows, kept, strict=True) if on_front)
+        point = _scored_point if self.scored else _sized_point
+        return tuple(front(self.scored or self.sampled, point))
 
     @cached_property
     def front_probabilities(self) -> dict[str, float]:
@@ -221,29 +218,29 @@ class StudyView:
         From the intervals of the latencies; a score counts as it is, its ties are the pick's
         matter.
         """
-        return _probabilities(self.scored, _scored_points) or self.search_probabilities
+        return _probabilities(self.scored, _scored_point) or self.search_probabilities
 
     @cached_property
     def search_probabilities(self) -> dict[str, float]:
         """The same of the front by latency and size, scored or not: what a search goes by."""
-        return _probabilities(self.sampled, _sized_points)
+        return _probabilities(self.sampled, _sized_point)
 
 
-def _scored_points(rows: Sequence[StudyRow]) -> list[list[float]]:
-    return [[r.latency.ms, r.bits_per_byte or math.nan] for r in rows]
+def _scored_point(row: StudyRow) -> tuple[float, float]:
+    return row.latency.ms, row.bits_per_byte or math.nan
 
 
-def _sized_points(rows: Sequence[StudyRow]) -> list[list[float]]:
-    return [[r.latency.ms, -float(r.shape.decoder_parameters)] for r in rows]
+def _sized_point(row: StudyRow) -> tuple[float, float]:
+    return row.latency.ms, -float(row.shape.decoder_parameters)
 
 
 def _probabilities(
-    rows: Sequence[StudyRow], points: Callable[[Sequence[StudyRow]], list[list[float]]]
+    rows: Sequence[StudyRow], point: Callable[[StudyRow], tuple[float, float]]
 ) -> dict[str, float]:
     if not rows:
         return {}
     errors = [[r.latency_deviation, 0.0] for r in rows]
-    found = membership_probability(points(rows), errors)
+    found = membership_probability([point(r) for r in rows], errors)
     return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
 
 

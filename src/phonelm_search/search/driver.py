@@ -7,10 +7,11 @@ from typing import Protocol
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.core.latency import Latency
+from phonelm_search.core.logs import quiet
 from phonelm_search.core.records import StudyShape, rejection
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -109,14 +110,13 @@ class SearchDriver:
         on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> None:
         self._on_round, self._batch = on_round, batch
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._store, self._name, self._feasible = store, study, feasible
         self._source, self._whole = source, whole or source
         self._goals, self._sampler = goals, sampler
         self._random = np.random.default_rng(seed)
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
-        with foreign_errors("open"):
+        with quiet("optuna"), foreign_errors("open"):
             storage = open_optuna_storage(store)
             self._study = optuna.create_study(
                 study_name=study,
@@ -186,7 +186,7 @@ class SearchDriver:
             if shape_id in self._known and self._known[shape_id].estimated:
                 del self._known[shape_id]
         rows = self._feasible.rows_of(set(shape_ids) - self._known.keys())
-        with foreign_errors("write"):
+        with quiet("optuna"), foreign_errors("write"):
             for row in rows:
                 self._study.enqueue_trial(self._coordinates.point(row))
             # Points that a killed process left in the queue come first.
@@ -196,7 +196,7 @@ class SearchDriver:
 
     def _ask(self) -> tuple[optuna.Trial, ModelShape]:
         """The next point and the shape nearest to it."""
-        with foreign_errors("write"):
+        with quiet("optuna"), foreign_errors("write"):
             trial = self._study.ask(self._distributions)
         return trial, self._feasible.shape(self._coordinates.nearest(trial.params))
 
@@ -230,7 +230,7 @@ class SearchDriver:
         found = self._measure({shape.shape_id: shape for _, shape in asked}, source)
         for trial, shape in asked:
             outcome = found[shape.shape_id]
-            with foreign_errors("write"):
+            with quiet("optuna"), foreign_errors("write"):
                 self._record(trial, shape, outcome)
             on_trial(
                 TrialReport(
@@ -250,7 +250,7 @@ class SearchDriver:
         while len(fresh) < size:
             if self._sampler == "grid" or repeats >= _MOST_REPEATS:
                 row = self._unseen_row(wanted, fresh)
-                with foreign_errors("write"):
+                with quiet("optuna"), foreign_errors("write"):
                     self._study.enqueue_trial(self._coordinates.point(row))
             trial, shape = self._ask()
             new = shape.shape_id not in fresh and shape.shape_id not in self._known
@@ -313,18 +313,3 @@ class SearchDriver:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, list(found.values))
-
-
-def trials_of(store: Store, study: str) -> list[FrozenTrial]:
-    """All trials of a study, in order; empty before the first search.
-
-    Raises:
-        StoreError: If the database cannot be read.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with foreign_errors("read"):
-        storage = open_optuna_storage(store)
-        names = {s.study_name for s in storage.get_all_studies()}
-        if study not in names:
-            return []
-        return optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False)

@@ -1,6 +1,6 @@
 """All feasible shapes of a search space, enumerated once with numpy."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -10,24 +10,13 @@ import numpy.typing as npt
 
 from phonelm_search.core.errors import ConfigurationError, EmptySpaceError
 from phonelm_search.core.precision import Precision
-from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.shape import SIZES, ModelShape, sizes_in
 from phonelm_search.core.units import format_bytes
 from phonelm_search.space.schema import SearchSpace
 
 Ints = npt.NDArray[np.int64]
 _MAX_COMBINATIONS = 100_000_000
-_COLUMNS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "vocab_size",
-    "ffn",
-    "hidden_act",
-    "decoder_parameters",
-)
+_COLUMNS = (*SIZES, "ffn", "hidden_act", "decoder_parameters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +43,15 @@ class FeasibleSet:
         values["hidden_act"] = self.space.hidden_act[values["hidden_act"]]
         return ModelShape(**values, tie_word_embeddings=self.space.tie_word_embeddings)
 
-    def rows_of(self, shape_ids: Container[str]) -> list[int]:
-        """Rows of the shapes with these ids, ascending; looks at every row."""
-        return [r for r in range(len(self)) if self.shape(r).shape_id in shape_ids]
+    def rows_of(self, shape_ids: Collection[str]) -> list[int]:
+        """Rows of the shapes with these ids, ascending."""
+        asked = [sizes for sizes in map(sizes_in, shape_ids) if sizes]
+        if not asked:
+            return []
+        near = np.ones(len(self), bool)
+        for name in asked[0]:
+            near &= np.isin(self.columns[name], [sizes[name] for sizes in asked])
+        return [r for r in np.flatnonzero(near).tolist() if self.shape(r).shape_id in shape_ids]
 
     def block_count(self) -> int:
         """Distinct shapes when the depth is left out."""

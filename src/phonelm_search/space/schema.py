@@ -4,10 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.shape import Ffn, HiddenAct, ModelShape
 from phonelm_search.core.units import format_count, parse_bytes, parse_count, parse_fraction
-from phonelm_search.core.yamlfile import NamedFiles, load_yaml, validate
+from phonelm_search.core.yamlfile import Named, NamedFiles, validate
 
 SPACES = NamedFiles("search_spaces", "search space")
 
@@ -114,10 +113,9 @@ class Reference(_Strict):
         )
 
 
-class SearchSpace(_Strict):
+class SearchSpace(Named):
     """One file of ``search_spaces/``; ranges are expanded to the tuple of their values."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     vocab_size: Annotated[_Integers, BeforeValidator(_expand)] = (49152,)
     tie_word_embeddings: bool = True
     hidden_size: _Integers
@@ -166,10 +164,4 @@ def load_space(name: str) -> SearchSpace:
         UnknownNameError: If there is none of that name.
         ConfigurationError: If the file is malformed; the message names the file and the key.
     """
-    path = SPACES.resolve(name)
-    space = load_yaml(path, SearchSpace)
-    if space.name != path.stem:
-        raise ConfigurationError(
-            f"{path}: name must be the file's, '{path.stem}', got '{space.name}'"
-        )
-    return space
+    return SPACES.load(name, SearchSpace)

@@ -11,6 +11,7 @@ from phonelm_search.core.units import format_count
 from phonelm_search.space.feasible import FeasibleSet
 
 _TRIED = 20_000
+_TOLERANCE = 0.02  # of decoder parameters
 
 
 def spread_at_equal_size(
@@ -18,7 +19,6 @@ def spread_at_equal_size(
     count: int,
     *,
     target: int,
-    tolerance: float = 0.02,
     usable: Callable[[ModelShape], bool] = lambda shape: True,
 ) -> list[ModelShape]:
     """Choose shapes of nearly equal decoder size, spread over the space.
@@ -29,22 +29,21 @@ def spread_at_equal_size(
     Args:
         feasible: The space.
         count: How many to choose; fewer where there are fewer.
-        target: Decoder parameters.
-        tolerance: Largest deviation from the target, as a share.
+        target: Decoder parameters, from which none differs by more than 2 %.
         usable: Which shapes may be chosen.
 
     Raises:
         EmptySpaceError: If no usable shape is of that size.
     """
     sizes = feasible.columns["decoder_parameters"]
-    rows = np.flatnonzero(np.abs(sizes / target - 1) <= tolerance)
+    rows = np.flatnonzero(np.abs(sizes / target - 1) <= _TOLERANCE)
     if len(rows) > _TRIED:
         rows = rows[:: -(-len(rows) // _TRIED)]
     shapes = {int(r): feasible.shape(int(r)) for r in rows}
     rows = np.array([r for r in rows if usable(shapes[int(r)])], int)
     if not len(rows):
         raise EmptySpaceError(
-            f"the space must hold usable shapes within {tolerance:.0%} of {format_count(target)} "
+            f"the space must hold usable shapes within {_TOLERANCE:.0%} of {format_count(target)} "
             f"decoder parameters, it holds {len(shapes)} and none of them is; take a larger "
             "--proxy-parameters or another space"
         )

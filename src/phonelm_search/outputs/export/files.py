@@ -1,13 +1,12 @@
 """The files of ``results/STUDY`` that spreadsheets and scripts read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from phonelm_search.core.errors import ExportError
-from phonelm_search.outputs.rows import Row, sensitivity_rows, study_rows
+from phonelm_search.core.tables import to_csv
+from phonelm_search.outputs.rows import sensitivity_rows, study_rows
 from phonelm_search.reading import Sensitivity, StudyView, score_pairs
 
 
@@ -50,13 +49,3 @@ def _write(folder: Path, documents: Mapping[str, str]) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ExportError(f"{folder} must be writable: {error.strerror}") from error
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """Rows as CSV; lists joined by ``; ``, missing values empty."""
-    flat = [
-        {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}
-        for row in rows
-    ]
-    frame = pd.DataFrame(flat, dtype=object)
-    return str(frame.to_csv(index=False))

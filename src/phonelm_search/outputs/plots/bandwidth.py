@@ -43,7 +43,7 @@ def bandwidth_info(view: StudyView) -> BandwidthInfo:
         # Of the first device, where there are several.
         time = row.times[view.device.name]
         steps = list(zip(view.scenario.workloads[1:], time.steps, strict=True))
-        if row.kind != "measured" or row.verdict == "rejected":
+        if row.kind != "measured":
             continue
         scheme = view.device.scheme
         read = sum(decode_bytes(row.shape, scheme, w.past_tokens) for w, _ in steps)

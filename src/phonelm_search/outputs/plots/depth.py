@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import linregress
-from scipy.stats import t as student_t
 
 from phonelm_search.outputs.plots.canvas import BLACK, CYCLE, add_footnote, new_figure, tidy
 from phonelm_search.outputs.plots.info import latency_label
@@ -90,6 +88,9 @@ def _width(widths: Sequence[int], rows: Sequence[StudyRow]) -> WidthInfo:
     label = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
     line = None
     if len({p[0] for p in points}) >= 3:
+        from scipy.stats import linregress  # takes a second to load
+        from scipy.stats import t as student_t
+
         fitted = linregress([p[0] for p in points], [p[1] for p in points])
         half = student_t.ppf(0.975, len(points) - 2) * fitted.stderr
         line = float(fitted.intercept), float(fitted.slope), float(half)

@@ -1,15 +1,14 @@
 """The same shapes on several devices: do their orders agree?"""
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
 from phonelm_search.core.errors import ConfigurationError
-from phonelm_search.core.pareto import non_dominated
+from phonelm_search.core.pareto import front
+from phonelm_search.core.statistics import spearman
 from phonelm_search.outputs.plots.canvas import BLUE, GREY, add_footnote, new_figure, tidy
 from phonelm_search.reading import StudyView, quality_of, times_by_device
 from phonelm_search.store import Store
@@ -37,7 +36,7 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
     Raises:
         ConfigurationError: If they were measured on one device only, or share too few shapes.
     """
-    rows = [r for r in view.sampled if r.verdict != "rejected"]
+    rows = view.sampled
     times = times_by_device(store, view, rows)
     names = tuple(times)
     common = [r for r in rows if all(r.shape.shape_id in times[n] for n in names)]
@@ -48,34 +47,26 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
             "--all --device B`"
         )
     table = np.array([[times[n][r.shape.shape_id] for n in names] for r in common])
-    judged = {r.shape.shape_id for r in (view.scored or view.sampled)}
-    front = _front(
-        times[names[0]],
-        {r.shape.shape_id: quality_of(r) for r in common if r.shape.shape_id in judged},
-    )
+    judged = [r for r in common if r.bits_per_byte is not None or not view.scored]
+    first = times[names[0]]
+    best = {
+        r.shape.shape_id for r in front(judged, lambda r: (first[r.shape.shape_id], quality_of(r)))
+    }
     relative = table / np.median(table, 0)
     told = [
-        f"{a} and {b}: Spearman {spearmanr(table[:, i], table[:, i + 1]).statistic:.2f}"
+        f"{a} and {b}: Spearman {order:.2f}"
         for i, (a, b) in enumerate(itertools.pairwise(names))
-        if len(common) >= 3
+        if len(common) >= 3 and (order := spearman(table[:, i], table[:, i + 1])) is not None
     ]
     return DevicesInfo(
         title=f"{view.record.name}: {len(common)} shapes on {len(names)} devices",
         devices=names,
         shapes=tuple(
-            (r.label, tuple(map(float, relative[i])), r.shape.shape_id in front)
+            (r.label, tuple(map(float, relative[i])), r.shape.shape_id in best)
             for i, r in enumerate(common)
         ),
         footnote=" · ".join([*told, f"blue: on the front of {names[0]}"]),
     )
-
-
-def _front(times: Mapping[str, float], quality: Mapping[str, float]) -> set[str]:
-    ids = list(quality)
-    if not ids:
-        return set()
-    kept = non_dominated([[times[i], quality[i]] for i in ids])
-    return {i for i, on_front in zip(ids, kept, strict=True) if on_front}
 
 
 def draw_devices(info: DevicesInfo) -> Figure:

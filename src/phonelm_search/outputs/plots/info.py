@@ -108,8 +108,6 @@ def front_info(view: StudyView) -> FrontInfo:
     front = {r.shape.shape_id for r in view.front}
     points = []
     for row in view.rows:
-        if row.verdict == "rejected":
-            continue
         time = row.latency
         y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
         interval = row.score.interval if scored and row.score else None

@@ -32,7 +32,6 @@ def document(store: Store, view: StudyView) -> Document:
         ``[value, low, high]``.
     """
     pick = current_pick(view)
-    rows = [r for r in view.rows if r.verdict != "rejected"]
     texts = _Texts()
     return {
         "study": view.record.name,
@@ -41,9 +40,9 @@ def document(store: Store, view: StudyView) -> Document:
         "devices": list(view.devices),
         "precision": str(view.device.precision),
         "axes": _axes(view),
-        "rows": _rows(rows, view, pick, texts),
+        "rows": _rows(view, pick, texts),
         "texts": texts.known,
-        "configs": _configs(rows),
+        "configs": _configs(view.rows),
         "failed": [_failed(f) for f in view.failed],
         "pick": _pick(pick),
         "trust": trust(view) if view.scored else None,
@@ -109,14 +108,12 @@ def _phase_keys(view: StudyView, phase: str) -> list[tuple[str, str]]:
     return [(phase, first), *((f"{phase} on {name}", name) for name in others)]
 
 
-def _rows(
-    rows: Sequence[StudyRow], view: StudyView, pick: Pick | None, texts: _Texts
-) -> list[Document]:
+def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
     chances = view.front_probabilities
     picked = pick.row.shape.shape_id if pick else None
     tied = {r.shape.shape_id for r in pick.tied} if pick else set()
     found = []
-    for row in rows:
+    for row in view.rows:
         shape_id, sampled = row.shape.shape_id, row.name is None
         first = row.times[view.device.name]
         suspect = {"prefill": _suspect(first.prefill), "decode": _suspect(*first.steps)}
