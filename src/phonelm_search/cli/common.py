@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,7 +12,6 @@ from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.core.units import format_count, format_seconds, parse_count
 from phonelm_search.outputs import Row, study_rows
-from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import (
     Pick,
     Regret,
@@ -21,8 +21,10 @@ from phonelm_search.reading import (
     score_pairs,
     trust,
 )
-from phonelm_search.search import SAMPLERS
-from phonelm_search.stages import DryRun, Setup
+
+if TYPE_CHECKING:  # commands that only read a study load neither Optuna nor ONNX
+    from phonelm_search.quality import ScoreSettings
+    from phonelm_search.stages import DryRun, Setup
 
 _COLUMNS = (
     ("name", "reference"),
@@ -51,18 +53,22 @@ def check_sampler(name: str) -> None:
     Raises:
         UnknownNameError: If there is none.
     """
+    from phonelm_search.search import SAMPLERS
+
     if name not in SAMPLERS:
         raise UnknownNameError("sampler", name, list(SAMPLERS))
 
 
 def parse_score_settings(
     tokens_per_parameter: float, budget: str, seed: int, *, seeds: int | None, finalists: int
-) -> ScoreSettings:
+) -> "ScoreSettings":
     """What the scoring options say.
 
     Raises:
         ConfigurationError: If ``--proxy-parameters`` is no count and not ``full``.
     """
+    from phonelm_search.quality import ScoreSettings
+
     try:
         parameters = None if budget == "full" else parse_count(budget)
     except ValueError as error:
@@ -78,7 +84,7 @@ def parse_score_settings(
     )
 
 
-def show_dry_run(setup: Setup, plan: DryRun, *, as_json: bool) -> None:
+def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
     """Print what a run would do."""
     names = [w.name for w in setup.goals.workloads]
     devices = ", ".join(d.name for d in setup.devices)

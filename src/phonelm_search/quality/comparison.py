@@ -21,6 +21,9 @@ to a seed was removed; the middle of the range.
 """
 _ASSUMED_FREEDOM = 3
 """Degrees of freedom that the assumption counts for beside what a study shows itself."""
+QUICK_LOOK = 2.0
+"""Below so many tokens per decoder parameter a score is a quick look: by default one seed, and
+learning rates are not checked."""
 RESAMPLES = 2000
 _RESOLVED = 2.0
 """Paired deviations beyond which two scores differ, by the rule of the contract."""

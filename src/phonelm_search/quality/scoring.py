@@ -15,7 +15,7 @@ from phonelm_search.core.precision import Precision
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.quality.comparison import Score, gather
+from phonelm_search.quality.comparison import QUICK_LOOK, Score, gather
 from phonelm_search.quality.halving import Halving, Rung
 from phonelm_search.quality.learning_rate import (
     LearningRateCheck,
@@ -36,9 +36,6 @@ from phonelm_search.train import (
     width_factor,
 )
 
-QUICK_LOOK = 2.0
-"""Below so many tokens per decoder parameter a score is a quick look: by default one seed, and
-learning rates are not checked."""
 _COMPARED = "all candidates must come to a rung to be compared"
 _TOKEN_UNIT = 16_384
 _LOCAL_SPEED = 4000.0  # tokens/s of a 1M decoder on one core, for the dry run's estimate
