@@ -9,8 +9,8 @@ from .inputs import feeds as feeds
 from .inputs import save_feeds as save_feeds
 from .inputs import write_columns as write_columns
 from .qdq import Affine as Affine
+from .qdq import CpuSession as CpuSession
 from .qdq import QuantisedGraph as QuantisedGraph
-from .qdq import Runner as Runner
 from .qdq import cache_ranges as cache_ranges
 from .qdq import quantise_graph as quantise_graph
 from .qdq import run_graph as run_graph
