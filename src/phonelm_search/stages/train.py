@@ -1,6 +1,6 @@
 """Training the front of a study, from what was measured to scores that are kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +21,9 @@ from phonelm_search.space import SearchSpace
 from phonelm_search.stages.setup import remember_command
 from phonelm_search.store import Store, study_lock
 from phonelm_search.train import (
-    Runner,
+    Pool,
     TokenisedCorpus,
+    TrainingRuns,
     TrainingSettings,
     load_text,
     tokenise,
@@ -41,6 +42,7 @@ def run_score(
     retrain: bool = False,
     shapes: Sequence[ModelShape] | None = None,
     command: str | None = None,
+    pool: Callable[[], Pool] | None = None,
 ) -> StudyView:
     """Train the front and near-front of a study.
 
@@ -54,6 +56,7 @@ def run_score(
         retrain: Train what has a score already, too.
         shapes: Train these in place of the front.
         command: The command line that asks for it, which the study keeps.
+        pool: Makes what trains; by default child processes, one per core or GPU.
 
     Raises:
         UnknownNameError: If there is no such study.
@@ -87,6 +90,7 @@ def run_score(
             report=report,
             on_settled=on_settled,
             retrain=retrain,
+            pool=pool,
         )
         for shape_id, score in found.scores.items():
             if score.reason and not score.first.stopped:
@@ -103,7 +107,12 @@ def _update(store: Store, study: str, key: str, values: Mapping[str, Any]) -> No
 
 
 def run_validation(
-    store: Store, study: str, *, count: int, report: Reporter
+    store: Store,
+    study: str,
+    *,
+    count: int,
+    report: Reporter,
+    pool: Callable[[], Pool] | None = None,
 ) -> tuple[Validation, StudyView]:
     """Train a sample of a scored study's shapes much longer, and keep how the orders agree.
 
@@ -112,6 +121,7 @@ def run_validation(
         study: Name of a study that was scored.
         count: Shapes of the sample: front and near-front, spread over depth.
         report: Shows progress.
+        pool: As in `run_score`.
 
     Raises:
         UnknownNameError: If there is no such study.
@@ -145,7 +155,9 @@ def run_validation(
         file = tokens_file(store.results / "cache", corpus)
         plan = plan_validation(shapes, training, typical=chosen["typical"], seed=chosen["seeds"][0])
         sizes = [s.weight_bytes(scheme).total for s in shapes]
-        with Runner(store, file, scheme=scheme.name, report=report) as runner:
+        with TrainingRuns(
+            store, file, scheme=scheme.name, report=report, pool=pool() if pool else None
+        ) as runner:
             found = validate_scores(shapes, plan, runner, sizes)
         _update(store, study, "validation", found.as_dict())
     return found, load_view(store, study)

@@ -1,10 +1,11 @@
 """One process at a time works on a study."""
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from phonelm_search.core.errors import StoreError
 
@@ -19,21 +20,30 @@ def study_lock(results: Path, study: str) -> Iterator[None]:
         StoreError: If another process holds it, or the folder cannot be written.
     """
     path = results / f".{study}.lock"
+    holder = results / f".{study}.pid"  # beside it: Windows lets nobody read a locked file
+    lock = FileLock(path)
     try:
         results.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        lock.acquire(blocking=False)
+        holder.write_text(str(os.getpid()), encoding="utf-8")
+    except Timeout as error:
+        raise StoreError(
+            f"study '{study}' must be run by one process at a time, process {_pid(holder)} is at "
+            "it; wait for it or use another --study"
+        ) from error
     except OSError as error:
+        lock.release()
         raise StoreError(f"{path} must be writable: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise StoreError(
-                f"study '{study}' must be run by one process at a time, process "
-                f"{file.read().strip() or 'unknown'} is at it; wait for it or use another --study"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    try:
         yield
+    finally:
+        with suppress(OSError):  # another process may be reading it
+            holder.unlink()
+        lock.release()
+
+
+def _pid(holder: Path) -> str:
+    try:
+        return holder.read_text(encoding="utf-8").strip() or "unknown"
+    except OSError:
+        return "unknown"

@@ -5,9 +5,11 @@ from .miniature import Candidate as Candidate
 from .miniature import make_candidates as make_candidates
 from .miniature import too_narrow as too_narrow
 from .miniature import width_factor as width_factor
-from .probe import choose_acceleration as choose_acceleration
+from .pool import ChildPool as ChildPool
+from .pool import InlinePool as InlinePool
+from .pool import Pool as Pool
 from .runs import Run as Run
-from .runs import Runner as Runner
+from .runs import TrainingRuns as TrainingRuns
 from .runs import check_whole as check_whole
 from .runs import weights_file as weights_file
 from .settings import Outcome as Outcome

@@ -1,6 +1,5 @@
-"""The child process: reads a job from stdin, prints its result as the last line of stdout."""
+"""The child process: a job and the folder of its files, and a result for an answer."""
 
-import json
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ from phonelm_search.backends.onnxruntime.loop import LoopSettings, Timed, time_l
 from phonelm_search.backends.onnxruntime.session import SEVERITY_ERROR, Copy, StageError
 from phonelm_search.backends.onnxruntime.watch import Watch
 from phonelm_search.core.errors import first_line
-from phonelm_search.work import die_with_parent
+from phonelm_search.work import Report, serve, usable_cores
 
 _WAKING_RUNS = 3  # of the tiny model after a flush; facts: agrees with rotation within 3 %
 _TINY_STEP = PhaseJob(kind="decode", tokens=1, past_tokens=16)
@@ -32,7 +31,7 @@ class _JobSessions:
         self._copies = [Copy(m, 0, self._provider) for m in job.models]
         self._tiny: Copy | None = None
         self._flush = np.ones(0, np.int64)
-        self._cores = frozenset(os.sched_getaffinity(0))
+        self._cores = usable_cores()
         self.conditions: dict[str, Any] | None = None
 
     def phase(self, phase: PhaseJob) -> list[PhaseResult]:
@@ -173,11 +172,11 @@ def _measure(job: Job) -> tuple[list[PhaseResult], list[float], dict[str, Any]]:
     return by_model, bandwidth, sessions.conditions or host.conditions()
 
 
-def main() -> int:
-    """Run one job."""
-    die_with_parent()
+def run(document: dict[str, Any], _: Report) -> dict[str, Any]:
+    """Run one job, in its folder."""
+    os.chdir(document["folder"])
     ort.set_default_logger_severity(SEVERITY_ERROR)
-    job = Job.model_validate_json(sys.stdin.read())
+    job = Job.model_validate(document["job"])
     if job.cpus:
         os.sched_setaffinity(0, job.cpus)
     phases: list[PhaseResult] = []
@@ -204,9 +203,8 @@ def main() -> int:
         ),
         conditions={"before": before, "after": host.conditions()},
     )
-    print(json.dumps(result.model_dump(by_alias=True)), flush=True)
-    return 0 if error is None else 1
+    return result.model_dump(by_alias=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(run))
