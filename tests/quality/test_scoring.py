@@ -25,11 +25,10 @@ from phonelm_search.train import (
     Candidate,
     TokenisedCorpus,
     TrainingSettings,
-    choose_acceleration,
     make_candidates,
     tokens_file,
 )
-from phonelm_search.train.probe import compare_variants
+from phonelm_search.train.probe import choose_acceleration, compare_variants
 
 SCHEME = get_precision("int4-b32")
 PLAIN = {"number_type": "fp32", "compiled": False, "tokens_per_s": {}, "note": None}
@@ -165,7 +164,7 @@ def test_a_training_that_is_cut_off_judges_nobody(
 ) -> None:
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3)]
     settings: dict[str, Any] = {"finalists": 2, "tokens_per_parameter": 0.4}
-    plain = s.Runner.outcomes
+    plain = s.TrainingRuns.outcomes
 
     def cut_off(self: Any, runs: Any, on_done: Any = lambda run, found: None) -> Any:
         def lost(run: Any, outcome: Any) -> None:
@@ -176,10 +175,10 @@ def test_a_training_that_is_cut_off_judges_nobody(
             for o in plain(self, runs, lost)
         ]
 
-    monkeypatch.setattr(s.Runner, "outcomes", cut_off)
+    monkeypatch.setattr(s.TrainingRuns, "outcomes", cut_off)
     with pytest.raises(TrainingError, match=r"3 did not: killed; .* run again to continue"):
         run(store, shapes, corpus, **settings)
-    monkeypatch.setattr(s.Runner, "outcomes", plain)
+    monkeypatch.setattr(s.TrainingRuns, "outcomes", plain)
     found, _ = run(store, shapes, corpus, **settings)
     assert sum(b is not None for b in bits(found).values()) == 2
 

@@ -18,7 +18,7 @@ from phonelm_search.backends import (
     needed_bytes,
 )
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.workload import Logits, Workload
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import Graph, build_graph
 from phonelm_search.measure.reference import TINY
@@ -104,7 +104,6 @@ def prepare(
     settings: MeasureSettings,
     *,
     repetitions: int,
-    logits: Logits = "last",
     from_file: bool = False,
     bandwidth_bytes: int = 0,
 ) -> Prepared:
@@ -118,7 +117,6 @@ def prepare(
         placement: Threads and cores.
         settings: Warm-up and time.
         repetitions: Samples at most; 0 for one run without warm-up.
-        logits: Positions whose logits the graph computes.
         from_file: Load the weights from storage, for peak memory.
         bandwidth_bytes: Buffer for the read bandwidth; 0 for none.
 
@@ -127,9 +125,7 @@ def prepare(
     """
     longest = max(p.tokens + p.past_tokens for p in phases)
     positions = max(_POSITIONS, longest)
-    graphs = tuple(
-        build_graph(s, device.scheme, logits=logits, max_positions=positions) for s in shapes
-    )
+    graphs = tuple(build_graph(s, device.scheme, max_positions=positions) for s in shapes)
     files: dict[str, bytes | Path] = {
         _GRAPH.format(i): graph.model for i, graph in enumerate(graphs)
     }
@@ -152,7 +148,6 @@ def prepare(
         **models[0].model_dump(),
         beside=tuple(models[1:]),
         phases=tuple(phases),
-        logits=logits,
         repetitions=max(1, repetitions),
         warmup=WarmupJob(
             window_seconds=settings.warmup_window_seconds,
