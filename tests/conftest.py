@@ -3,12 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache as cache_of
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from helpers import QUICK
+from helpers import QUICK, SMALL_REFERENCE
+from phonelm_search.backends.host import available_bytes
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
 from phonelm_search.train.text import Text
 
@@ -17,9 +19,20 @@ _ROOM = 4 * 2**30
 
 
 def pytest_configure() -> None:
-    """Temporary folders in memory, where nothing waits for a disk to have written."""
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > _ROOM:
+    """Temporary folders in memory, where nothing waits for a disk; one thread for each worker."""
+    if MEMORY.is_dir() and min(shutil.disk_usage(MEMORY).free, available_bytes() or 0) > _ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch's and numpy's own mathematics
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logits_once() -> Iterator[None]:
+    """The gate's reference is a function of shape, precision and seed: computed once for each."""
+    from phonelm_search.measure import numerics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numerics, "expected_logits", cache_of(numerics.expected_logits))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +45,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def text() -> Text:
     return load_text()
+
+
+def small_text_of(text: Text) -> Text:
+    """Documents of 10,000 characters, and one to validate on."""
+    train = tuple(d[2000:12_000] for d in text.train[:48])
+    return Text(name="small", train=train, validation=text.validation[:1])
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +68,18 @@ def corpus(text: Text, cache: Path, shared: Path) -> TokenisedCorpus:
 @pytest.fixture(scope="session")
 def small_corpus(text: Text, cache: Path, shared: Path) -> TokenisedCorpus:
     """Half a megabyte of it, whose validation takes a moment only."""
-    train = tuple(d[2000:12_000] for d in text.train[:48])
-    small = Text(name="small", train=train, validation=text.validation[:1])
     with FileLock(shared / "small-corpus.lock"):
-        return tokenise(small, 512, cache)
+        return tokenise(small_text_of(text), 512, cache)
+
+
+@pytest.fixture
+def small_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference shape of thousands of parameters in place of 33M: it is in every round."""
+    for module in (
+        "measure.executor", "measure.profiler", "reading.readings", "speed.plan",
+        "stages.new_phone",
+    ):  # fmt: skip
+        monkeypatch.setattr(f"phonelm_search.{module}.REFERENCE", SMALL_REFERENCE)
 
 
 @pytest.fixture
@@ -68,9 +95,25 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def inline_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever trains does it in this process: a child would load torch anew."""
-    from inline import InlinePool, choose_here
+def small_text(monkeypatch: pytest.MonkeyPatch, text: Text) -> None:
+    """A twentieth of the embedded text in its place, for whoever trains on that."""
+    small = small_text_of(text)
+    monkeypatch.setattr(
+        "phonelm_search.stages.train.load_text", lambda data: load_text(data) if data else small
+    )
 
-    monkeypatch.setattr("phonelm_search.train.runs.TrainingPool", InlinePool)
-    monkeypatch.setattr("phonelm_search.train.choose_acceleration", choose_here)
+
+@pytest.fixture
+def inline_training() -> Iterator[None]:
+    """Whoever trains does it in this process."""
+    from inline import trained_inline
+
+    with trained_inline():
+        yield
+
+
+@pytest.fixture
+def quick_flow(
+    quick_rounds: None, small_reference: None, inline_training: None, small_text: None
+) -> None:
+    """From a space to a pick on this machine in seconds."""

@@ -62,6 +62,11 @@ def small_shape(**changes: Any) -> ModelShape:
     return ModelShape(**{**base, **changes})
 
 
+SMALL_REFERENCE = small_shape(
+    hidden_size=128, head_dim=32, intermediate_size=256, hidden_act="relu"
+)
+
+
 def fake_device(**changes: Any) -> DeviceProfile:
     return DeviceProfile(**{"name": "fake-phone", "runtime": "fake", "threads": 2, **changes})
 

@@ -1,8 +1,10 @@
 """Training in the tests' own process, where torch is loaded already."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 
 from phonelm_search.core.precision import get_precision
@@ -73,3 +75,12 @@ def choose_here(
         return compare_variants(shape, load_tokens(tokens_file), settings)
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def trained_inline() -> Iterator[None]:
+    """Whoever trains meanwhile does it in this process: a child would load torch anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("phonelm_search.train.runs.TrainingPool", InlinePool)
+        patch.setattr("phonelm_search.train.choose_acceleration", choose_here)
+        yield

@@ -12,7 +12,7 @@ from formula import FEASIBLE, INT4, SPACE, Formula, PerShape, driver, goals, ign
 from helpers import SCENARIO
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.latency import LatencySummary
-from phonelm_search.core.pareto import hypervolume, non_dominated
+from phonelm_search.core.pareto import hypervolume
 from phonelm_search.core.records import StudyRecord
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -75,17 +75,15 @@ def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
 ) -> None:
     source = TwoBowls()
     far = source.distances(FEASIBLE.shape(TwoBowls.bowls[0]))[1]
-    every = np.array([source.distances(FEASIBLE.shape(r)) for r in range(len(FEASIBLE))])
-    best = hypervolume(every[non_dominated(every)], [far, far])
-    shares: dict[str, list[float]] = {"nsga2": [], "random": []}
-    for sampler, found in shares.items():
+    volumes: dict[str, list[float]] = {"nsga2": [], "random": []}
+    for sampler, found in volumes.items():
         for seed in (0, 1):
             folder = tmp_path / f"{sampler}{seed}"
             wanted = goals("prefill", "decode")
             driver(folder, source, sampler=sampler, seed=seed, wanted=wanted).run(120, ignore)
             values = [t.values for t in trials_of(Store(folder), "st")]
-            found.append(hypervolume(values, [far, far]) / best)
-    assert min(shares["nsga2"]) > max(shares["random"])
+            found.append(hypervolume(values, [far, far]))
+    assert min(volumes["nsga2"]) > max(volumes["random"])
     storage = open_optuna_storage(Store(tmp_path / "nsga20"))
     generations = []
     for trial in trials_of(Store(tmp_path / "nsga20"), "st"):

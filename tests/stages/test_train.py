@@ -41,6 +41,7 @@ def measured(folder: Path) -> tuple[Store, StudyView]:
     return store, view
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     tmp_path: Path,
     text_file: Path,
