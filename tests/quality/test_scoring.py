@@ -108,6 +108,7 @@ def test_a_quick_look_has_one_seed_and_more_tokens_have_two() -> None:
     assert sure > 2 * quick
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_scores_are_kept_and_not_trained_again(store: Store, corpus: TokenisedCorpus) -> None:
     shapes = [small_shape(), small_shape(num_hidden_layers=3)]
     first, report = run(store, shapes, corpus, seeds=2)
@@ -130,6 +131,7 @@ def test_scores_are_kept_and_not_trained_again(store: Store, corpus: TokenisedCo
     assert bits(run(store, shapes, corpus, seeds=2, retrain=True)[0]) == bits(first)
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_halving_stops_the_weak_and_says_where(store: Store, corpus: TokenisedCorpus) -> None:
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3, 4, 5)]
     settings = {"finalists": 2, "tokens_per_parameter": 0.4}
@@ -159,6 +161,7 @@ def test_halving_stops_the_weak_and_says_where(store: Store, corpus: TokenisedCo
             assert bits(every)[shape_id] == value
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_a_training_that_is_cut_off_judges_nobody(
     store: Store, corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +189,7 @@ def test_a_training_that_is_cut_off_judges_nobody(
 def test_equal_miniatures_are_trained_once(store: Store, corpus: TokenisedCorpus) -> None:
     # They differ in what the proxy replaces by its own: here in the vocabulary.
     same = [small_shape(), small_shape(vocab_size=640)]
-    found, report = run(store, same, corpus)
+    found, report = run(store, same, corpus)  # by a real child process
     first, second = bits(found).values()
     assert first == second
     assert report.done == report.stages[-1][1]
@@ -198,6 +201,7 @@ class KilledError(RuntimeError):
     """Stands for a kill between two rungs."""
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_a_killed_halving_comes_to_the_same_numbers(
     store: Store, corpus: TokenisedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +279,7 @@ def test_what_a_learning_rate_gives_up_is_told() -> None:
     assert LearningRateCheck.from_dict(check.as_dict()) == check
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_the_check_is_made_once_and_kept(
     store: Store, corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
