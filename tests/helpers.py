@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -20,7 +21,7 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Scenario, Workload, prefill
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.measure import MeasureSettings, Profiler, Request
+from phonelm_search.measure import REFERENCE, MeasureSettings, Profiler, Request
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.space import load_space
 from phonelm_search.store import Store, open_optuna_storage
@@ -215,6 +216,54 @@ def study(
         store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
         if bits is not None:
             store.add_score(shape, score(shape, bits, **scores))
+    return store, load_view(store, "study")
+
+
+def study_on_devices(
+    folder: Path,
+    times: Mapping[str, Sequence[tuple[float, float]]],
+    shapes: Sequence[ModelShape],
+    *,
+    reference_ms: Mapping[str, float],
+) -> tuple[Store, StudyView]:
+    """A stored study of shapes with given ms of prefill and of a decode step on each device.
+
+    The reference shape takes so many ms of each on a device; a shape is worst off where it is the
+    largest multiple of that.
+    """
+    store = Store(folder)
+    profiles = {name: fake_device(name=name) for name in times}
+    environments = {name: {"soc": name} for name in times}
+    first, *others = times
+    record = study_record(profiles[first], environments[first])
+    beside = {
+        name: {
+            "device": profiles[name].model_dump(mode="json"),
+            "environment": environments[name],
+            "environment_id": measurement([1], environment=environments[name]).environment_id,
+        }
+        for name in others
+    }
+    store.save_study(replace(record, config={**record.config, "beside": beside}))
+    for name, device in profiles.items():
+        units = (reference_ms[name], reference_ms[name])
+        for shape, ms in zip((REFERENCE, *shapes), (units, *times[name]), strict=True):
+            rounds = [
+                measurement(
+                    [round(1e6 * value)] * 9,
+                    round=number,
+                    cache_mode=device.cache_mode(workload),
+                    shape_id=shape.shape_id,
+                    workload=workload,
+                    device=name,
+                    environment=environments[name],
+                )
+                for workload, value in zip(SCENARIO.workloads, ms, strict=True)
+                for number in range(3)
+            ]
+            store.add_measurements(shape, rounds)
+    for shape in shapes:
+        store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
     return store, load_view(store, "study")
 
 

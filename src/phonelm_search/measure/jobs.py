@@ -1,9 +1,10 @@
 """Jobs for a runner: graphs, phases and how weights meet the cache."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from phonelm_search.backends import (
     CacheJob,
@@ -129,39 +130,21 @@ def prepare(
     files: dict[str, bytes | Path] = {
         _GRAPH.format(i): graph.model for i, graph in enumerate(graphs)
     }
-    # Seeds apart, so that no copy has the weights of another.
-    models = [
-        ModelJob(
-            graph=_GRAPH.format(i),
-            vocab_size=shape.vocab_size,
-            weights=_weights(graph, seed=SEED + i * _MOST_COPIES, from_file=from_file),
-        )
-        for i, (shape, graph) in enumerate(zip(shapes, graphs, strict=True))
-    ]
+    first, *beside = _models(shapes, graphs, from_file=from_file)
     tiny = None
     if cache.mode == "flush" or any(p.control for p in phases):
         small = build_graph(TINY, device.scheme, max_positions=64)
         files[_TINY_GRAPH] = small.model
         tiny = ModelJob(graph=_TINY_GRAPH, vocab_size=TINY.vocab_size, weights=_weights(small))
     job = Job(
-        tag=secrets.token_hex(8),
-        **models[0].model_dump(),
-        beside=tuple(models[1:]),
+        **first.model_dump(),
+        **common_parts(device, placement, settings, warm_up=repetitions > 0),
+        beside=tuple(beside),
         phases=tuple(phases),
         repetitions=max(1, repetitions),
-        warmup=WarmupJob(
-            window_seconds=settings.warmup_window_seconds,
-            tolerance=settings.warmup_tolerance,
-            most=settings.warmup_windows if repetitions else 0,
-        ),
-        max_seconds=settings.max_seconds,
         cache=cache,
         tiny=tiny,
         bandwidth_bytes=bandwidth_bytes,
-        threads=placement.threads,
-        cpus=placement.cpus,
-        execution_provider=device.execution_provider.decode,
-        provider_options=device.provider_options,
     )
     turn = cache.copies * sum(s.weight_bytes(device.scheme).streamed for s in shapes)
     return Prepared(
@@ -170,6 +153,34 @@ def prepare(
         graphs=graphs,
         rotation_bytes=turn if cache.mode == "rotate" else 0,
     )
+
+
+def _models(
+    shapes: Sequence[ModelShape], graphs: Sequence[Graph], *, from_file: bool
+) -> Iterator[ModelJob]:
+    """With seeds apart, so that no copy of one has the weights of another."""
+    for i, (shape, graph) in enumerate(zip(shapes, graphs, strict=True)):
+        weights = _weights(graph, seed=SEED + i * _MOST_COPIES, from_file=from_file)
+        yield ModelJob(graph=_GRAPH.format(i), vocab_size=shape.vocab_size, weights=weights)
+
+
+def common_parts(
+    device: DeviceProfile, placement: Placement, settings: MeasureSettings, *, warm_up: bool = True
+) -> dict[str, Any]:
+    """What every job has by its place and by the protocol, whatever it runs."""
+    return {
+        "tag": secrets.token_hex(8),
+        "warmup": WarmupJob(
+            window_seconds=settings.warmup_window_seconds,
+            tolerance=settings.warmup_tolerance,
+            most=settings.warmup_windows if warm_up else 0,
+        ),
+        "max_seconds": settings.max_seconds,
+        "threads": placement.threads,
+        "cpus": placement.cpus,
+        "execution_provider": device.execution_provider.decode,
+        "provider_options": device.provider_options,
+    }
 
 
 def phase_of(workload: Workload) -> PhaseJob:

@@ -1,16 +1,15 @@
 """Jobs for a runner whose graphs were compiled for an accelerator: one phase each."""
 
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from phonelm_search.backends import CacheJob, Job, ModelJob, Placement, WarmupJob, WeightsJob
+from phonelm_search.backends import CacheJob, Job, ModelJob, Placement, WeightsJob
 from phonelm_search.backends.qnn import SEED, Context
 from phonelm_search.core.records import error_of_columns
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure.jobs import Prepared, phase_of
+from phonelm_search.measure.jobs import Prepared, common_parts, phase_of
 from phonelm_search.measure.settings import MeasureSettings
 
 _ERRORS = "off fp32 by {:.1%} (logits) and {:.1%} (keys and values), relative RMS"
@@ -52,22 +51,12 @@ def prepare_static(
         for shape, context in zip(shapes, contexts, strict=True)
     )
     job = Job(
-        tag=secrets.token_hex(8),
         **first.model_dump(),
+        **common_parts(device, placement, settings),
         beside=tuple(beside),
         phases=(phase_of(workload),),
         repetitions=repetitions,
-        warmup=WarmupJob(
-            window_seconds=settings.warmup_window_seconds,
-            tolerance=settings.warmup_tolerance,
-            most=settings.warmup_windows,
-        ),
-        max_seconds=settings.max_seconds,
         cache=IN_TURN,
-        threads=placement.threads,
-        cpus=placement.cpus,
-        execution_provider=device.execution_provider.decode,
-        provider_options=device.provider_options,
         may_fall_back=any(c.coverage.fallbacks for c in contexts),
     )
     files: dict[str, bytes | Path] = {f.name: f for c in contexts for f in c.files}

@@ -278,29 +278,34 @@ def doubtful_rows(view: StudyView) -> list[Row]:
     failed = [
         {"shape_id": f.shape.shape_id, "verdict": "rejected", "why": f.reason} for f in view.failed
     ]
-    return [*suspect, *failed, *_far_off(view)]
+    surprising = (row for place in view.places for row in _far_off(view, place.device))
+    return [*suspect, *failed, *surprising]
 
 
-def _far_off(view: StudyView) -> list[Row]:
-    """Measurements far from the roofline that all measurements of the study are fitted by."""
-    whole = [r for r in view.rows if r.kind == "measured"]
+def _far_off(view: StudyView, device: DeviceProfile) -> list[Row]:
+    """Measurements far from the roofline that all of the study's on a device are fitted by."""
+    where = f" on {device.name}" if len(view.devices) > 1 else ""
     found = [
         (row, workload, latency.latency_ms)
-        for row in whole
-        for workload, latency in zip(view.scenario.workloads, row.time.parts, strict=True)
+        for row in view.rows
+        if row.times[device.name].kind == "measured"
+        for workload, latency in zip(
+            view.scenario.workloads, row.times[device.name].parts, strict=True
+        )
     ]
     ratios: dict[int, float] = {}
-    for device in view.device.parts:  # one roofline for each processor and precision
-        mine = [i for i, (_, w, _) in enumerate(found) if view.device.for_phase(w.phase) == device]
+    for part in device.parts:  # one roofline for each processor and precision
+        mine = [i for i, (_, w, _) in enumerate(found) if device.for_phase(w.phase) == part]
         points = [(found[i][0].shape, found[i][1], found[i][2]) for i in mine]
-        off = far_off(points, device.scheme) if points else []
+        off = far_off(points, part.scheme) if points else []
         ratios |= {i: r for i, r in zip(mine, off, strict=True) if r is not None}
     return [
         {
             "shape_id": row.shape.shape_id,
             "verdict": row.verdict,
-            "why": f"{w.name} takes {ratio:.2f} times what its bytes, FLOPs and operators predict "
-            "from all shapes; a kernel that is off its fast path, or a disturbance: measure again",
+            "why": f"{w.name}{where} takes {ratio:.2f} times what its bytes, FLOPs and operators "
+            "predict from all shapes; a kernel that is off its fast path, or a disturbance: "
+            "measure again",
         }
         for i, ratio in sorted(ratios.items())
         for row, w, _ in [found[i]]

@@ -1,6 +1,6 @@
 """How far to trust a study's scores: a sample of its shapes trained much longer, and compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -185,9 +185,73 @@ def validate_scores(
     Raises:
         TrainingError: If a training was cut off, or fewer than four shapes came to all ends.
     """
+    trained = _train(plan, runner)
+    whole = trained.whole(shapes)
+    sizes = dict(zip((s.shape_id for s in shapes), weight_bytes, strict=True))
+    parameters = {s.shape_id: s.decoder_parameters for s in shapes}
+    short, last = [trained.short[i] for i in whole], [trained.long[i] for i in whole]
+    other = [_bits(s, 1) for s in last]
+    resolved = [(i, j) for i, j, _ in resolved_pairs(last, Comparison(last))]
+    against = f"{LONGER} times the horizon, the other seed"
+
+    def order(name: str, values: Sequence[float]) -> Order:
+        return Order(name=name, against=against, agreement=agreement(values, other, resolved))
+
+    orders = [
+        order("score, one seed", [_bits(s, 0) for s in short]),
+        order("ceiling: the long run, one seed", [_bits(s, 0) for s in last]),
+        order("a tenth of the horizon", [trained.early[i] or 0.0 for i in whole]),
+        order("most decoder parameters", [-parameters[i] for i in whole]),
+        order("the largest that fits, by weight bytes", [-sizes[i] for i in whole]),
+        *_order_of_larger(trained, whole, plan),
+    ]
+    return Validation(
+        shape_ids=tuple(whole),
+        settings_id=plan.short[0].settings.settings_id,
+        long_settings_id=plan.long[0].settings.settings_id,
+        seeds=tuple(dict.fromkeys(r.seed for r in plan.short)),
+        tokens_per_parameter=_tokens_per_parameter(plan.short),
+        long_tokens_per_parameter=_tokens_per_parameter(plan.long),
+        orders=tuple(orders),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    """Scores of a plan's trainings by shape id."""
+
+    early: Mapping[str, float | None]
+    """Bits per byte at a tenth of the horizon; None where training diverged."""
+    short: Mapping[str, Score]
+    long: Mapping[str, Score]
+    larger: Mapping[str, Score]
+    reasons: tuple[str, ...]
+    """Why some did not come to their ends."""
+
+    def whole(self, shapes: Sequence[ModelShape]) -> list[str]:
+        """Ids of the shapes that came to all ends, but for that of larger miniatures.
+
+        Raises:
+            TrainingError: If they are too few.
+        """
+        ids = [
+            s.shape_id
+            for s in shapes
+            if self.early[s.shape_id] is not None
+            and all(len(t[s.shape_id].finished) == SEEDS for t in (self.short, self.long))
+        ]
+        if len(ids) < LEAST_COMPARED:
+            reason = self.reasons[0] if self.reasons else "diverged early"
+            raise TrainingError(
+                f"at least {LEAST_COMPARED} shapes must come to all horizons to validate, "
+                f"{len(ids)} did; the first reason: {reason}"
+            )
+        return ids
+
+
+def _train(plan: ValidationPlan, runner: Runner) -> _Trained:
     runner.stage("validating: a tenth of the horizon", plan.early)
     beginnings = runner.outcomes(plan.early)
-    early = {r.shape_id: o.bits_per_byte for r, o in zip(plan.early, beginnings, strict=True)}
     runner.stage("validating: the study's horizon", plan.short)
     shorts = runner.scores(plan.short)
     runner.stage(f"validating: {LONGER} times the horizon", plan.long)
@@ -200,57 +264,30 @@ def validate_scores(
         [*beginnings, *shorts, *longs, *others],
         "all trainings must come to their end to validate",
     )
-    short, long, larger = gather(shorts), gather(longs), gather(others)
-    whole = [
-        s.shape_id
-        for s in shapes
-        if early[s.shape_id] is not None
-        and all(len(found[s.shape_id].finished) == SEEDS for found in (short, long))
-    ]
-    if len(whole) < LEAST_COMPARED:
-        reasons = [s.reason for s in (*shorts, *longs) if s.reason]
-        raise TrainingError(
-            f"at least {LEAST_COMPARED} shapes must come to all horizons to validate, "
-            f"{len(whole)} did; the first reason: {reasons[0] if reasons else 'diverged early'}"
-        )
-    sizes = dict(zip((s.shape_id for s in shapes), weight_bytes, strict=True))
-    parameters = {s.shape_id: s.decoder_parameters for s in shapes}
-    last = [long[i] for i in whole]
-    other = [_bits(s, 1) for s in last]
-    resolved = [(i, j) for i, j, _ in resolved_pairs(last, Comparison(last))]
-    against = f"{LONGER} times the horizon, the other seed"
+    early = zip((r.shape_id for r in plan.early), beginnings, strict=True)
+    return _Trained(
+        early={shape_id: outcome.bits_per_byte for shape_id, outcome in early},
+        short=gather(shorts),
+        long=gather(longs),
+        larger=gather(others),
+        reasons=tuple(s.reason for s in (*shorts, *longs) if s.reason),
+    )
 
-    def order(name: str, values: Sequence[float]) -> Order:
-        return Order(name=name, against=against, agreement=agreement(values, other, resolved))
 
-    orders = [
-        order("score, one seed", [_bits(short[i], 0) for i in whole]),
-        order("ceiling: the long run, one seed", [_bits(s, 0) for s in last]),
-        order("a tenth of the horizon", [early[i] or 0.0 for i in whole]),
-        order("most decoder parameters", [-parameters[i] for i in whole]),
-        order("the largest that fits, by weight bytes", [-sizes[i] for i in whole]),
-    ]
-    grown = [i for i in whole if i in larger and larger[i].finished]
-    if grown:
-        scores = [larger[i] for i in grown]
-        pairs = [(i, j) for i, j, _ in resolved_pairs(scores, Comparison(scores))]
-        orders.append(
-            Order(
-                name="score, one seed",
-                against=f"miniatures of {_growth(plan):.2g} times the size",
-                agreement=agreement(
-                    [_bits(short[i], 0) for i in grown], [_bits(s) for s in scores], pairs
-                ),
-            )
-        )
-    return Validation(
-        shape_ids=tuple(whole),
-        settings_id=plan.short[0].settings.settings_id,
-        long_settings_id=plan.long[0].settings.settings_id,
-        seeds=tuple(dict.fromkeys(r.seed for r in plan.short)),
-        tokens_per_parameter=_tokens_per_parameter(plan.short),
-        long_tokens_per_parameter=_tokens_per_parameter(plan.long),
-        orders=tuple(orders),
+def _order_of_larger(
+    trained: _Trained, whole: Sequence[str], plan: ValidationPlan
+) -> Iterator[Order]:
+    """The score's order against that of larger miniatures, where there are any."""
+    grown = [i for i in whole if i in trained.larger and trained.larger[i].finished]
+    if not grown:
+        return
+    scores = [trained.larger[i] for i in grown]
+    pairs = [(i, j) for i, j, _ in resolved_pairs(scores, Comparison(scores))]
+    values = [_bits(trained.short[i], 0) for i in grown]
+    yield Order(
+        name="score, one seed",
+        against=f"miniatures of {_growth(plan):.2g} times the size",
+        agreement=agreement(values, [_bits(s) for s in scores], pairs),
     )
 
 

@@ -102,7 +102,7 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
     equals = [r for r in view.sampled if r.shape != row.shape and _equal(r.shape, row.shape)]
     near = sorted(equals, key=lambda r: _distance(r.shape, row.shape))
     neighbours = [_neighbour(r, row, view) for r in near]
-    alike = [r for r in ([row, *equals] if row.name is None else equals) if r.kind == "measured"]
+    alike = _measured_on(row.device, [row, *equals] if row.name is None else equals)
     time_effects, no_times = _time_effects(alike, row.device)
     loss_effects, no_loss = _loss_effects(alike)
     return Explanation(
@@ -118,6 +118,11 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
         cliffs=tuple(_cliffs(row, view)),
         memory=tuple(_memory(row.shape, view, context) for context in CONTEXTS),
     )
+
+
+def _measured_on(device: str, rows: Sequence[StudyRow]) -> list[StudyRow]:
+    """Those whose time on a device is no estimate; what is known of other devices may be."""
+    return [r for r in rows if r.times[device].kind == "measured"]
 
 
 def _equal(a: ModelShape, b: ModelShape) -> bool:
@@ -211,7 +216,7 @@ def _evidence(row: StudyRow, view: StudyView) -> str:
     if row.kind != "measured":
         return "no evidence: its time is an estimate from blocks; `profile` measures it whole"
     told = []
-    rows = [r for r in view.rows if r.kind == "measured"]
+    rows = _measured_on(row.device, view.rows)
     for place, workload in enumerate(view.scenario.workloads):
         scheme = view.device.scheme_of(workload.phase)
         points = [(r.shape, workload, r.times[row.device].parts[place].latency_ms) for r in rows]

@@ -1,7 +1,7 @@
 """How much speed and how much loss move with the shape at equal size, free of noise."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ Interval = tuple[float, float]
 LEAST_SHAPES = 6
 _RESAMPLES = 2000
 _HEADS = "heads of"
+_LOSS = "loss"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,9 @@ class Spread:
     """How one quantity is spread over shapes of equal size."""
 
     name: str
-    """``prefill speed``, ``decode speed`` or ``loss``."""
+    """``prefill speed``, ``decode speed`` or ``loss``; of several devices with the device's."""
+    device: str | None
+    """Where a speed was measured, in a study of several devices."""
     unit: str
     """Its unit."""
     lowest: float
@@ -71,7 +74,7 @@ class Sensitivity:
     shapes: tuple[ModelShape, ...]
     """What was compared."""
     spreads: tuple[Spread, ...]
-    """Prefill speed, decode speed, loss."""
+    """Prefill speed and decode speed of each device, then loss."""
     effects: tuple[Effect, ...]
     """One a dimension; width stands in depth's place, as at equal size it follows from the
     others."""
@@ -91,11 +94,13 @@ class Sensitivity:
     @property
     def claim(self) -> str:
         """The headline."""
-        prefill, decode, loss = self.spreads
-        return (
-            f"at equal size speed moves {prefill.told} (prefill) and {decode.told} (decode), "
-            f"loss moves {loss.told}"
-        )
+        *speeds, loss = self.spreads
+        moves = [
+            f"{prefill.told} (prefill) and {decode.told} (decode)"
+            + (f" on {prefill.device}" if prefill.device else "")
+            for prefill, decode in zip(speeds[::2], speeds[1::2], strict=True)
+        ]
+        return f"at equal size speed moves {', '.join(moves)}, loss moves {loss.told}"
 
 
 def check_count(shapes: Sequence[ModelShape]) -> None:
@@ -136,41 +141,74 @@ def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
     Raises:
         TrainingError: If too few are left.
     """
-    found = [r for r in view.scored if r.shape.shape_id in shape_ids and r.kind == "measured"]
+    found = [
+        r
+        for r in view.scored
+        if r.shape.shape_id in shape_ids and all(t.kind == "measured" for t in r.times.values())
+    ]
     most = max((len(r.score.finished) for r in found if r.score), default=0)
     # Means over other seeds would differ by what is common to a seed.
     rows = [r for r in found if r.score and len(r.score.finished) == most]
     check_count([r.shape for r in rows])
     scores = [r.score for r in rows if r.score]
-    seeds = most
-    bits = np.array([r.bits_per_byte for r in rows], float)
-    between = SeedDeviation.seen(scores).value
-    prompt = view.scenario.prompt_tokens
-    values = {
-        "prefill speed": np.array([1000 * prompt / r.time.ttft.ms for r in rows]),
-        "decode speed": np.array([1000 / r.time.tpot.ms for r in rows]),
-        "loss": bits,
-    }
-    noise = {
-        "prefill speed": np.array([r.time.ttft.deviation_ms / r.time.ttft.ms for r in rows]),
-        "decode speed": np.array([r.time.tpot.deviation_ms / r.time.tpot.ms for r in rows]),
-        "loss": between / math.sqrt(seeds) / bits,
-    }
-    units = {"prefill speed": "tokens/s", "decode speed": "tokens/s", "loss": "bits per byte"}
-    blind = {"loss": blind_dimensions(scores)}
+    quantities = [*_speeds(view, rows), _loss(rows, scores)]
+    values = {q.name: q.values for q in quantities}
+    blind = {_LOSS: blind_dimensions(scores)}
     effects, explained = additive_effects([r.shape for r in rows], values, blind)
     return Sensitivity(
         shapes=tuple(r.shape for r in rows),
-        spreads=tuple(_spread(n, units[n], values[n], noise[n]) for n in values),
+        spreads=tuple(map(_spread, quantities)),
         effects=effects,
         explained=explained,
         deviations={
             n: tuple((100 * (np.log(v) - np.log(v).mean())).tolist()) for n, v in values.items()
         },
-        errors={n: 100 * Z_95 * float(np.median(v)) for n, v in noise.items()},
+        errors={q.name: 100 * Z_95 * float(np.median(q.noise)) for q in quantities},
         trained=_trained(rows),
-        seeds=seeds,
+        seeds=most,
         suspect=sum(r.verdict == "suspect" for r in rows),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quantity:
+    """What moves, a value for each shape."""
+
+    name: str
+    device: str | None
+    unit: str
+    values: Floats
+    noise: Floats
+    """Deviations of the values between repeats or seeds, as shares."""
+
+
+def _speeds(view: StudyView, rows: Sequence[StudyRow]) -> Iterator[_Quantity]:
+    """Of each device apart: two devices' milliseconds are no spread of shapes."""
+    for name in view.devices:
+        device = name if len(view.devices) > 1 else None
+        times = [r.times[name] for r in rows]
+        for phase, tokens, spans in (
+            ("prefill", view.scenario.prompt_tokens, [t.ttft for t in times]),
+            ("decode", 1, [t.tpot for t in times]),
+        ):
+            yield _Quantity(
+                name=f"{phase} speed on {device}" if device else f"{phase} speed",
+                device=device,
+                unit="tokens/s",
+                values=np.array([1000 * tokens / s.ms for s in spans]),
+                noise=np.array([s.deviation_ms / s.ms for s in spans]),
+            )
+
+
+def _loss(rows: Sequence[StudyRow], scores: Sequence[Score]) -> _Quantity:
+    bits = np.array([r.bits_per_byte for r in rows], float)
+    seeds = len(scores[0].finished)
+    return _Quantity(
+        name=_LOSS,
+        device=None,
+        unit="bits per byte",
+        values=bits,
+        noise=SeedDeviation.seen(scores).value / math.sqrt(seeds) / bits,
     )
 
 
@@ -179,8 +217,9 @@ def blind_dimensions(scores: Iterable[Score]) -> set[str]:
     return {_HEADS} if any(s.first.miniature for s in scores) else set()
 
 
-def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:
-    logs, squares = np.log(values), np.square(noise)
+def _spread(quantity: _Quantity) -> Spread:
+    values = quantity.values
+    logs, squares = np.log(values), np.square(quantity.noise)
     rng = np.random.default_rng(0)
     draws = rng.integers(len(values), size=(_RESAMPLES, len(values)))
     # A resample repeats shapes, which makes its variance smaller by (n − 1)/n on average.
@@ -188,8 +227,9 @@ def _spread(name: str, unit: str, values: Floats, noise: Floats) -> Spread:
     found = correction * logs[draws].var(1, ddof=1) - squares[draws].mean(1)
     variance = logs.var(ddof=1) - squares.mean()
     return Spread(
-        name=name,
-        unit=unit,
+        name=quantity.name,
+        device=quantity.device,
+        unit=quantity.unit,
         lowest=float(values.min()),
         highest=float(values.max()),
         percent=float(100 * math.sqrt(max(0.0, variance))),

@@ -248,42 +248,57 @@ class BlockEstimator:
         Raises:
             StoreError: If the database cannot be used.
         """
+        measured, errors = self._measure(plans, workloads, remeasure=remeasure, on_round=on_round)
+        by_layer = {p.block.layer: p for p in plans}
+        fits = {w: self._fits(plans, measured, w) for w in workloads}
+        answers: list[Estimated] = []
+        estimates: list[tuple[ModelShape, list[LatencyEstimate]]] = []
+        for shape in shapes:
+            if shape in measured:
+                answers.append(Estimated(latencies=measured[shape]))
+                continue
+            plan = by_layer[layer_of(shape)]
+            parts = [self._one(shape, plan, w, fits[w]) for w in workloads]
+            whole = [p for p in parts if p is not None]
+            if len(whole) == len(workloads):
+                estimates.append((shape, whole))
+                answers.append(Estimated(latencies=dict(zip(workloads, whole, strict=True))))
+                continue
+            error = errors.get(layer_of(shape)) or MeasurementError(
+                f"too few blocks of width {shape.hidden_size} could be measured to estimate "
+                f"{shape.shape_id}",
+                stage="estimate",
+            )
+            answers.append(Estimated(latencies={}, error=error))
+        self._store.set_estimates(estimates)
+        return answers
+
+    def _measure(
+        self,
+        plans: Sequence[BlockPlan],
+        workloads: Sequence[Workload],
+        *,
+        remeasure: bool,
+        on_round: Callable[[ModelShape], None],
+    ) -> tuple[
+        dict[ModelShape, Mapping[Workload, LatencySummary]],
+        dict[ModelShape, MeasurementError | UnsupportedShapeError],
+    ]:
+        """Latencies of the models that plans name, and why blocks failed, by their layer."""
         wanted = list(dict.fromkeys(s for p in plans for s in p.shapes))
         truncated = {s for p in plans for s in p.truncated}
         requests = [
             Request(shape=s, workloads=tuple(workloads), truncated=s in truncated) for s in wanted
         ]
         outcomes = self._profiler.measure(requests, remeasure=remeasure, on_round=on_round)
-        errors: dict[ModelShape, MeasurementError | UnsupportedShapeError] = {}
         measured: dict[ModelShape, Mapping[Workload, LatencySummary]] = {}
+        errors: dict[ModelShape, MeasurementError | UnsupportedShapeError] = {}
         for shape, outcome in zip(wanted, outcomes, strict=True):
             if error := outcome.error or rejection(outcome.latencies.values()):
                 errors[layer_of(shape)] = error
             else:
                 measured[shape] = outcome.latencies
-        by_layer = {p.block.layer: p for p in plans}
-        fits = {w: self._fits(plans, measured, w) for w in workloads}
-        found: list[Estimated] = []
-        kept: list[tuple[ModelShape, list[LatencyEstimate]]] = []
-        for shape in shapes:
-            if shape in measured:
-                found.append(Estimated(latencies=measured[shape]))
-                continue
-            plan = by_layer[layer_of(shape)]
-            estimates = [self._one(shape, plan, w, fits[w]) for w in workloads]
-            told = [e for e in estimates if e is not None]
-            if len(told) < len(workloads):
-                error = errors.get(layer_of(shape)) or MeasurementError(
-                    f"too few blocks of width {shape.hidden_size} could be measured to estimate "
-                    f"{shape.shape_id}",
-                    stage="estimate",
-                )
-                found.append(Estimated(latencies={}, error=error))
-                continue
-            kept.append((shape, told))
-            found.append(Estimated(latencies=dict(zip(workloads, told, strict=True))))
-        self._store.set_estimates(kept)
-        return found
+        return measured, errors
 
     def _fits(
         self,

@@ -43,7 +43,7 @@ def bandwidth_info(view: StudyView) -> BandwidthInfo:
         # Of the first device, where there are several.
         time = row.times[view.device.name]
         steps = list(zip(view.scenario.workloads[1:], time.steps, strict=True))
-        if row.kind != "measured":
+        if time.kind != "measured":
             continue
         scheme = view.device.scheme
         read = sum(decode_bytes(row.shape, scheme, w.past_tokens) for w, _ in steps)
@@ -51,7 +51,7 @@ def bandwidth_info(view: StudyView) -> BandwidthInfo:
         points.append(
             (
                 row.label, read / len(steps) / 1e6, read / seconds / 1e9,
-                row.verdict == "suspect", row.name is not None,
+                time.verdict == "suspect", row.name is not None,
             )
         )  # fmt: skip
         speeds += [

@@ -1,5 +1,6 @@
 """Drawing a study's front, its training and its spread of speed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -54,53 +55,16 @@ def draw_front(info: FrontInfo) -> Figure:
         _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
         if p.pick:
             axes.plot(
-                [p.x],
-                [y],
-                marker="*",
-                markersize=17,
-                linestyle="",
-                zorder=4,
-                markerfacecolor="white" if p.suspect else ORANGE,
-                markeredgecolor=ORANGE,
-                markeredgewidth=1.6,
-                label=f"{info.pick_name}: {p.label}",
-            )
+                [p.x], [y], marker="*", markersize=17, linestyle="", zorder=4,
+                markerfacecolor="white" if p.suspect else ORANGE, markeredgecolor=ORANGE,
+                markeredgewidth=1.6, label=f"{info.pick_name}: {p.label}",
+            )  # fmt: skip
         if p.reference or p.front or len(drawn) <= MANY_LABELS:
             labels.append((p.x, y, p.label, colour if p.reference else BLACK))
     if drawn and only_x:
-        rug = [p.x for p in only_x if not p.reference]
-        if rug:
-            axes.plot(
-                rug,
-                [0.015] * len(rug),
-                "|",
-                color=GREY,
-                markersize=9,
-                transform=axes.get_xaxis_transform(),
-                label="no score",
-            )
-        for p in only_x:
-            if p.reference:
-                axes.axvline(p.x, color=GREEN, linestyle="--", linewidth=1, zorder=1)
-                axes.annotate(
-                    f"{p.label} (no score)",
-                    (p.x, 0.98),
-                    xycoords=("data", "axes fraction"),
-                    rotation=90,
-                    va="top",
-                    ha="right",
-                    fontsize=8,
-                    color=GREEN,
-                )
+        _draw_unscored(axes, only_x)
     if info.baseline is not None:
-        axes.axhline(info.baseline, color=BLACK, linestyle=":", linewidth=1)
-        axes.annotate(
-            f"lzma on the whole validation text: {info.baseline:.2f}",
-            (0.01, info.baseline),
-            xycoords=("axes fraction", "data"),
-            va="bottom",
-            fontsize=8,
-        )
+        _draw_baseline(axes, info.baseline)
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
     axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
@@ -110,6 +74,32 @@ def draw_front(info: FrontInfo) -> Figure:
     tidy(axes)
     place_labels(axes, labels, [(p.x, y) for p, y in drawn])
     return figure
+
+
+def _draw_unscored(axes: Any, points: Sequence[Point]) -> None:
+    """What is known in x alone: a rug of shapes, a line for each reference."""
+    rug = [p.x for p in points if not p.reference]
+    if rug:
+        axes.plot(
+            rug, [0.015] * len(rug), "|", color=GREY, markersize=9,
+            transform=axes.get_xaxis_transform(), label="no score",
+        )  # fmt: skip
+    for p in points:
+        if p.reference:
+            axes.axvline(p.x, color=GREEN, linestyle="--", linewidth=1, zorder=1)
+            axes.annotate(
+                f"{p.label} (no score)", (p.x, 0.98), xycoords=("data", "axes fraction"),
+                rotation=90, va="top", ha="right", fontsize=8, color=GREEN,
+            )  # fmt: skip
+
+
+def _draw_baseline(axes: Any, bits_per_byte: float) -> None:
+    """What a model must beat."""
+    axes.axhline(bits_per_byte, color=BLACK, linestyle=":", linewidth=1)
+    axes.annotate(
+        f"lzma on the whole validation text: {bits_per_byte:.2f}", (0.01, bits_per_byte),
+        xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
+    )  # fmt: skip
 
 
 def draw_training(info: TrainingInfo) -> Figure:
@@ -129,14 +119,7 @@ def draw_training(info: TrainingInfo) -> Figure:
         )
         if curve.final is not None:
             axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)
-    axes.axhline(info.baseline, color=BLACK, linestyle=":", linewidth=1)
-    axes.annotate(
-        f"lzma on the whole validation text: {info.baseline:.2f}",
-        (0.01, info.baseline),
-        xycoords=("axes fraction", "data"),
-        va="bottom",
-        fontsize=8,
-    )
+    _draw_baseline(axes, info.baseline)
     if info.curves:
         # The first steps fall from 8 bits per byte and would flatten everything else.
         late = [b for c in info.curves for b in c.bits_per_byte[len(c.bits_per_byte) // 10 :]]
@@ -159,10 +142,11 @@ def draw_training(info: TrainingInfo) -> Figure:
 
 
 def draw_spread(info: SpreadInfo) -> Figure:
-    """Draw latency over depth, a panel a phase."""
-    figure = new_figure(9, 4.2)
+    """Draw latency over depth, a panel a phase and a row of them a device."""
+    rows = len(info.panels) // 2
+    figure = new_figure(9, 0.6 + 3.6 * rows)
     for i, (label, points) in enumerate(info.panels):
-        axes = figure.add_subplot(1, len(info.panels), i + 1)
+        axes = figure.add_subplot(rows, 2, i + 1)
         middle = sum(f(p.x for p in points) for f in (min, max)) / 2 if points else 0.0
         for p in points:
             _mark(axes, p, GREEN if p.reference else BLUE, size=5)

@@ -1,7 +1,7 @@
 """What the pictures show, without drawing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phonelm_search.core.latency import Latency, Span
@@ -33,6 +33,10 @@ class Point:
     """The recommended shape."""
     estimated: bool = False
     """Told by blocks and not measured whole; drawn as a triangle."""
+
+
+Panel = tuple[str, tuple[Point, ...]]
+"""Axis label with unit, and points over depth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +94,12 @@ class TrainingInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadInfo:
-    """How far speed is spread at (nearly) equal size, a panel a quantity."""
+    """How far speed is spread at (nearly) equal size, a panel a phase and device."""
 
     title: str
     """Headline."""
-    panels: tuple[tuple[str, tuple[Point, ...]], ...]
-    """(axis label with unit, points over depth)."""
+    panels: tuple[Panel, ...]
+    """Prefill, then decode, of each device."""
     footnote: str
     """What to keep in mind."""
 
@@ -172,57 +176,49 @@ def _curve(row: StudyRow, pick: str | None) -> CurveInfo:
     )
 
 
-def _doubtful(*latencies: Latency) -> bool:
-    return any(f.verdict == "suspect" for f in latencies)
-
-
 def spread_info(view: StudyView) -> SpreadInfo:
-    """Collect prefill, decode and end-to-end latency over depth."""
-    contexts = " and ".join(map(str, view.scenario.contexts))
+    """Collect prefill and decode latency over depth, of each device apart."""
     sizes = [r.shape.decoder_parameters for r in view.sampled] or [0]
-    panels: tuple[tuple[str, list[tuple[Span, bool]]], ...] = (
-        (
-            f"prefill of {view.scenario.prompt_tokens} tokens [ms]",
-            [(r.time.ttft, _doubtful(r.time.prefill)) for r in view.rows],
-        ),
-        (
-            f"decode step at {contexts} tokens [ms]",
-            [(r.time.tpot, _doubtful(*r.time.steps)) for r in view.rows],
-        ),
-    )
+    estimated = sum(any(t.kind == "estimated" for t in r.times.values()) for r in view.rows)
     return SpreadInfo(
         title=f"{view.record.name}: speed at {format_count(min(sizes))} to "
         f"{format_count(max(sizes))} decoder parameters on {_place(view)}",
-        panels=tuple(
-            (
-                label,
-                tuple(
-                    Point(
-                        x=row.shape.num_hidden_layers,
-                        y=span.ms,
-                        x_error=(0.0, 0.0),
-                        y_error=(
-                            span.ms - span.low_ms,
-                            span.high_ms - span.ms,
-                        ),
-                        label=row.label,
-                        front=False,
-                        suspect=suspect,
-                        reference=row.name is not None,
-                        pick=False,
-                        estimated=row.kind == "estimated",
-                    )
-                    for row, (span, suspect) in zip(view.rows, spans, strict=True)
-                ),
-            )
-            for label, spans in panels
-        ),
-        footnote=_estimated_note(view),
+        panels=tuple(panel for device in view.devices for panel in _panels(view, device)),
+        footnote=_estimated_note(estimated),
     )
 
 
-def _estimated_note(view: StudyView) -> str:
-    estimated = sum(r.kind == "estimated" for r in view.rows)
+def _panels(view: StudyView, device: str) -> Iterator[Panel]:
+    """Prefill and decode on one device."""
+    where = f" on {device}" if len(view.devices) > 1 else ""
+    contexts = " and ".join(map(str, view.scenario.contexts))
+    times = [r.times[device] for r in view.rows]
+    yield (
+        f"prefill of {view.scenario.prompt_tokens} tokens{where} [ms]",
+        tuple(_over_depth(r, t.ttft, (t.prefill,)) for r, t in zip(view.rows, times, strict=True)),
+    )
+    yield (
+        f"decode step at {contexts} tokens{where} [ms]",
+        tuple(_over_depth(r, t.tpot, t.steps) for r, t in zip(view.rows, times, strict=True)),
+    )
+
+
+def _over_depth(row: StudyRow, span: Span, parts: Sequence[Latency]) -> Point:
+    return Point(
+        x=row.shape.num_hidden_layers,
+        y=span.ms,
+        x_error=(0.0, 0.0),
+        y_error=(span.ms - span.low_ms, span.high_ms - span.ms),
+        label=row.label,
+        front=False,
+        suspect=any(p.verdict == "suspect" for p in parts),
+        reference=row.name is not None,
+        pick=False,
+        estimated=parts[0].kind == "estimated",
+    )
+
+
+def _estimated_note(estimated: int) -> str:
     return f"estimated from blocks: {estimated} (triangles or ticks)" if estimated else ""
 
 
@@ -250,8 +246,8 @@ def _footnote(view: StudyView) -> str:
         parts.append(f"scored as {kind} on {least:.2g} tokens per decoder parameter")
         if least < 2:
             parts.append("a quick look")
-    if _estimated_note(view):
-        parts.append(_estimated_note(view))
+    if note := _estimated_note(sum(r.kind == "estimated" for r in view.rows)):
+        parts.append(note)
     return " · ".join(parts)
 
 

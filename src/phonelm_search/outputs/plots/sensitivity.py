@@ -1,6 +1,7 @@
 """Speed against loss at equal size: what the picture shows, and drawing it."""
 
 from dataclasses import dataclass
+from itertools import cycle
 
 from matplotlib.figure import Figure
 
@@ -8,6 +9,7 @@ from phonelm_search.core.units import format_count
 from phonelm_search.outputs.plots.canvas import (
     BLACK,
     BLUE,
+    CYCLE,
     GREY,
     ORANGE,
     SKY,
@@ -17,7 +19,8 @@ from phonelm_search.outputs.plots.canvas import (
 )
 from phonelm_search.reading import Effect, Sensitivity, StudyView
 
-_COLOURS = {"prefill speed": SKY, "decode speed": BLUE, "loss": ORANGE}
+_COLOURS = (SKY, BLUE, *(c for c in CYCLE if c not in (SKY, BLUE, ORANGE)))
+"""Of speeds, two for each device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,8 @@ class SensitivityInfo:
     claim: str
     """The finding in one sentence."""
     strips: tuple[tuple[str, tuple[float, ...], float, str], ...]
-    """(quantity, per cent above the mean of each shape, half width of an interval, spread)."""
+    """(quantity, per cent above the mean of each shape, half width of an interval, spread): speeds,
+    then loss."""
     effects: tuple[Effect, ...]
     """One a dimension."""
     footnote: str
@@ -67,10 +71,12 @@ def draw_sensitivity(info: SensitivityInfo) -> Figure:
     """Draw how far each quantity moves, and what moves it."""
     figure = new_figure(10.5, 5)
     axes = figure.add_subplot(1, 2, 1)
+    names = [name for name, *_ in info.strips]
+    colours = dict(zip(names, cycle(_COLOURS), strict=False)) | {names[-1]: ORANGE}
     for row, (name, values, error, spread) in enumerate(reversed(info.strips)):
         offsets = _spread_out(values)
         axes.errorbar(
-            values, [row + o for o in offsets], xerr=error, fmt="o", color=_COLOURS[name],
+            values, [row + o for o in offsets], xerr=error, fmt="o", color=colours[name],
             markersize=5, elinewidth=0.7, alpha=0.85,
         )  # fmt: skip
         axes.annotate(
@@ -83,16 +89,13 @@ def draw_sensitivity(info: SensitivityInfo) -> Figure:
     axes.set(xlabel="difference from the geometric mean of all shapes [%]")
     tidy(axes)
     axes = figure.add_subplot(1, 2, 2)
-    names = [name for name, *_ in info.strips]
     height = 0.8 / len(names)
     for i, effect in enumerate(reversed(info.effects)):
         for k, name in enumerate(names):
             if name not in effect.percent:
                 continue
             y = i + 0.4 - height * (k + 0.5)
-            axes.barh(
-                y, effect.percent[name], height=0.9 * height, color=_COLOURS[name], alpha=0.85
-            )
+            axes.barh(y, effect.percent[name], height=0.9 * height, color=colours[name], alpha=0.85)
             interval = effect.interval[name]
             if interval:
                 axes.plot(interval, [y, y], color=BLACK, linewidth=0.9)
@@ -103,7 +106,7 @@ def draw_sensitivity(info: SensitivityInfo) -> Figure:
     )
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set(xlabel="change from the smallest to the largest value [%]")
-    handles = [axes.barh([0], [0], color=_COLOURS[n]) for n in names]
+    handles = [axes.barh([0], [0], color=colours[n]) for n in names]
     axes.legend(handles, names, fontsize=8, frameon=False, loc="best")
     tidy(axes)
     figure.suptitle(f"{info.title}\n{info.claim}", fontsize=10.5)

@@ -81,7 +81,7 @@ def device_cards(store: Store, view: StudyView) -> list[Card]:
     for place in view.places:
         name = place.device.name
         rounds = _rounds(store, view, place, _shapes(view))
-        measured = [r for r in view.rows if r.kind == "measured"]
+        measured = [r for r in view.rows if r.times[name].kind == "measured"]
         spans = [r.times[name].end_to_end for r in measured]
         both = [(r.estimate_ms, r.end_to_end_ms) for r in measured if r.device == name]
         cards.append(
