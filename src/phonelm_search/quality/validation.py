@@ -249,7 +249,7 @@ class _Trained:
         return ids
 
 
-def _train(plan: ValidationPlan, runner: Runner) -> _Trained:
+def _train(plan: ValidationPlan, runner: TrainingRuns) -> _Trained:
     runner.stage("validating: a tenth of the horizon", plan.early)
     beginnings = runner.outcomes(plan.early)
     runner.stage("validating: the study's horizon", plan.short)
