@@ -1,13 +1,46 @@
-"""The embedded text as tokens, made once; what Optuna logs."""
+"""What tests of several rooms share."""
 
 import logging
+import os
+import shutil
 from collections.abc import Iterator
+from functools import cache as cache_of
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from helpers import QUICK, SMALL_REFERENCE
+from phonelm_search.backends.host import available_bytes
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
 from phonelm_search.train.text import Text
+
+MEMORY = Path("/dev/shm")
+_ROOM = 4 * 2**30
+
+
+def pytest_configure() -> None:
+    """Temporary folders in memory, where nothing waits for a disk; one thread for each worker."""
+    if MEMORY.is_dir() and min(shutil.disk_usage(MEMORY).free, available_bytes() or 0) > _ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch's and numpy's own mathematics
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logits_once() -> Iterator[None]:
+    """The gate's reference is a function of shape, precision and seed: computed once for each."""
+    from phonelm_search.measure import numerics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numerics, "expected_logits", cache_of(numerics.expected_logits))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers of this run; what is made in it is made under a lock."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
@@ -15,21 +48,76 @@ def text() -> Text:
     return load_text()
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tokens")
-
-
-@pytest.fixture(scope="session")
-def corpus(text: Text, cache: Path) -> TokenisedCorpus:
-    return tokenise(text, 512, cache)
-
-
-@pytest.fixture(scope="session")
-def small_corpus(text: Text, cache: Path) -> TokenisedCorpus:
-    """Half a megabyte of it, whose validation takes a moment only."""
+def small_text_of(text: Text) -> Text:
+    """Documents of 10,000 characters, and one to validate on."""
     train = tuple(d[2000:12_000] for d in text.train[:48])
-    return tokenise(Text(name="small", train=train, validation=text.validation[:1]), 512, cache)
+    return Text(name="small", train=train, validation=text.validation[:1])
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
+    return shared / "tokens"
+
+
+@pytest.fixture(scope="session")
+def corpus(text: Text, cache: Path, shared: Path) -> TokenisedCorpus:
+    """The embedded text as tokens."""
+    with FileLock(shared / "corpus.lock"):
+        return tokenise(text, 512, cache)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(text: Text, cache: Path, shared: Path) -> TokenisedCorpus:
+    """Half a megabyte of it, whose validation takes a moment only."""
+    with FileLock(shared / "small-corpus.lock"):
+        return tokenise(small_text_of(text), 512, cache)
+
+
+@pytest.fixture
+def small_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference shape of thousands of parameters in place of 33M: it is in every round."""
+    for module in (
+        "measure.executor", "measure.profiler", "reading.readings", "speed.plan",
+        "stages.new_phone",
+    ):  # fmt: skip
+        monkeypatch.setattr(f"phonelm_search.{module}.REFERENCE", SMALL_REFERENCE)
+
+
+@pytest.fixture
+def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures takes `helpers.QUICK` for the protocol, and judges nothing by its company.
+
+    For tests of what happens with measurements, not of how they are made.
+    """
+    monkeypatch.setattr("phonelm_search.stages.session.SETTINGS", QUICK)
+    for module in ("measure.profiler", "measure.placement_sweep", "stages.new_phone"):
+        monkeypatch.setattr(f"phonelm_search.{module}.MeasureSettings", lambda: QUICK)
+    monkeypatch.setattr("phonelm_search.measure.verdict._LEAST_CPU_SHARE", 0.0)
+
+
+@pytest.fixture
+def small_text(monkeypatch: pytest.MonkeyPatch, text: Text) -> None:
+    """A twentieth of the embedded text in its place, for whoever trains on that."""
+    small = small_text_of(text)
+    monkeypatch.setattr(
+        "phonelm_search.stages.train.load_text", lambda data: load_text(data) if data else small
+    )
+
+
+@pytest.fixture
+def inline_training() -> Iterator[None]:
+    """Whoever trains does it in this process."""
+    from inline import trained_inline
+
+    with trained_inline():
+        yield
+
+
+@pytest.fixture
+def quick_flow(
+    quick_rounds: None, small_reference: None, inline_training: None, small_text: None
+) -> None:
+    """From a space to a pick on this machine in seconds."""
 
 
 @pytest.fixture

@@ -21,12 +21,18 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Scenario, Workload, prefill
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.measure import REFERENCE, Profiler, Request
+from phonelm_search.measure import REFERENCE, MeasureSettings, Profiler, Request
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.space import load_space
 from phonelm_search.store import Store, open_optuna_storage
 
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
+QUICK = MeasureSettings(
+    rounds=1, most_rounds=1, repetitions=5, max_seconds=0.05, truncated_repetitions=5,
+    truncated_seconds=0.05, warmup_window_seconds=0.0, warmup_windows=2, cache_factor=0,
+    drift_limit=1e9, bandwidth_limit=1e9, foreign_limit=1e9,
+)  # fmt: skip
+"""One short round, whatever else the machine does; nothing is cold."""
 
 
 class Told:
@@ -57,6 +63,11 @@ def small_shape(**changes: Any) -> ModelShape:
         "vocab_size": 320,
     }
     return ModelShape(**{**base, **changes})
+
+
+SMALL_REFERENCE = small_shape(
+    hidden_size=128, head_dim=32, intermediate_size=256, hidden_act="relu"
+)
 
 
 def fake_device(**changes: Any) -> DeviceProfile:

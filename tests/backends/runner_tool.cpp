@@ -1,53 +1,59 @@
 // What the tests ask of the runner's parts:
 //   runner_tool weights < job    the bytes of each tensor, one behind the other
 //   runner_tool json < lines     each line read and written again, or "error"
+//   runner_tool text < bytes     the bytes as a JSON string
+//   runner_tool odd              numbers at the edge of what JSON holds
+#include <cmath>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <string>
 #include <vector>
 
-#include "json.hpp"
+#include "document.hpp"
 #include "weights.hpp"
 
-static std::string again(const json::Value& value) {
-    using Kind = json::Value::Kind;
-    switch (value.kind) {
-        case Kind::null:
-            return "null";
-        case Kind::boolean:
-            return value.boolean ? "true" : "false";
-        case Kind::number:
-            return value.text;
-        case Kind::string:
-            return json::quote(value.text);
-        case Kind::array:
-            return json::array(value.items, again);
-        case Kind::object:
-            break;
+static void reread() {
+    for (std::string line; std::getline(std::cin, line);) {
+        try {
+            std::cout << json::text(json::parse(line)) << "\n";
+        } catch (const json::Error&) {
+            std::cout << "error\n";
+        }
     }
-    json::Object out;
-    for (const auto& [name, field] : value.fields) out.add(name, again(field));
-    return out.str();
 }
 
-int main(int, char** words) {
-    if (words[1] == std::string("json")) {
-        for (std::string line; std::getline(std::cin, line);) {
-            try {
-                std::cout << again(json::parse(line)) << "\n";
-            } catch (const json::Error&) {
-                std::cout << "error\n";
-            }
-        }
-        return 0;
-    }
-    const std::string text(std::istreambuf_iterator<char>(std::cin), {});
+static void fill(const std::string& text) {
     const json::Value job = json::parse(text);
-    const weights::Pool pool(static_cast<uint64_t>(job["seed"].integer()));
-    for (const auto& tensor : job["tensors"].array()) {
+    const weights::Pool pool(static_cast<uint64_t>(json::integer(job, "seed")));
+    for (const auto& tensor : json::array(job, "tensors")) {
         const weights::Spec spec(tensor);
         std::vector<char> bytes(spec.bytes());
         pool.fill(spec, bytes.data());
         std::cout.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    }
+}
+
+int main(int, char** words) {
+    const std::string what = words[1];
+    if (what == "json") {
+        reread();
+        return 0;
+    }
+    if (what == "odd") {
+        using Integer = std::numeric_limits<int64_t>;
+        std::cout << json::text({NAN, INFINITY, -INFINITY, Integer::max(), Integer::min()});
+        return 0;
+    }
+    const std::string text(std::istreambuf_iterator<char>(std::cin), {});
+    if (what == "text") {
+        std::cout << json::text(text);
+        return 0;
+    }
+    try {
+        fill(text);
+    } catch (const json::Error& error) {
+        std::cerr << error.what() << "\n";
+        return 1;
     }
 }

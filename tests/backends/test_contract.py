@@ -91,7 +91,7 @@ def test_a_hanging_child_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_child_does_not_outlive_its_parent() -> None:
     grandchild = (
-        "from phonelm_search.childprocess import die_with_parent as d; d();"
+        "from phonelm_search.work.serving import die_with_parent as d; d();"
         "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     )
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"

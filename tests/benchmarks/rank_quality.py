@@ -24,7 +24,7 @@ from phonelm_search.store import Store
 from phonelm_search.train import (
     Candidate,
     Run,
-    Runner,
+    TrainingRuns,
     TrainingSettings,
     load_text,
     tokenise,
@@ -81,7 +81,7 @@ def main() -> None:
     args = parser.parse_args()
     store = Store(args.results)
     corpus = tokenise(load_text(), args.vocab_size, args.results / "cache")
-    runner = Runner(
+    runner = TrainingRuns(
         store, tokens_file(args.results / "cache", corpus), scheme="int4-b32", report=Lines()
     )
     candidates = [Candidate(shape=s, trained=s, notes=()) for s in shapes(args.vocab_size)]

@@ -69,9 +69,7 @@ def test_dequantising_inverts_the_graphs_storage(name: str) -> None:
 def test_a_wrong_weight_is_noticed() -> None:
     shape, precision = gate_shape(small_shape()), get_precision("int4-b32")
     right, other = expected_logits(shape, precision, 1)[1], expected_logits(shape, precision, 2)[1]
-    digest = LogitsResult(
-        first=tuple(right[:16]), sum=float(right.sum()), l2=float(np.linalg.norm(right))
-    )
+    digest = LogitsResult(first=tuple(right[:16]), l2=float(np.linalg.norm(right)))
     assert relative_error(digest, right) < 1e-12
     assert relative_error(digest, other) > 0.5
     assert relative_error(digest.model_copy(update={"l2": float("nan")}), right) == np.inf
@@ -117,5 +115,9 @@ def test_a_device_that_computes_wrongly_gets_no_timings(tmp_path: Path) -> None:
 
 def test_the_reference_keeps_torchs_threads() -> None:
     before = torch.get_num_threads()
-    expected_logits(gate_shape(small_shape()), get_precision("fp32"), 1)
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(3)
+    try:
+        expected_logits(gate_shape(small_shape()), get_precision("fp32"), 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -1,5 +1,6 @@
 """The C++ runner on compiled contexts, and what is made of its results."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def test_contexts_are_compiled_once_for_a_chip(contexts: Contexts) -> None:
     assert [f.stat().st_mtime_ns for f in again.files] == times
     assert again == first
     assert first.static.context_bytes == sum(f.stat().st_size for f in first.files) > 100_000
+
+
+def test_contexts_of_releases_that_kept_a_sum_of_the_logits_are_read(contexts: Contexts) -> None:
+    first = contexts.of(shape(), prefill(16))
+    manifest = first.files[0].parent / "manifest.json"
+    document = json.loads(manifest.read_text())
+    for digest in document["digests"].values():
+        digest["sum"] = 1.0
+    manifest.write_text(json.dumps(document))
+    assert contexts.of(shape(), prefill(16)) == first
 
 
 def test_who_reads_the_cache_is_the_profiles_business_not_the_contexts(

@@ -302,9 +302,9 @@ class SimulatedPhone:
         if fault and fault.kind == "status":
             out = re.sub(rb"(\n[0-9a-f]{16}) \d+\n$", rb"\1 159\n", out)
         if fault and fault.kind == "wrong tag":
-            out = re.sub(rb'"tag": "[^"]+"', b'"tag": "0000000000000000"', out)
+            out = re.sub(rb'"tag":"[^"]+"', b'"tag":"0000000000000000"', out)
         if fault and fault.kind == "wrong logits":
-            out = re.sub(rb'"first": \[[^\]]+\]', b'"first": [' + b"1.5, " * 15 + b"1.5]", out)
+            out = re.sub(rb'"first":\[[^\]]+\]', b'"first":[' + b"1.5," * 15 + b"1.5]", out)
         if fault and fault.kind == "truncated":
             body, _, tag = out.rstrip(b"\n").rpartition(b"\n")
             out = body[: len(body) // 2] + b"\n" + tag + b"\n"

@@ -25,11 +25,10 @@ from phonelm_search.train import (
     Candidate,
     TokenisedCorpus,
     TrainingSettings,
-    choose_acceleration,
     make_candidates,
     tokens_file,
 )
-from phonelm_search.train.probe import compare_variants
+from phonelm_search.train.probe import choose_acceleration, compare_variants
 
 SCHEME = get_precision("int4-b32")
 PLAIN = {"number_type": "fp32", "compiled": False, "tokens_per_s": {}, "note": None}
@@ -109,6 +108,7 @@ def test_a_quick_look_has_one_seed_and_more_tokens_have_two() -> None:
     assert sure > 2 * quick
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_scores_are_kept_and_not_trained_again(store: Store, corpus: TokenisedCorpus) -> None:
     shapes = [small_shape(), small_shape(num_hidden_layers=3)]
     first, report = run(store, shapes, corpus, seeds=2)
@@ -131,6 +131,7 @@ def test_scores_are_kept_and_not_trained_again(store: Store, corpus: TokenisedCo
     assert bits(run(store, shapes, corpus, seeds=2, retrain=True)[0]) == bits(first)
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_halving_stops_the_weak_and_says_where(store: Store, corpus: TokenisedCorpus) -> None:
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3, 4, 5)]
     settings = {"finalists": 2, "tokens_per_parameter": 0.4}
@@ -160,12 +161,13 @@ def test_halving_stops_the_weak_and_says_where(store: Store, corpus: TokenisedCo
             assert bits(every)[shape_id] == value
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_a_training_that_is_cut_off_judges_nobody(
     store: Store, corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3)]
     settings: dict[str, Any] = {"finalists": 2, "tokens_per_parameter": 0.4}
-    plain = s.Runner.outcomes
+    plain = s.TrainingRuns.outcomes
 
     def cut_off(self: Any, runs: Any, on_done: Any = lambda run, found: None) -> Any:
         def lost(run: Any, outcome: Any) -> None:
@@ -176,10 +178,10 @@ def test_a_training_that_is_cut_off_judges_nobody(
             for o in plain(self, runs, lost)
         ]
 
-    monkeypatch.setattr(s.Runner, "outcomes", cut_off)
+    monkeypatch.setattr(s.TrainingRuns, "outcomes", cut_off)
     with pytest.raises(TrainingError, match=r"3 did not: killed; .* run again to continue"):
         run(store, shapes, corpus, **settings)
-    monkeypatch.setattr(s.Runner, "outcomes", plain)
+    monkeypatch.setattr(s.TrainingRuns, "outcomes", plain)
     found, _ = run(store, shapes, corpus, **settings)
     assert sum(b is not None for b in bits(found).values()) == 2
 
@@ -187,7 +189,7 @@ def test_a_training_that_is_cut_off_judges_nobody(
 def test_equal_miniatures_are_trained_once(store: Store, corpus: TokenisedCorpus) -> None:
     # They differ in what the proxy replaces by its own: here in the vocabulary.
     same = [small_shape(), small_shape(vocab_size=640)]
-    found, report = run(store, same, corpus)
+    found, report = run(store, same, corpus)  # by a real child process
     first, second = bits(found).values()
     assert first == second
     assert report.done == report.stages[-1][1]
@@ -199,6 +201,7 @@ class KilledError(RuntimeError):
     """Stands for a kill between two rungs."""
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_a_killed_halving_comes_to_the_same_numbers(
     store: Store, corpus: TokenisedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +279,7 @@ def test_what_a_learning_rate_gives_up_is_told() -> None:
     assert LearningRateCheck.from_dict(check.as_dict()) == check
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_the_check_is_made_once_and_kept(
     store: Store, corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,9 @@ class Skewed(Recorder):
 
 
 @pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Skewed]:
+def devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_rounds: None
+) -> dict[str, Skewed]:
     monkeypatch.chdir(tmp_path)
     Path("device_profiles").mkdir()
     for name in ("even", "slow", "deep"):
@@ -186,7 +188,7 @@ def test_devices_of_different_precision_must_agree() -> None:
 
 @pytest.mark.usefixtures("devices")
 def test_a_front_measured_elsewhere_gives_regrets(capsys: pytest.CaptureFixture[str]) -> None:
-    run(setup_of("even"), trials=8)
+    run(setup_of("even"), trials=4)
     assert run_command(["pareto", "tiny.even", "--regret"]) == 1
     assert "must be measured on two devices" in capsys.readouterr().err
     command = ["profile", "--study", "tiny.even", "--all", "--device", "deep"]
@@ -272,7 +274,7 @@ def test_a_front_alone_on_another_device_tells_no_regret(tmp_path: Path) -> None
 @pytest.mark.usefixtures("devices")
 def test_times_of_different_devices_are_never_pooled(tmp_path: Path) -> None:
     """Explained, drawn and handed off with each device's own times."""
-    view = run(setup_of("even", "slow"), trials=10)
+    view = run(setup_of("even", "slow"), trials=4)
     row = view.sampled[0]
     assert set(row.times) == {"even", "slow"}
     assert row.times["slow"].ttft.ms == pytest.approx(10 * row.times["even"].ttft.ms, rel=0.05)

@@ -47,6 +47,7 @@ def validated(store: Store) -> tuple[Validation, StudyView]:
         return validate_study(session, count=8), session.view
 
 
+@pytest.mark.usefixtures("inline_training")
 def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     tmp_path: Path,
     text_file: Path,

@@ -20,8 +20,9 @@ from phonelm_search.core.precision import get_precision
 from phonelm_search.train import Outcome, TokenisedCorpus, TrainingSettings, tokens_file
 from phonelm_search.train import training as t
 from phonelm_search.train.batches import Batches, validation_chunks
+from phonelm_search.train.jobs import TrainingJob
 from phonelm_search.train.optimiser import LearningRates, decay_factor, trunk_factor
-from phonelm_search.train.pool import TrainingJob, TrainingPool
+from phonelm_search.train.pool import ChildPool
 
 MINI = small_shape(vocab_size=512)
 
@@ -268,7 +269,7 @@ def test_the_pool_trains_in_children_and_reports(
     ]  # fmt: skip
     done: dict[int, Outcome] = {}
     seen: list[tuple[int, int]] = []
-    with TrainingPool(2) as pool:
+    with ChildPool(2) as pool:
         pool.run(jobs, on_progress=lambda i, n, b: seen.append((i, n)), on_done=done.__setitem__)
         # The one that failed is replaced, the other one serves on.
         again: dict[int, Outcome] = {}

@@ -141,7 +141,6 @@ class Job(_Document):
     beside: tuple[ModelJob, ...] = ()
     """Further models to measure in the same process."""
     phases: tuple[PhaseJob, ...]
-    logits: Literal["last", "all"] = "last"
     repetitions: int = Field(ge=1)
     """Samples at most of a phase of one model."""
     warmup: WarmupJob
@@ -193,7 +192,6 @@ class LogitsResult(_Document):
     """A digest of the last position's logits, for comparing devices."""
 
     first: tuple[float, ...]
-    sum: float
     l2: float
 
 

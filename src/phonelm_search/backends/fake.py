@@ -123,7 +123,7 @@ _KNOWN: dict[tuple[bytes | Path, int, PhaseJob], LogitsResult] = {}
 def _logits(job: Job, model: ModelJob, phase: PhaseJob, graph: bytes | Path) -> LogitsResult:
     """True logits where a job is one run without warm-up, as the gate's are; else zeros."""
     if job.warmup.most or job.repetitions > 1 or model.weights.source == "file":
-        return LogitsResult(first=(0.0,) * 16, sum=0.0, l2=0.0)
+        return LogitsResult(first=(0.0,) * 16, l2=0.0)
     key = (graph, model.weights.seed, phase)
     if key not in _KNOWN:
         from phonelm_search.backends.onnxruntime import Copy
@@ -132,7 +132,7 @@ def _logits(job: Job, model: ModelJob, phase: PhaseJob, graph: bytes | Path) -> 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             put_files({model.graph: graph}, path)
-            copy = Copy(model, 0, provider, job.logits, folder=path, shared_pool=False)
+            copy = Copy(model, 0, provider, folder=path, shared_pool=False)
             copy.bind(phase)
             copy.run()
             _KNOWN[key] = copy.digest()

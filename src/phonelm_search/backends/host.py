@@ -1,7 +1,6 @@
 """What this machine says about itself: identity, conditions, caches, memory."""
 
 import json
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phonelm_search.backends.base import Placement
+from phonelm_search.work import usable_cores
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -52,7 +52,7 @@ def environment(
         "execution_provider": execution_provider,
         "provider_options": json.dumps(dict(provider_options), sort_keys=True),
         "threads": str(placement.threads),
-        "affinity": ",".join(map(str, placement.cpus or sorted(os.sched_getaffinity(0)))),
+        "affinity": ",".join(map(str, placement.cpus or sorted(usable_cores()))),
         # ONNX Runtime's shared pool always spins from Python; its switch is C's alone.
         "spinning": "on",
     }
@@ -69,7 +69,7 @@ def capabilities() -> str:
 def conditions() -> dict[str, Any]:
     """What varies from run to run; null where this machine does not tell."""
     load = _first(r"^([0-9.]+)", _read(Path("/proc/loadavg")))
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(usable_cores())
     frequencies, limits, full = (
         [int(text) for n in cores if (text := _read(_CPU / f"cpu{n}/cpufreq/{name}"))]
         for name in ("scaling_cur_freq", "scaling_max_freq", "cpuinfo_max_freq")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from phonelm_search.backends import host
 from phonelm_search.backends.base import LEAST_PHONE_CACHE_BYTES, Placement, Runtime
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.devices import DeviceProfile, choose_cores, local_cores
@@ -117,7 +118,15 @@ def get_runtime(
 
 
 def planned_cache_bytes(profile: DeviceProfile) -> int:
-    """Last-level cache to plan with, without touching a phone."""
+    """Last-level cache to plan with; touches no phone, and builds and starts nothing.
+
+    Raises:
+        UnknownNameError: As `get_runtime`.
+        ConfigurationError: As `get_runtime`.
+    """
     if profile.connection == "adb":
         return LEAST_PHONE_CACHE_BYTES
-    return get_runtime(profile).cache_bytes()
+    runtime = get_runtime(profile)
+    if profile.runtime == "onnxruntime-native":  # would ask the runner, which may not be built yet
+        return host.last_level_cache_bytes()
+    return runtime.cache_bytes()

@@ -1,6 +1,5 @@
 """``phonelm-search run``: everything, ends with the pick."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -77,8 +76,9 @@ def command(
     )
     if dry_run:
         from phonelm_search.stages import finished_trials, plan_run
+        from phonelm_search.work import usable_cores
 
-        cores = len(os.sched_getaffinity(0))
+        cores = len(usable_cores())
         done = finished_trials(results, storage, setup.study)
         plan = plan_run(
             setup, trials=max(0, trials - done), top=score_top, settings=settings, cores=cores

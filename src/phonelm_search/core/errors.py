@@ -12,6 +12,7 @@ PhonelmSearchError
 ├── StoreError                          the database cannot be read or written
 │   ├── StoreVersionError               it was written by a newer release
 │   └── StudyMismatchError              a study would mix what may not be mixed
+├── ChildError                          a child process gave no answer; carries the stage
 ├── TrainingError                       a candidate cannot be trained
 └── ExportError                         a result cannot be written
 
@@ -98,6 +99,23 @@ class TransportError(MeasurementError):
     def __init__(self, message: str, *, retry: bool = True) -> None:
         super().__init__(message, stage="transport")
         self.retry = retry
+
+
+class ChildError(PhonelmSearchError):
+    """A child process gave no answer; who asked says what that means.
+
+    Args:
+        message: Why.
+        stage: ``start``, ``timeout``, ``memory``, ``ended``, or what the child itself says.
+        returncode: Of a process that has ended.
+        printed: The last line of its output, of one that ended without a message.
+    """
+
+    def __init__(
+        self, message: str, *, stage: str, returncode: int | None = None, printed: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.stage, self.returncode, self.printed = stage, returncode, printed
 
 
 class StoreError(PhonelmSearchError):

@@ -224,11 +224,11 @@ class ModelShape:
         """Bytes that one token adds to the KV cache of all layers."""
         return 2 * self.num_hidden_layers * self.kv_size * bytes_per_element
 
-    def prefill_flops(self, tokens: int, *, logits: Literal["last", "all"] = "last") -> int:
-        """Multiply-adds × 2 of a causal prefill: matrices, scores and weighted sums, and head."""
+    def prefill_flops(self, tokens: int) -> int:
+        """Multiply-adds × 2 of a causal prefill: matrices, scores and weighted sums, one head."""
         matrices = 2 * tokens * sum(m.parameters for m in self.layer_linears)
         attention = 2 * self.q_size * tokens * (tokens + 1)
-        head = 2 * self.hidden_size * self.vocab_size * (tokens if logits == "all" else 1)
+        head = 2 * self.hidden_size * self.vocab_size
         return self.num_hidden_layers * (matrices + attention) + head
 
     def decode_flops(self, context_tokens: int) -> int:

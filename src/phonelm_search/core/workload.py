@@ -9,7 +9,6 @@ from phonelm_search.core.errors import ConfigurationError
 
 Phase = Literal["prefill", "decode"]
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
-Logits = Literal["last", "all"]
 
 _LONG_ANSWER = 512  # tokens; beyond, the midpoint rule is 1 % off and more, see results/LOG.md
 _SCENARIO = re.compile(r"^([A-Za-z][A-Za-z0-9_-]*)=([0-9]+):([0-9]+)$")
@@ -29,8 +28,8 @@ class Workload:
     """New tokens: the prompt's length, 1 for decode."""
     past_tokens: int = 0
     """Tokens in the KV cache before the step: 0 for prefill."""
-    logits: Logits = "last"
-    """Positions whose logits the graph computes."""
+    logits: Literal["last"] = "last"
+    """Positions whose logits the graph computes; keys of measurements hold the word."""
 
     def __post_init__(self) -> None:
         if self.phase == "prefill" and (self.tokens < 1 or self.past_tokens):

@@ -1,6 +1,5 @@
 """Cores of a device by what its kernel tells, and the ones that a profile asks for."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.work import usable_cores
 
 CPU_FOLDER = "/sys/devices/system/cpu"
 CoreChoice = Literal["big", "all"] | tuple[int, ...]
@@ -39,9 +39,8 @@ def parse_core(name: str, capacity: str | None, max_khz: str | None) -> Core | N
 
 def local_cores() -> tuple[Core, ...]:
     """Cores of this machine that this process may use."""
-    usable = os.sched_getaffinity(0)
     found = []
-    for number in sorted(usable):
+    for number in sorted(usable_cores()):
         folder = Path(CPU_FOLDER) / f"cpu{number}"
         capacity, khz = (
             _read(folder / name) for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq")

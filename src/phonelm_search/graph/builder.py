@@ -14,8 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from phonelm_search.core.errors import UnsupportedShapeError
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.workload import Logits
-from phonelm_search.graph.proto import CONTRIB, serialise
+from phonelm_search.graph.proto import CONTRIB, Logits, serialise
 from phonelm_search.graph.weights import TensorKind, TensorSpec, TensorType
 
 GRAPH_VERSION = 1

@@ -1,13 +1,14 @@
 """Nodes and tensor specs → a serialised ONNX model with external weights."""
 
-from typing import Any
+from typing import Any, Literal
 
 from onnx import TensorProto, helper
 
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.workload import Logits
 from phonelm_search.graph.weights import DATA_FILE, TensorSpec, file_offsets
 
+Logits = Literal["last", "all"]
+"""Positions whose logits are an output; all of them are compared with the torch decoder's."""
 CONTRIB = "com.microsoft"
 _OPSET, _IR_VERSION = 22, 10
 _TYPES = {

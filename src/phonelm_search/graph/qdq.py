@@ -190,8 +190,8 @@ def cache_ranges(outputs: Iterable[Feeds]) -> dict[str, Range]:
     return found
 
 
-class Runner:
-    """Runs a graph on this machine's processor.
+class CpuSession:
+    """A graph that runs on this machine's processor.
 
     Args:
         path: Its file.
@@ -208,4 +208,4 @@ class Runner:
 
 def run_graph(path: Path, feeds: Sequence[Feeds]) -> list[Feeds]:
     """Outputs of a graph on this machine's processor, one after another."""
-    return list(map(Runner(path), feeds))
+    return list(map(CpuSession(path), feeds))

@@ -171,7 +171,6 @@ class Executor:
             self._placement,
             settings,
             repetitions=repetitions,
-            logits=workloads[0].logits,
             bandwidth_bytes=self._bandwidth_bytes,
         )
 

@@ -19,7 +19,7 @@ from phonelm_search.backends import (
     needed_bytes,
 )
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.workload import Logits, Workload
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import Graph, build_graph
 from phonelm_search.measure.reference import TINY
@@ -105,7 +105,6 @@ def prepare(
     settings: MeasureSettings,
     *,
     repetitions: int,
-    logits: Logits = "last",
     from_file: bool = False,
     bandwidth_bytes: int = 0,
 ) -> Prepared:
@@ -119,7 +118,6 @@ def prepare(
         placement: Threads and cores.
         settings: Warm-up and time.
         repetitions: Samples at most; 0 for one run without warm-up.
-        logits: Positions whose logits the graph computes.
         from_file: Load the weights from storage, for peak memory.
         bandwidth_bytes: Buffer for the read bandwidth; 0 for none.
 
@@ -128,9 +126,7 @@ def prepare(
     """
     longest = max(p.tokens + p.past_tokens for p in phases)
     positions = max(_POSITIONS, longest)
-    graphs = tuple(
-        build_graph(s, device.scheme, logits=logits, max_positions=positions) for s in shapes
-    )
+    graphs = tuple(build_graph(s, device.scheme, max_positions=positions) for s in shapes)
     files: dict[str, bytes | Path] = {
         _GRAPH.format(i): graph.model for i, graph in enumerate(graphs)
     }
@@ -145,7 +141,6 @@ def prepare(
         **common_parts(device, placement, settings, warm_up=repetitions > 0),
         beside=tuple(beside),
         phases=tuple(phases),
-        logits=logits,
         repetitions=max(1, repetitions),
         cache=cache,
         tiny=tiny,

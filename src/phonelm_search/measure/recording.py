@@ -45,12 +45,7 @@ def record_of(
         now: Present time.
     """
     job, bandwidth = prepared.job, result.bandwidth_bytes_per_s
-    workload = Workload(
-        phase=phase.kind,
-        tokens=phase.tokens,
-        past_tokens=phase.past_tokens,
-        logits=job.logits,
-    )
+    workload = Workload(phase=phase.kind, tokens=phase.tokens, past_tokens=phase.past_tokens)
     cold = phase.kind == "decode" and not phase.control
     protocol = asdict(settings)
     protocol |= {"repetitions": job.repetitions, "max_seconds": job.max_seconds}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from phonelm_search.quality.comparison import ASSUMED_SEED_DEVIATION
-from phonelm_search.train import Candidate, Run, Runner, TrainingSettings, check_whole
+from phonelm_search.train import Candidate, Run, TrainingRuns, TrainingSettings, check_whole
 
 LR_FACTORS = (0.5, 1.0, 2.0)
 _CHECK_SHARE = 0.25
@@ -85,7 +85,7 @@ def learning_rate_runs(
     ]
 
 
-def check_learning_rate(runs: Sequence[Run], runner: Runner) -> LearningRateCheck:
+def check_learning_rate(runs: Sequence[Run], runner: TrainingRuns) -> LearningRateCheck:
     """Train what `learning_rate_runs` lists and choose.
 
     The factor whose worse extreme loses least against its own best is chosen, if it gains enough

@@ -26,9 +26,10 @@ from phonelm_search.store import Store
 from phonelm_search.train import (
     Candidate,
     Outcome,
+    Pool,
     Run,
-    Runner,
     TokenisedCorpus,
+    TrainingRuns,
     TrainingSettings,
     check_whole,
     make_candidates,
@@ -143,7 +144,7 @@ def score_shapes(
     report: Reporter,
     on_settled: Callable[[Mapping[str, Any]], None] = lambda settled: None,
     retrain: bool = False,
-    workers: int | None = None,
+    pool: Callable[[], Pool] | None = None,
 ) -> Scoring:
     """Score shapes by training each for the same tokens.
 
@@ -160,7 +161,7 @@ def score_shapes(
         report: Shows progress.
         on_settled: Called with what later scorings must keep, as soon as it is decided.
         retrain: Train what is known, too.
-        workers: Trainings at once; by default one per core or GPU.
+        pool: Makes what trains; by default child processes, one per core or GPU.
 
     Raises:
         TrainingError: If there is no shape, or training cannot run here.
@@ -178,7 +179,9 @@ def score_shapes(
     repeats = plan.tokens / len(corpus.train)
     if repeats > 1:
         report.note(f"the text is read {repeats:.1f} times; give more of it with --data")
-    with Runner(store, file, scheme=scheme.name, report=report, workers=workers) as runner:
+    with TrainingRuns(
+        store, file, scheme=scheme.name, report=report, pool=pool() if pool else None
+    ) as runner:
         training, settled = _settle(plan.candidates, training, settings, runner, report, on_settled)
         runs = [
             Run(candidate=c, settings=training, seed=settings.seed, keep_weights=True)
@@ -214,20 +217,16 @@ def _settle(
     candidates: Sequence[Candidate],
     training: TrainingSettings,
     settings: ScoreSettings,
-    runner: Runner,
+    runner: TrainingRuns,
     report: Reporter,
     on_settled: Callable[[Mapping[str, Any]], None],
 ) -> tuple[TrainingSettings, dict[str, Any]]:
     """Number type, compilation and learning rate, as settled before or measured now."""
     settled = dict(settings.settled)
     if "acceleration" not in settled:
-        from phonelm_search.train import choose_acceleration  # loads torch
-
         report.stage("measuring how this machine trains fastest", 0)
         largest = max(candidates, key=lambda c: c.trained.decoder_parameters)
-        found = choose_acceleration(
-            largest.trained, training, runner.tokens_file, threads=runner.pool.threads
-        )
+        found = runner.pool.fastest(largest.trained, training, runner.tokens_file)
         if found.note:
             report.note(found.note)
         settled["acceleration"] = found.as_dict()
@@ -256,7 +255,7 @@ def _settle(
     return training, settled
 
 
-def _halve(halving: Halving, runs: Sequence[Run], runner: Runner) -> list[ProxyScore]:
+def _halve(halving: Halving, runs: Sequence[Run], runner: TrainingRuns) -> list[ProxyScore]:
     """A record for each run: a score for finalists, a reason for the others.
 
     Raises:

@@ -11,7 +11,7 @@ from phonelm_search.quality.comparison import Comparison, Score, gather, resolve
 from phonelm_search.train import (
     Candidate,
     Run,
-    Runner,
+    TrainingRuns,
     TrainingSettings,
     check_whole,
     make_candidates,
@@ -164,7 +164,10 @@ def plan_validation(
 
 
 def validate_scores(
-    shapes: Sequence[ModelShape], plan: ValidationPlan, runner: Runner, weight_bytes: Sequence[int]
+    shapes: Sequence[ModelShape],
+    plan: ValidationPlan,
+    runner: TrainingRuns,
+    weight_bytes: Sequence[int],
 ) -> Validation:
     """Train what the plan lists and compare the orders.
 
@@ -246,7 +249,7 @@ class _Trained:
         return ids
 
 
-def _train(plan: ValidationPlan, runner: Runner) -> _Trained:
+def _train(plan: ValidationPlan, runner: TrainingRuns) -> _Trained:
     runner.stage("validating: a tenth of the horizon", plan.early)
     beginnings = runner.outcomes(plan.early)
     runner.stage("validating: the study's horizon", plan.short)

@@ -54,7 +54,7 @@ def features(shape: ModelShape, scheme: Precision, workload: Workload) -> Floats
     """
     kv_bytes = workload.past_tokens * shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
     flops = (
-        shape.prefill_flops(workload.tokens, logits=workload.logits)
+        shape.prefill_flops(workload.tokens)
         if workload.phase == "prefill"
         else shape.decode_flops(workload.past_tokens)
     )

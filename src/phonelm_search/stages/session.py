@@ -1,6 +1,6 @@
 """A study that a stage opens once: its database, its devices and one view of it, handed down."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -13,6 +13,7 @@ from phonelm_search.reading import StudyView, Summaries, load_view
 from phonelm_search.stages.compile import calibration_tokens
 from phonelm_search.stages.setup import Setup, open_study, remember_command
 from phonelm_search.store import Store, study_lock
+from phonelm_search.train import Pool
 
 SETTINGS = MeasureSettings(most_rounds=4)
 """One bad round is made again; more of them only for shapes that may belong to the front."""
@@ -25,10 +26,18 @@ class Session:
         store: The database.
         study: Name of the study.
         report: Shows progress.
+        pool: Makes what trains; None: child processes, one per core or GPU.
     """
 
-    def __init__(self, store: Store, study: str, report: Reporter) -> None:
-        self.store, self.study, self.report = store, study, report
+    def __init__(
+        self,
+        store: Store,
+        study: str,
+        report: Reporter,
+        *,
+        pool: Callable[[], Pool] | None = None,
+    ) -> None:
+        self.store, self.study, self.report, self.pool = store, study, report, pool
         self._view: tuple[int, StudyView] | None = None
         self._summaries: Summaries = {}
 
@@ -104,14 +113,16 @@ class MeasuringSession(Session):
 
 
 @contextmanager
-def open_session(store: Store, study: str, *, report: Reporter) -> Iterator[Session]:
+def open_session(
+    store: Store, study: str, *, report: Reporter, pool: Callable[[], Pool] | None = None
+) -> Iterator[Session]:
     """Hold a study for this process, to read it and to train for it.
 
     Raises:
         StoreError: If another process works on it, or the folder cannot be written.
     """
     with study_lock(store.results, study):
-        yield Session(store, study, report)
+        yield Session(store, study, report, pool=pool)
 
 
 @contextmanager

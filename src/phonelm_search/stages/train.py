@@ -1,6 +1,6 @@
 """Training the front of a study, from what was measured to scores that are kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +22,9 @@ from phonelm_search.stages.decide import decide
 from phonelm_search.stages.session import Session, open_session
 from phonelm_search.store import Store
 from phonelm_search.train import (
-    Runner,
+    Pool,
     TokenisedCorpus,
+    TrainingRuns,
     TrainingSettings,
     load_text,
     tokenise,
@@ -43,6 +44,7 @@ def run_score(
     validate: int = 0,
     rule: Rule | None = None,
     command: str | None = None,
+    pool: Callable[[], Pool] | None = None,
 ) -> tuple[Pick, StudyView]:
     """Train the front and near-front of a study, pick, and write the study's files.
 
@@ -57,6 +59,7 @@ def run_score(
         validate: Shapes to train much longer afterwards, see `validate_study`; 0 for none.
         rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
+        pool: Makes what trains; by default child processes, one per core or GPU.
 
     Raises:
         UnknownNameError: If there is no such study.
@@ -64,7 +67,7 @@ def run_score(
         StoreError: If the database cannot be used, or another process works on the study.
         ExportError: If a file cannot be written.
     """
-    with open_session(store, study, report=report) as session:
+    with open_session(store, study, report=report, pool=pool) as session:
         score(session, settings, top=top, data=data, retrain=retrain, command=command)
         if validate:
             validate_study(session, count=validate)
@@ -113,6 +116,7 @@ def score(
         report=report,
         on_settled=on_settled,
         retrain=retrain,
+        pool=session.pool,
     )
     for shape_id, result in scoring.scores.items():
         if result.reason and not result.first.stopped:
@@ -157,8 +161,11 @@ def validate_study(session: Session, *, count: int) -> Validation:
     file = tokens_file(store.results / "cache", corpus)
     plan = plan_validation(shapes, training, typical=record["typical"], seed=record["seeds"][0])
     sizes = [s.weight_bytes(scheme).total for s in shapes]
-    with Runner(store, file, scheme=scheme.name, report=session.report) as runner:
-        validation = validate_scores(shapes, plan, runner, sizes)
+    pool = session.pool() if session.pool else None
+    with TrainingRuns(
+        store, file, scheme=scheme.name, report=session.report, pool=pool
+    ) as trainings:
+        validation = validate_scores(shapes, plan, trainings, sizes)
     session.extend("validation", validation.as_dict())
     return validation
 

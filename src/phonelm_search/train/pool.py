@@ -1,47 +1,69 @@
-"""Training candidates in parallel, one child process per core or per GPU."""
+"""Training candidates: in child processes, one per core or per GPU, or in this process."""
 
-import json
-import os
 import queue
-import subprocess
-import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from phonelm_search.core.errors import ChildError, TrainingError, first_line
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.train.settings import Outcome, TrainingSettings
-from phonelm_search.work import why_it_ended
+from phonelm_search.train.jobs import TrainingJob, cut_off, job_document, outcome_of
+from phonelm_search.train.settings import Acceleration, Outcome, TrainingSettings
+from phonelm_search.work import Child, usable_cores
+
+OnProgress = Callable[[int, int, float], None]
+"""Takes the index of a job, its tokens so far and its training bits per byte."""
+OnDone = Callable[[int, Outcome], None]
+"""Takes the index of a job and what came of it."""
+_LOOK_SECONDS = 0.5  # a short wait keeps Ctrl-C quick
+_WORKER = "phonelm_search.train.worker"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingJob:
-    """One candidate to train, whole or up to a step."""
+class Pool(Protocol):
+    """Where trainings run."""
 
-    shape: ModelShape
-    """What is trained."""
-    settings: TrainingSettings
-    """How."""
-    tokens_file: Path
-    """The tokenised corpus."""
-    seed: int
-    """Seed of weights and data order."""
-    checkpoints: Path
-    """Folder of this training's states."""
-    until: int | None = None
-    """Step of the trunk to stop at; None: to the end, decay included."""
-    scheme: str | None = None
-    """Precision scheme to score rounded weights of, too."""
-    weights: Path | None = None
-    """File of the weights of a finished training; None keeps none."""
+    @property
+    def workers(self) -> int:
+        """Trainings at once."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Threads of one training; outcomes are the same to the bit for the same number."""
+        ...
+
+    def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
+        """Train all jobs; an accident of one is an outcome that may be tried again.
+
+        Args:
+            jobs: What to train.
+            on_progress: Called on the way, in the calling thread or another, one at a time.
+            on_done: The same, as soon as a job is finished.
+        """
+        ...
+
+    def fastest(
+        self, shape: ModelShape, settings: TrainingSettings, tokens_file: Path
+    ) -> Acceleration:
+        """How a training of a shape is fastest here, measured.
+
+        Raises:
+            TrainingError: If it cannot be measured.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what is still running, and take no more."""
+        ...
 
 
-class TrainingPool:
-    """Runs training jobs in child processes, which serve one job after another until it is closed.
+class ChildPool:
+    """Child processes, which do one job after another until it is closed.
 
     Args:
         workers: Jobs at once; by default one per GPU, where there is none one per core that
@@ -52,9 +74,9 @@ class TrainingPool:
         import torch  # here: commands that only read a study need not wait for it
 
         self._gpus = torch.cuda.device_count()
-        self.workers = workers or self._gpus or len(os.sched_getaffinity(0))
-        self._children = [_Child(self._variables(slot)) for slot in range(self.workers)]
-        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self.workers = workers or self._gpus or len(usable_cores())
+        self._children = [Child(_WORKER, variables=self._variables(n)) for n in range(self.workers)]
+        self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
         for child in self._children:
             self._idle.put(child)
         # One for the pool's life: a child ends with the thread that started it.
@@ -66,41 +88,26 @@ class TrainingPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End all children."""
-        for child in self._children:
-            child.stop()
-        self._executor.shutdown()
-
     @property
     def threads(self) -> int:
-        """Threads of one child process."""
-        return 1 if self.workers > 1 else len(os.sched_getaffinity(0))
+        """See `Pool.threads`."""
+        return 1 if self.workers > 1 else len(usable_cores())
 
-    def run(
-        self,
-        jobs: Sequence[TrainingJob],
-        *,
-        on_progress: Callable[[int, int, float], None],
-        on_done: Callable[[int, Outcome], None],
-    ) -> None:
-        """Train all jobs; both callbacks run in the calling thread or a worker's, one at a time.
-
-        Args:
-            jobs: What to train.
-            on_progress: Called with (index of the job, tokens so far, training bits per byte).
-            on_done: Called with (index of the job, outcome) as soon as it is finished.
-        """
+    def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
+        """See `Pool.run`."""
         calls = threading.Lock()
 
         def train(index: int, job: TrainingJob) -> Outcome:
-            def report(tokens: int, bits_per_byte: float) -> None:
+            def report(progress: Mapping[str, Any]) -> None:
                 with calls:
-                    on_progress(index, tokens, bits_per_byte)
+                    on_progress(index, progress["tokens"], progress["bits_per_byte"])
 
             child = self._idle.get()
             try:
-                return child.train(_document(job, self.threads), report)
+                document = {"job": job_document(_resolved(job)), "threads": self.threads}
+                return outcome_of(child.do(document, report=report))
+            except ChildError as error:
+                return cut_off(str(error))
             finally:
                 self._idle.put(child)
 
@@ -108,8 +115,7 @@ class TrainingPool:
         pending: set[Future[Outcome]] = set(futures)
         try:
             while pending:
-                # A short wait keeps Ctrl-C quick.
-                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                done, pending = wait(pending, _LOOK_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     with calls:
                         on_done(futures[future], future.result())
@@ -117,113 +123,94 @@ class TrainingPool:
             self.close()
             raise
 
+    def fastest(
+        self, shape: ModelShape, settings: TrainingSettings, tokens_file: Path
+    ) -> Acceleration:
+        """See `Pool.fastest`."""
+        from phonelm_search.train.probe import choose_acceleration
+
+        return choose_acceleration(shape, settings, tokens_file, threads=self.threads)
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+        for child in self._children:
+            child.stop()
+        self._executor.shutdown()
+
     def _variables(self, slot: int) -> dict[str, str]:
         """Environment of a child: which GPU it sees."""
         return {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus else {}
 
 
-class _Child:
-    """A process that trains, started when there is something to do and again after a crash."""
+class InlinePool:
+    """This process, one training after another: where children cannot be started, and in tests.
 
-    def __init__(self, variables: dict[str, str]) -> None:
-        self._variables = variables
-        self._process: subprocess.Popen[str] | None = None
-        self._errors: deque[str] = deque(maxlen=50)
-        self._lock = threading.Lock()
-        self._stopped = False
+    Args:
+        threads: Of torch, while it trains; by default one per core that this process may use.
+    """
 
-    def train(self, document: dict[str, Any], report: Callable[[int, float], None]) -> Outcome:
-        """Have one job done; a crash is an outcome that may be tried again."""
-        process = self._started()
-        if process is None:
-            return _failed("stopped")
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
+    workers = 1
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or len(usable_cores())
+
+    def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
+        """See `Pool.run`."""
+        for index, job in enumerate(jobs):
+            on_done(index, self._train(job, partial(on_progress, index)))
+
+    def _train(self, job: TrainingJob, on_progress: Callable[[int, float], None]) -> Outcome:
+        from phonelm_search.train.worker import perform
+
+        foreign: list[BaseException] = []
+
+        def report(tokens: int, bits_per_byte: float) -> None:
+            try:
+                on_progress(tokens, bits_per_byte)
+            except BaseException as error:
+                foreign.append(error)
+                raise
+
         try:
-            stdin.write(json.dumps(document) + "\n")
-            stdin.flush()
-            for line in stdout:
-                message = json.loads(line)
-                if "outcome" in message:
-                    return _outcome(message["outcome"])
-                if "error" in message:
-                    return _failed(message["error"])
-                report(message["tokens"], message["bits_per_byte"])
-        except (OSError, ValueError) as error:
-            process.kill()
-            self._errors.append(f"{error}")
-        code = process.wait()
-        self._drain.join()
-        return _failed(why_it_ended(code, "\n".join(self._errors)))
+            with self._torch_threads():
+                return perform(job, report)
+        except Exception as error:
+            if error in foreign:
+                raise
+            # A child would end by it, and the search go on.
+            known = isinstance(error, TrainingError)
+            return cut_off(str(error) if known else f"the training failed: {first_line(error)}")
 
-    def stop(self) -> None:
-        """End the process, now and for good."""
-        with self._lock:
-            self._stopped = True
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
+    def fastest(
+        self, shape: ModelShape, settings: TrainingSettings, tokens_file: Path
+    ) -> Acceleration:
+        """See `Pool.fastest`."""
+        from phonelm_search.train.corpus import load_tokens
+        from phonelm_search.train.probe import compare_variants
 
-    def _started(self) -> "subprocess.Popen[str] | None":
-        with self._lock:
-            if self._stopped:
-                return None
-            if self._process is None or self._process.poll() is not None:
-                self._errors.clear()
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "phonelm_search.train.worker"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    env={**os.environ, **self._variables},
-                )
-                stderr = self._process.stderr
-                assert stderr is not None
-                # Read beside stdout: a full pipe of warnings must not stop the child.
-                self._drain = threading.Thread(
-                    target=self._errors.extend, args=(map(str.rstrip, stderr),), daemon=True
-                )
-                self._drain.start()
-            return self._process
+        with self._torch_threads():
+            return compare_variants(shape, load_tokens(tokens_file), settings)
+
+    @contextmanager
+    def _torch_threads(self) -> Iterator[None]:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def close(self) -> None:
+        """See `Pool.close`."""
 
 
-def _document(job: TrainingJob, threads: int) -> dict[str, Any]:
-    return {
-        "shape": job.shape.as_dict(),
-        "settings": asdict(job.settings),
-        "tokens_file": str(job.tokens_file.resolve()),
-        "seed": job.seed,
-        "until": job.until,
-        "checkpoints": str(job.checkpoints.resolve()),
-        "scheme": job.scheme,
-        "weights": str(job.weights.resolve()) if job.weights else None,
-        "threads": threads,
-    }
-
-
-def _outcome(document: dict[str, Any]) -> Outcome:
-    return Outcome(
-        **{
-            **document,
-            "chunk_bits": tuple(document["chunk_bits"]),
-            "chunk_bytes": tuple(document["chunk_bytes"]),
-            "curve": tuple((int(n), float(b)) for n, b in document["curve"]),
-            "notes": tuple(document["notes"]),
-        }
-    )
-
-
-def _failed(reason: str) -> Outcome:
-    return Outcome(
-        finished=False,
-        chunk_bits=(),
-        chunk_bytes=(),
-        quantised=None,
-        curve=(),
-        tokens=0,
-        seconds=0.0,
-        reason=reason,
-        transient=True,
+def _resolved(job: TrainingJob) -> TrainingJob:
+    """The same job for a process that may work elsewhere."""
+    return replace(
+        job,
+        tokens_file=job.tokens_file.resolve(),
+        checkpoints=job.checkpoints.resolve(),
+        weights=job.weights.resolve() if job.weights else None,
     )

@@ -12,8 +12,9 @@ from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.store import Store
+from phonelm_search.train.jobs import TrainingJob
 from phonelm_search.train.miniature import Candidate
-from phonelm_search.train.pool import TrainingJob, TrainingPool
+from phonelm_search.train.pool import ChildPool, Pool
 from phonelm_search.train.settings import Outcome, TrainingSettings
 
 Key = tuple[str, str, int]
@@ -83,7 +84,7 @@ def check_whole(found: Iterable[Outcome | ProxyScore], held: str) -> None:
         )
 
 
-class Runner:
+class TrainingRuns:
     """Trains runs in parallel, until it is closed, and keeps every score as soon as it is there.
 
     Args:
@@ -91,7 +92,7 @@ class Runner:
         tokens_file: The tokenised text.
         scheme: Name of the precision scheme that rounded weights are scored in, too.
         report: Shows progress.
-        workers: Trainings at once; by default one per core or GPU.
+        pool: Where they are trained, closed with this; by default in child processes.
     """
 
     def __init__(
@@ -101,9 +102,9 @@ class Runner:
         *,
         scheme: str | None,
         report: Reporter,
-        workers: int | None = None,
+        pool: Pool | None = None,
     ) -> None:
-        self.pool = TrainingPool(workers)
+        self.pool: Pool = ChildPool() if pool is None else pool
         self.tokens_file = tokens_file
         self._store, self._scheme, self._report = store, scheme, report
         self._reached: dict[Key, int] = {}

@@ -99,6 +99,24 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acceleration:
+    """How a study trains, and what that was chosen by."""
+
+    number_type: NumberType
+    """Of the matrix products."""
+    compiled: bool
+    """Whether layers are compiled."""
+    tokens_per_s: Mapping[str, float]
+    """One process's speed on the largest candidate, by variant."""
+    note: str | None = None
+    """Why a variant could not be tried."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the study's configuration."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a training gave, so far or to its end."""
 

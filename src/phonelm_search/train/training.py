@@ -73,30 +73,21 @@ def train(
         TrainingError: If a checkpoint cannot be written, or one sequence does not fit in memory.
     """
     run = _Run(shape, corpus, settings, seed=seed, report=report)
-    store = Checkpoints(checkpoints) if checkpoints else None
-    stop = settings.trunk_steps if until is None else until
     finished = until is None
     reason = None
     bits: tuple[float, ...] = ()
     text_bytes: tuple[int, ...] = ()
     quantised = None
     try:
-        if store:
-            run.resume(store, stop)
-        run.go_on(stop, store)
-        if store:
-            store.save(run.progress(), run.model, run.optimisers)
+        run.along_trunk(settings.trunk_steps if until is None else until, checkpoints)
         if finished:
             run.decay()
         run.model.fold()
-        bits, text_bytes = validate(run.model, corpus, settings)
-        if not all(map(math.isfinite, bits)):
-            raise DivergedError("training diverged: the validation loss is no number")
-        if finished and scheme:
-            rounded = quantised_copy(run.model, scheme)
-            quantised = sum(validate(rounded, corpus, settings)[0]) / sum(text_bytes)
+        bits, text_bytes, quantised = _score(
+            run.model, corpus, settings, scheme if finished else None
+        )
     except DivergedError as error:
-        reason, bits, text_bytes = str(error), (), ()
+        reason = str(error)
     outcome = Outcome(
         finished=finished,
         chunk_bits=bits,
@@ -132,6 +123,27 @@ def step_seconds(
         if found[-1] > limit:
             break
     return found
+
+
+def _score(
+    model: Decoder,
+    corpus: TokenisedCorpus,
+    settings: TrainingSettings,
+    scheme: Precision | None,
+) -> tuple[tuple[float, ...], tuple[int, ...], float | None]:
+    """Bits and bytes of validation, and bits per byte of the weights as a scheme rounds them.
+
+    Raises:
+        DivergedError: If a loss is no number.
+    """
+    bits, text_bytes = validate(model, corpus, settings)
+    if not all(map(math.isfinite, bits)):
+        raise DivergedError("training diverged: the validation loss is no number")
+    quantised = None
+    if scheme:
+        rounded = quantised_copy(model, scheme)
+        quantised = sum(validate(rounded, corpus, settings)[0]) / sum(text_bytes)
+    return bits, text_bytes, quantised
 
 
 @torch.no_grad()
@@ -202,6 +214,15 @@ class _Run:
         self._first_loss = math.nan
         self.seconds = 0.0
         self.notes: tuple[str, ...] = ()
+
+    def along_trunk(self, until: int, folder: Path | None) -> None:
+        """Train to a step of the trunk, from the latest checkpoint of a folder, and leave one."""
+        checkpoints = Checkpoints(folder) if folder else None
+        if checkpoints:
+            self.resume(checkpoints, until)
+        self.go_on(until, checkpoints)
+        if checkpoints:
+            checkpoints.save(self.progress(), self.model, self.optimisers)
 
     def progress(self) -> Progress:
         """What a checkpoint keeps."""

@@ -1,8 +1,6 @@
 """What is handed off is built, run and loaded by those that it is for."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import yaml
 
 from documents import python_block
 from helpers import Told, fake_device, small_shape, study
+from inline import trained_inline
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ExportError
 from phonelm_search.core.shape import ModelShape
@@ -37,7 +36,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two shapes, really trained for a moment."""
     store, _ = study(tmp_path_factory.mktemp("r"), [(10.0, None), (20.0, None)], shapes=SHAPES)
     settings = ScoreSettings(tokens_per_parameter=0.05, budget=None, vocab_size=320)
-    with open_session(store, "study", report=Told()) as session:
+    with trained_inline(), open_session(store, "study", report=Told()) as session:
         score(session, settings, top=2)
     return store
 
@@ -55,17 +54,19 @@ def test_transformers_builds_the_shape_with_the_same_parameters(
 
 
 def test_the_lines_of_the_docs_build_the_model_of_the_size_on_its_card(
-    scored: Store, tmp_path: Path
+    scored: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     view = load_view(scored, "study")
     hand_off(scored, view, view.rows[0], tmp_path / "winner")
-    done = subprocess.run(
-        [sys.executable, "-c", python_block("winner")],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    exec(python_block("winner"), {})
+    printed = capsys.readouterr().out.strip()
+    assert printed
     card = (tmp_path / "winner" / "README.md").read_text(encoding="utf-8")
-    assert f"{done.stdout.strip()} with embeddings" in card
+    assert f"{printed} with embeddings" in card
 
 
 def test_the_proxys_weights_score_in_transformers_what_the_score_says(

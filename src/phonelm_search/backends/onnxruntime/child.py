@@ -1,6 +1,5 @@
-"""The child process: reads a job from stdin, prints its result as the last line of stdout."""
+"""The child process: a job and the folder of its files, and a result for an answer."""
 
-import json
 import os
 import sys
 import time
@@ -17,22 +16,22 @@ from phonelm_search.backends.onnxruntime.loop import LoopSettings, Timed, time_l
 from phonelm_search.backends.onnxruntime.session import SEVERITY_ERROR, Copy, StageError
 from phonelm_search.backends.onnxruntime.watch import Watch
 from phonelm_search.core.errors import first_line
-from phonelm_search.work import die_with_parent
+from phonelm_search.work import Report, serve, usable_cores
 
 _WAKING_RUNS = 3  # of the tiny model after a flush; facts: agrees with rotation within 3 %
 _TINY_STEP = PhaseJob(kind="decode", tokens=1, past_tokens=16)
 
 
-class _Runner:
+class _JobSessions:
     """The sessions of one job."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._provider = (job.execution_provider, dict(job.provider_options))
-        self._copies = [Copy(m, 0, self._provider, job.logits) for m in job.models]
+        self._copies = [Copy(m, 0, self._provider) for m in job.models]
         self._tiny: Copy | None = None
         self._flush = np.ones(0, np.int64)
-        self._cores = frozenset(os.sched_getaffinity(0))
+        self._cores = usable_cores()
         self.conditions: dict[str, Any] | None = None
 
     def phase(self, phase: PhaseJob) -> list[PhaseResult]:
@@ -67,7 +66,7 @@ class _Runner:
         copies, before = self._copies[: len(models)], None
         if phase.kind == "decode" and cache.mode == "rotate":
             for i in range(len(self._copies) // len(models), cache.copies):
-                self._copies += [Copy(m, i, self._provider, self._job.logits) for m in models]
+                self._copies += [Copy(m, i, self._provider) for m in models]
             copies = self._copies
         elif phase.kind == "decode" and cache.mode == "flush":
             before = self._after_waking(self._read_flush_buffer)
@@ -126,7 +125,7 @@ class _Runner:
         if self._job.tiny is None:
             raise StageError("protocol", "flush and controls need a tiny model")
         if self._tiny is None:
-            self._tiny = Copy(self._job.tiny, 0, self._provider, "last")
+            self._tiny = Copy(self._job.tiny, 0, self._provider)
         return self._tiny
 
     def _after_waking(self, act: Callable[[], object]) -> Callable[[], None]:
@@ -154,7 +153,7 @@ class _Runner:
 
 def _measure(job: Job) -> tuple[list[PhaseResult], list[float], dict[str, Any]]:
     ort.set_global_thread_pool_sizes(job.threads, 1)
-    runner = _Runner(job)
+    sessions = _JobSessions(job)
     found: dict[int, list[PhaseResult]] = {}
     # Prefill before the other copies take memory; warm loops before a rotation.
     order = sorted(
@@ -163,21 +162,21 @@ def _measure(job: Job) -> tuple[list[PhaseResult], list[float], dict[str, Any]]:
     )
     for i in order:
         try:
-            found[i] = runner.phase(job.phases[i])
+            found[i] = sessions.phase(job.phases[i])
         except (StageError, MemoryError):
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             raise StageError("run", first_line(error)) from error
     bandwidth = read_bandwidth(job.bandwidth_bytes, job.threads) if job.bandwidth_bytes else []
     by_model = [found[i][m] for m in range(len(job.models)) for i in range(len(job.phases))]
-    return by_model, bandwidth, runner.conditions or host.conditions()
+    return by_model, bandwidth, sessions.conditions or host.conditions()
 
 
-def main() -> int:
-    """Run one job."""
-    die_with_parent()
+def run(document: dict[str, Any], _: Report) -> dict[str, Any]:
+    """Run one job, in its folder."""
+    os.chdir(document["folder"])
     ort.set_default_logger_severity(SEVERITY_ERROR)
-    job = Job.model_validate_json(sys.stdin.read())
+    job = Job.model_validate(document["job"])
     if job.cpus:
         os.sched_setaffinity(0, job.cpus)
     phases: list[PhaseResult] = []
@@ -204,9 +203,8 @@ def main() -> int:
         ),
         conditions={"before": before, "after": host.conditions()},
     )
-    print(json.dumps(result.model_dump(by_alias=True)), flush=True)
-    return 0 if error is None else 1
+    return result.model_dump(by_alias=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(run))

@@ -115,44 +115,10 @@ def time_loop(
     Returns:
         Nanoseconds of the warm-up runs and of the samples, and what the observer saw.
     """
-    turn = 0
-
-    def step() -> int:
-        nonlocal turn
-        run = runs[turn % len(runs)]
-        turn += 1
-        if before is not None:
-            before()
-        begin = clock()
-        run()
-        return clock() - begin
-
-    models = settings.models
-    allowed = int(models * settings.max_seconds * 1e9)
-    warmups: list[int] = []
-    agreed = settings.warmup.most == 0
-    previous: list[int] = []
-    limit = clock() + allowed
-    for _ in range(settings.warmup.most):
-        window: list[int] = []
-        opened = clock()
-        while not window or clock() - opened < settings.warmup.window_seconds * 1e9:
-            window += [step() for _ in runs]
-        warmups += window
-        agreed = settled(previous, window, models=models, tolerance=settings.warmup.tolerance)
-        if agreed or (previous and clock() > limit):
-            break
-        previous = window
+    loop = _Loop(runs, settings, clock, before)
+    warmups, agreed = loop.warm_up()
     watch = observe()
-    samples: list[int] = []
-    limit = clock() + allowed
-    while len(samples) < models * settings.repetitions:
-        for _ in range(models):
-            watch.begin()
-            samples.append(step())
-            watch.end()
-        if clock() > limit and len(samples) >= models * _LEAST_SAMPLES:
-            break
+    samples = loop.sample(watch)
     watch.close()
     return Timed(
         warmup_ns=warmups,
@@ -162,3 +128,62 @@ def time_loop(
         switches=watch.switches,
         windows=watch.windows,
     )
+
+
+class _Loop:
+    """Runs that are called in turn."""
+
+    def __init__(
+        self,
+        runs: Sequence[Callable[[], object]],
+        settings: LoopSettings,
+        clock: Callable[[], int],
+        before: Callable[[], object] | None,
+    ) -> None:
+        self._runs, self._settings, self._clock, self._before = runs, settings, clock, before
+        self._allowed_ns = int(settings.models * settings.max_seconds * 1e9)
+        self._turn = 0
+
+    def warm_up(self) -> tuple[list[int], bool]:
+        """Nanoseconds of the warm-up runs, and whether the last two windows agreed."""
+        warmup, clock = self._settings.warmup, self._clock
+        warmups: list[int] = []
+        agreed = warmup.most == 0
+        previous: list[int] = []
+        limit = clock() + self._allowed_ns
+        for _ in range(warmup.most):
+            window: list[int] = []
+            opened = clock()
+            while not window or clock() - opened < warmup.window_seconds * 1e9:
+                window += [self._step() for _ in self._runs]
+            warmups += window
+            agreed = settled(
+                previous, window, models=self._settings.models, tolerance=warmup.tolerance
+            )
+            if agreed or (previous and clock() > limit):
+                break
+            previous = window
+        return warmups, agreed
+
+    def sample(self, watch: Observer) -> list[int]:
+        """Nanoseconds of the samples, in whole turns over the models."""
+        models = self._settings.models
+        samples: list[int] = []
+        limit = self._clock() + self._allowed_ns
+        while len(samples) < models * self._settings.repetitions:
+            for _ in range(models):
+                watch.begin()
+                samples.append(self._step())
+                watch.end()
+            if self._clock() > limit and len(samples) >= models * _LEAST_SAMPLES:
+                break
+        return samples
+
+    def _step(self) -> int:
+        run, clock = self._runs[self._turn % len(self._runs)], self._clock
+        self._turn += 1
+        if self._before is not None:
+            self._before()
+        begin = clock()
+        run()
+        return clock() - begin

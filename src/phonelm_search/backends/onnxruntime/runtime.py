@@ -3,8 +3,7 @@
 A crash, an out-of-memory kill or a time-out of the child is one failed job with its reason.
 """
 
-import subprocess
-import sys
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,10 @@ from types import MappingProxyType
 from phonelm_search.backends import host
 from phonelm_search.backends.base import Files, Job, Placement, Result, parse_result, put_files
 from phonelm_search.backends.limits import check_memory, time_limit_seconds
-from phonelm_search.core.errors import MeasurementError
-from phonelm_search.work import KILLED, why_it_ended
+from phonelm_search.core.errors import ChildError, MeasurementError
+from phonelm_search.work import Child
+
+_CHILD = "phonelm_search.backends.onnxruntime.child"
 
 
 class OnnxRuntime:
@@ -63,31 +64,26 @@ class OnnxRuntime:
     def run(self, job: Job, files: Files) -> Result:
         """See `Runtime.run`."""
         check_memory(job, host.available_bytes())
-        seconds = time_limit_seconds(job)
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
             put_files(files, Path(folder))
+            document = {"folder": folder, "job": job.model_dump(mode="json", by_alias=True)}
             try:
-                done = subprocess.run(
-                    [sys.executable, "-m", "phonelm_search.backends.onnxruntime.child"],
-                    input=job.model_dump_json(by_alias=True),
-                    capture_output=True,
-                    text=True,
-                    cwd=folder,
-                    timeout=seconds,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise MeasurementError(
-                    f"the child process must finish within {seconds:.0f} s and did not",
-                    stage="timeout",
-                ) from error
-            except OSError as error:
-                raise MeasurementError(
-                    f"the child process cannot be started: {error}", stage="start"
-                ) from error
-        if done.returncode < 0:
-            stage = "memory" if done.returncode in KILLED else "run"
-            raise MeasurementError(why_it_ended(done.returncode, done.stderr), stage=stage)
-        if done.returncode and not done.stdout.strip():
-            raise MeasurementError(why_it_ended(done.returncode, done.stderr), stage="start")
-        return parse_result(done.stdout, job)
+                with Child(_CHILD) as child:
+                    answer = child.do(document, seconds=time_limit_seconds(job))
+            except ChildError as error:
+                return _without_answer(error, job)
+        return parse_result(json.dumps(answer), job)
+
+
+def _without_answer(error: ChildError, job: Job) -> Result:
+    """What is known of a job whose child gave no answer.
+
+    Raises:
+        MeasurementError: Always; by the way that the child ended.
+    """
+    if error.stage == "ended" and (error.returncode == 0 or error.printed):
+        return parse_result(error.printed, job)
+    stage = error.stage
+    if stage == "ended":
+        stage = "run" if (error.returncode or 0) < 0 else "start"
+    raise MeasurementError(str(error), stage=stage) from error

@@ -30,7 +30,6 @@ class Copy:
         model: The graph and its weights.
         index: Number of the copy; its seed is the job's plus this.
         provider: Execution provider and its options.
-        logits: Positions whose logits the graph computes.
         folder: Where the graph's file is.
         shared_pool: Compute on the process's one thread pool, so that the workers stay awake from
             one copy to the next; else on one thread.
@@ -44,12 +43,11 @@ class Copy:
         model: ModelJob,
         index: int,
         provider: tuple[str, dict[str, str]],
-        logits: str,
         *,
         folder: Path = Path(),
         shared_pool: bool = True,
     ) -> None:
-        self._model, self._all = model, logits == "all"
+        self._model = model
         self._pool = WeightPool(model.weights.seed + index)
         specs = tuple(t.spec for t in model.weights.tensors)
         options = ort.SessionOptions()
@@ -102,8 +100,7 @@ class Copy:
             value = self._input(declared.name, self._pool.fill(spec))
             present = declared.name.replace("past_key_values", "present")
             self._binding.bind_ortvalue_output(present, value)
-        rows = phase.tokens if self._all else 1
-        self._logits = np.zeros((1, rows, self._model.vocab_size), np.float32)
+        self._logits = np.zeros((1, 1, self._model.vocab_size), np.float32)
         self._buffers.append(self._logits)
         self._binding.bind_ortvalue_output("logits", ort.OrtValue.ortvalue_from_numpy(self._logits))
 
@@ -126,6 +123,4 @@ class Copy:
         row = self._logits[0, -1].astype(np.float64)
         if not np.isfinite(row).all():
             raise StageError("run", "the logits must be finite and are not")
-        return LogitsResult(
-            first=tuple(row[:16].tolist()), sum=float(row.sum()), l2=float(np.linalg.norm(row))
-        )
+        return LogitsResult(first=tuple(row[:16].tolist()), l2=float(np.linalg.norm(row)))

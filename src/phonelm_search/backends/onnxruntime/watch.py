@@ -2,12 +2,11 @@
 
 import contextlib
 import os
-import resource
 import time
+from functools import partial
 
 from phonelm_search.backends.base import SystemWindow
 
-_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 _WINDOW_NS = 200_000_000  # twenty ticks of the system's clock: shares to about 5 %
 
 
@@ -19,7 +18,11 @@ class Watch:
     """
 
     def __init__(self, cores: frozenset[int]) -> None:
+        import resource  # here: not on Windows, where studies are read
+
         self._cores = cores
+        self._usage = partial(resource.getrusage, resource.RUSAGE_SELF)
+        self._tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
         self._file: int | None = None
         with contextlib.suppress(OSError):
             self._file = os.open("/proc/stat", os.O_RDONLY)
@@ -50,9 +53,8 @@ class Watch:
             self._close_window()
             self._open_window()
 
-    @staticmethod
-    def _counters() -> tuple[int, int]:
-        return time.process_time_ns(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    def _counters(self) -> tuple[int, int]:
+        return time.process_time_ns(), self._usage().ru_nivcsw
 
     def _open_window(self) -> None:
         self._samples = 0
@@ -80,7 +82,7 @@ class Watch:
         if self._file is None:
             return None
         found = parse_stat(os.pread(self._file, 1 << 16, 0).decode(), self._cores)
-        return None if found is None else (found[0] * _TICK_NS, found[1] * _TICK_NS)
+        return None if found is None else (found[0] * self._tick_ns, found[1] * self._tick_ns)
 
 
 def parse_stat(text: str, cores: frozenset[int]) -> tuple[int, int] | None:

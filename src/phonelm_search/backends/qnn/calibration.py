@@ -12,9 +12,9 @@ from phonelm_search.core.precision import get_precision
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload, prefill
 from phonelm_search.graph import (
+    CpuSession,
     Feeds,
     QuantisedGraph,
-    Runner,
     StaticGraph,
     WeightPool,
     build_static_graph,
@@ -119,7 +119,7 @@ class _Text:
         A step is one token: from as few as there are prompts, ranges would come out too narrow.
         """
         places = np.unique(np.linspace(1, past, _STEPS).round().astype(int))
-        run = Runner(self.prompt_graph(past))
+        run = CpuSession(self.prompt_graph(past))
         for start, prompt in zip(self._starts(past), self.prompts(past), strict=False):
             made = run(prompt)
             for place in places:
@@ -127,12 +127,12 @@ class _Text:
 
     def held_out_step(self, past: int) -> Feeds:
         """The step behind the prompt that is not among them."""
-        made = Runner(self.prompt_graph(past))(self.held_out(past))
+        made = CpuSession(self.prompt_graph(past))(self.held_out(past))
         return self._step(self._starts(past)[-1], past, past, made)
 
     def cache_ranges(self) -> dict[str, tuple[float, float]]:
         """Smallest and largest keys and values by layer."""
-        run = Runner(self.prompt_graph(_RANGE_TOKENS))
+        run = CpuSession(self.prompt_graph(_RANGE_TOKENS))
         return cache_ranges(map(run, self.prompts(_RANGE_TOKENS)))
 
     def _step(self, start: int, place: int, past: int, made: Feeds) -> Feeds:

@@ -180,8 +180,8 @@ class Contexts:
             files=tuple(p for p in sorted(folder.iterdir()) if p.name != _MANIFEST),
             static=StaticJob(**{**found["static"], "hand_over": hand_over}),
             coverage=Coverage.from_dict(found["coverage"]),
-            expected=LogitsResult(**found["digests"]["logits"]),
-            handed_over=LogitsResult(**found["digests"][hand_over]),
+            expected=_kept_digest(found["digests"]["logits"]),
+            handed_over=_kept_digest(found["digests"][hand_over]),
             errors=found["errors"],
         )
 
@@ -249,9 +249,13 @@ def _digest(values: npt.NDArray[Any]) -> dict[str, Any]:
     flat = values.ravel().astype(np.float64)
     return {
         "first": flat[:16].tolist(),
-        "sum": float(flat.sum()),
         "l2": float(np.linalg.norm(flat)),
     }
+
+
+def _kept_digest(document: Mapping[str, Any]) -> LogitsResult:
+    # By name: compilations of earlier releases hold a sum, too, and take hours to make again.
+    return LogitsResult(first=document["first"], l2=document["l2"])
 
 
 def runner_inputs(made: Quantised, workload: Workload) -> Feeds:

@@ -24,7 +24,7 @@ struct Settings {
 
 struct Timed {
     std::vector<int64_t> warmup_ns, samples_ns, cpu_ns, switches;
-    std::vector<std::string> windows;
+    std::vector<sys::Window> windows;
     bool settled = false;
 
     // The runs of each of several models; what the system did is told of all together.

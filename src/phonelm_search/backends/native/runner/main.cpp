@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "json.hpp"
+#include "document.hpp"
 #include "ort.hpp"
 #include "runner.hpp"
 #include "system.hpp"
@@ -26,33 +26,35 @@ namespace {
 
 constexpr int kProtocol = 4;
 
-std::string identity(const std::string& runtime_version, int64_t threads) {
+json::Value identity(const std::string& runtime_version, int64_t threads) {
     const std::vector<int> cores = sys::affinity();
     utsname system{};
     uname(&system);
     const std::string governor =
         cores.empty() ? "" : sys::cpu_file(cores.front(), "cpufreq/scaling_governor");
-    json::Object found;
-    found.add("architecture", json::quote(system.machine));
-    found.add("kernel", json::quote(system.release));
-    found.add("governor", json::quote(governor.empty() ? "unknown" : governor));
-    found.add("capabilities", json::quote(sys::capabilities()));
-    found.add("runtime_version", json::quote(runtime_version));
-    found.add("threads", json::quote(std::to_string(threads)));
-    found.add("affinity", json::quote(sys::joined(cores)));
-    found.add("spinning", json::quote("on"));
-    return found.str();
+    return {
+        {"architecture", system.machine},
+        {"kernel", system.release},
+        {"governor", governor.empty() ? "unknown" : governor},
+        {"capabilities", sys::capabilities()},
+        {"runtime_version", runtime_version},
+        {"threads", std::to_string(threads)},
+        {"affinity", sys::joined(cores)},
+        {"spinning", "on"},
+    };
 }
 
 std::string failure(const std::string& tag, const std::string& stage, const std::string& message) {
-    json::Object error, out;
-    error.add("stage", json::quote(stage)).add("message", json::quote(message));
-    out.add("schema", std::to_string(kProtocol))
-        .add("tag", json::quote(tag))
-        .add("ok", "false")
-        .add("error", error.str());
-    out.add("phases", "[]").add("logits", "null").add("environment", "{}").add("conditions", "{}");
-    return out.str();
+    return json::text({
+        {"schema", kProtocol},
+        {"tag", tag},
+        {"ok", false},
+        {"error", {{"stage", stage}, {"message", message}}},
+        {"phases", json::Value::array()},
+        {"logits", nullptr},
+        {"environment", json::Value::object()},
+        {"conditions", json::Value::object()},
+    });
 }
 
 std::string late;  // what the signal handler prints
@@ -81,11 +83,12 @@ void pin(const std::vector<int>& cores) {
 int probe(const std::string& library, const std::string& cores) {
     pin(numbers(cores));
     const std::vector<int> given = sys::affinity();
-    json::Object out;
-    out.add("environment",
-            identity(ort::Environment(library, 1).version(), static_cast<int64_t>(given.size())));
-    out.add("cache_bytes", std::to_string(sys::last_level_cache_bytes(given)));
-    std::cout << out.str() << std::endl;
+    const std::string version = ort::Environment(library, 1).version();
+    std::cout << json::text({
+                     {"environment", identity(version, static_cast<int64_t>(given.size()))},
+                     {"cache_bytes", sys::last_level_cache_bytes(given)},
+                 })
+              << std::endl;
     return 0;
 }
 
@@ -94,10 +97,11 @@ int run(const std::string& library, const std::string& path, unsigned seconds) {
     std::ostringstream text;
     text << file.rdbuf();
     const json::Value job = json::parse(text.str());
-    const std::string tag = job["tag"].string();
-    if (job["schema"].integer() != kProtocol)
+    const std::string tag = json::string(job, "tag");
+    const int64_t schema = json::integer(job, "schema");
+    if (schema != kProtocol)
         throw json::Error("the job must be of schema " + std::to_string(kProtocol) + ", got " +
-                          std::to_string(job["schema"].integer()));
+                          std::to_string(schema));
     late = failure(tag, "timeout",
                    "the runner must finish within " + std::to_string(seconds) + " s and did not") +
            "\n";
@@ -106,25 +110,26 @@ int run(const std::string& library, const std::string& path, unsigned seconds) {
     std::string stage, message;
     try {
         std::vector<int> cores;
-        for (const auto& core : job["cpus"].array())
-            cores.push_back(static_cast<int>(core.integer()));
+        for (int64_t core : json::integers(job, "cpus")) cores.push_back(static_cast<int>(core));
         pin(cores);
         sys::zones();  // not between warm-up and the first sample
-        Runner runner(job, library);
-        const std::string phases = runner.phases();
-        const std::string bandwidth = runner.bandwidth();
-        json::Object out;
-        out.add("schema", std::to_string(kProtocol))
-            .add("tag", json::quote(tag))
-            .add("ok", "true")
-            .add("error", "null");
-        out.add("phases", phases)
-            .add("logits", runner.last_logits())
-            .add("bandwidth_bytes_per_s", bandwidth)
-            .add("backends", runner.backends());
-        out.add("environment", identity(runner.runtime_version(), job["threads"].integer()));
-        out.add("conditions", runner.conditions());
-        std::cout << out.str() << std::endl;
+        JobSessions sessions(job, library);
+        const json::Value phases = sessions.phases();
+        const std::vector<double> bandwidth = sessions.bandwidth();
+        std::cout << json::text({
+                         {"schema", kProtocol},
+                         {"tag", tag},
+                         {"ok", true},
+                         {"error", nullptr},
+                         {"phases", phases},
+                         {"logits", sessions.last_logits()},
+                         {"bandwidth_bytes_per_s", bandwidth},
+                         {"backends", sys::mapped_libraries("Qnn")},
+                         {"environment",
+                          identity(sessions.runtime_version(), json::integer(job, "threads"))},
+                         {"conditions", sessions.conditions()},
+                     })
+                  << std::endl;
         return 0;
     } catch (const StageError& error) {
         stage = error.stage, message = error.what();

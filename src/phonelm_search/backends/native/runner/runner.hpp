@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "json.hpp"
+#include "document.hpp"
 #include "loop.hpp"
 #include "ort.hpp"
 #include "session.hpp"
@@ -22,36 +22,35 @@ constexpr int kBandwidthPasses = 7;
 struct PhaseTimes {
     size_t model;
     loop::Timed timed;
-    std::string logits, handed_over;
+    json::Value logits, handed_over;
     int64_t peak_bytes;
 };
 
-class Runner {
+class JobSessions {
  public:
-    Runner(const json::Value& job, const std::string& library)
+    JobSessions(const json::Value& job, const std::string& library)
         : job_(job),
-          environment_(library, static_cast<int>(job["threads"].integer())),
+          environment_(library, static_cast<int>(json::integer(job, "threads"))),
           cores_(sys::affinity()),
-          mode_(job["cache"]["mode"].string()),
-          copies_wanted_(static_cast<uint64_t>(job["cache"]["copies"].integer())),
-          all_logits_(job["logits"].string() == "all"),
+          mode_(json::string(json::object(job, "cache"), "mode")),
+          copies_wanted_(static_cast<uint64_t>(json::integer(job["cache"], "copies"))),
           tiny_phase_("decode", 1, 16) {
         std::map<std::string, std::string> options;
-        for (const auto& [name, value] : job["provider_options"].fields)
-            options[name] = value.string();
-        environment_.set_provider(job["execution_provider"].string(), options,
-                                  job.has("plug_in") ? job["plug_in"].string() : "",
-                                  job.has("may_fall_back") && job["may_fall_back"].boolean);
+        for (const auto& [name, value] : json::object(job, "provider_options").items())
+            options[name] = json::as_string(value, name);
+        environment_.set_provider(json::string(job, "execution_provider"), options,
+                                  json::has(job, "plug_in") ? json::string(job, "plug_in") : "",
+                                  json::boolean(job, "may_fall_back"));
         models_.emplace_back(job);
-        for (const auto& model : job["beside"].array()) models_.emplace_back(model);
+        for (const auto& model : json::array(job, "beside")) models_.emplace_back(model);
         for (const Model& model : models_) copies_.push_back(copy(model, 0));
-        if (job.has("tiny")) tiny_model_ = std::make_unique<Model>(job["tiny"]);
+        if (json::has(job, "tiny")) tiny_model_ = std::make_unique<Model>(job["tiny"]);
     }
 
     // All phases of the first model, then all of the next, as the protocol asks.
-    std::string phases() {
+    json::Value phases() {
         std::vector<Phase> phases;
-        for (const auto& phase : job_["phases"].array()) phases.emplace_back(phase);
+        for (const auto& phase : json::array(job_, "phases")) phases.emplace_back(phase);
         // Prefill before the other copies take memory; warm loops before a rotation.
         std::vector<size_t> order(phases.size());
         std::iota(order.begin(), order.end(), 0);
@@ -65,35 +64,32 @@ class Runner {
                 throw StageError("run", error.what());
             }
         }
-        std::vector<std::string> documents;
+        json::Value documents = json::Value::array();
         for (size_t m = 0; m < models_.size(); ++m)
             for (size_t i = 0; i < phases.size(); ++i)
                 documents.push_back(document(phases[i], found[i][m]));
-        for (size_t i = phases.size(); i-- > 0 && last_logits_ == "null";)
+        for (size_t i = phases.size(); i-- > 0 && last_logits_.is_null();)
             last_logits_ = found[i].back().logits;
-        return json::array(documents, [](const std::string& d) { return d; });
+        return documents;
     }
 
-    const std::string& last_logits() const { return last_logits_; }
+    const json::Value& last_logits() const { return last_logits_; }
 
     // What varied: from the end of the first warm-up to now.
-    std::string conditions() const {
-        const std::string after = sys::conditions(cores_);
-        return json::Object()
-            .add("before", before_.empty() ? after : before_)
-            .add("after", after)
-            .str();
+    json::Value conditions() const {
+        const json::Value after = sys::conditions(cores_);
+        return {{"before", before_.is_null() ? after : before_}, {"after", after}};
     }
 
     // Bytes per second that all threads read of a buffer, a sample each pass.
-    std::string bandwidth() const {
-        const auto bytes = static_cast<size_t>(job_["bandwidth_bytes"].integer());
-        const auto threads = static_cast<size_t>(job_["threads"].integer());
-        if (!bytes) return "[]";
+    std::vector<double> bandwidth() const {
+        const auto bytes = static_cast<size_t>(json::integer(job_, "bandwidth_bytes"));
+        const auto threads = static_cast<size_t>(json::integer(job_, "threads"));
+        if (!bytes) return {};
         const size_t words = bytes / 8 / threads;
         // Written, not zeroed: untouched zeros are one page of the kernel's and stay in the cache.
         std::vector<int64_t> buffer(words * threads, 1);
-        std::vector<std::string> samples;
+        std::vector<double> samples;
         std::vector<int64_t> sums(threads);
         for (int pass = 0; pass <= kBandwidthPasses; ++pass) {
             std::vector<std::thread> readers;
@@ -108,16 +104,9 @@ class Runner {
             if (std::accumulate(sums.begin(), sums.end(), int64_t{0}) !=
                 static_cast<int64_t>(buffer.size()))
                 throw StageError("run", "a read of memory gave a wrong sum");
-            if (pass)
-                samples.push_back(json::number(8.0 * static_cast<double>(buffer.size()) / seconds));
+            if (pass) samples.push_back(8.0 * static_cast<double>(buffer.size()) / seconds);
         }
-        return json::array(samples, [](const std::string& s) { return s; });
-    }
-
-    // Libraries of the accelerator's that this process has loaded.
-    std::string backends() const {
-        return json::array(sys::mapped_libraries("Qnn"),
-                           [](const std::string& name) { return json::quote(name); });
+        return samples;
     }
 
     std::string runtime_version() const { return environment_.version(); }
@@ -128,7 +117,6 @@ class Runner {
     std::vector<int> cores_;
     std::string mode_;
     uint64_t copies_wanted_;
-    bool all_logits_;
     Phase tiny_phase_;
     std::list<Model> models_;  // copies refer to them
     std::vector<std::unique_ptr<Copy>>
@@ -137,14 +125,14 @@ class Runner {
     std::unique_ptr<Copy> tiny_;
     std::vector<int64_t> flush_;
     int64_t flushed_ = 0;
-    std::string last_logits_ = "null", before_;
+    json::Value last_logits_, before_;
 
     static int rank(const Phase& phase) {
         return phase.kind == "prefill" ? 0 : phase.control.empty() ? 2 : 1;
     }
 
     std::unique_ptr<Copy> copy(const Model& model, uint64_t index) {
-        return std::make_unique<Copy>(environment_, model, index, all_logits_);
+        return std::make_unique<Copy>(environment_, model, index);
     }
 
     std::vector<PhaseTimes> phase(const Phase& phase) {
@@ -203,19 +191,19 @@ class Runner {
         std::vector<loop::Run> runs;
         for (Copy* each : turn) runs.push_back([each] { each->run(); });
         return loop::time(runs, settings(models), cores_, before, [this] {
-            if (before_.empty())
+            if (before_.is_null())
                 before_ = sys::conditions(cores_);  // an idle processor's tell nothing
         });
     }
 
     loop::Settings settings(size_t models) const {
-        const json::Value& warmup = job_["warmup"];
+        const json::Value& warmup = json::object(job_, "warmup");
         loop::Settings s;
-        s.window_seconds = warmup["window_seconds"].number();
-        s.tolerance = warmup["tolerance"].number();
-        s.most_windows = warmup["most"].integer();
-        s.repetitions = static_cast<size_t>(job_["repetitions"].integer());
-        s.max_seconds = job_["max_seconds"].number();
+        s.window_seconds = json::number(warmup, "window_seconds");
+        s.tolerance = json::number(warmup, "tolerance");
+        s.most_windows = json::integer(warmup, "most");
+        s.repetitions = static_cast<size_t>(json::integer(job_, "repetitions"));
+        s.max_seconds = json::number(job_, "max_seconds");
         s.models = models;
         return s;
     }
@@ -223,32 +211,39 @@ class Runner {
     PhaseTimes result(const Phase& phase, size_t model, loop::Timed timed) {
         const int64_t peak = models_.front().from_file ? sys::peak_resident_bytes() : -1;
         const bool plain = phase.control.empty();
-        return {model, std::move(timed), plain ? copies_[model]->digest() : "null",
-                plain ? copies_[model]->handed_over() : "null", peak};
+        return {model, std::move(timed), plain ? copies_[model]->digest() : json::Value(),
+                plain ? copies_[model]->handed_over() : json::Value(), peak};
     }
 
-    static std::string document(const Phase& phase, const PhaseTimes& found) {
+    static json::Value document(const Phase& phase, const PhaseTimes& found) {
         const loop::Timed& timed = found.timed;
-        json::Object out;
-        out.add("model", std::to_string(found.model));
-        out.add("kind", json::quote(phase.kind));
-        out.add("tokens", std::to_string(phase.tokens));
-        out.add("past_tokens", std::to_string(phase.past_tokens));
-        out.add("control", phase.control.empty() ? "null" : json::quote(phase.control));
-        out.add("warmup_ns", json::array(timed.warmup_ns));
-        out.add("settled", timed.settled ? "true" : "false");
-        out.add("samples_ns", json::array(timed.samples_ns));
-        out.add("cpu_ns", json::array(timed.cpu_ns));
-        out.add("switches", json::array(timed.switches));
-        out.add("windows", json::array(timed.windows, [](const std::string& w) { return w; }));
-        out.add("peak_bytes", sys::or_null(found.peak_bytes));
-        out.add("logits", found.logits).add("handed_over", found.handed_over);
-        return out.str();
+        json::Value windows = json::Value::array();
+        for (const sys::Window& w : timed.windows)
+            windows.push_back({{"samples", w.samples},
+                               {"wall_ns", w.wall_ns},
+                               {"foreign_share", w.foreign_share},
+                               {"steal_share", w.steal_share}});
+        return {
+            {"model", found.model},
+            {"kind", phase.kind},
+            {"tokens", phase.tokens},
+            {"past_tokens", phase.past_tokens},
+            {"control", phase.control.empty() ? json::Value() : json::Value(phase.control)},
+            {"warmup_ns", timed.warmup_ns},
+            {"settled", timed.settled},
+            {"samples_ns", timed.samples_ns},
+            {"cpu_ns", timed.cpu_ns},
+            {"switches", timed.switches},
+            {"windows", windows},
+            {"peak_bytes", sys::or_null(found.peak_bytes)},
+            {"logits", found.logits},
+            {"handed_over", found.handed_over},
+        };
     }
 
     Copy& wake_model() {
         if (!tiny_model_) throw StageError("protocol", "flush and controls need a tiny model");
-        if (!tiny_) tiny_ = std::make_unique<Copy>(environment_, *tiny_model_, 0, false);
+        if (!tiny_) tiny_ = std::make_unique<Copy>(environment_, *tiny_model_, 0);
         return *tiny_;
     }
 
@@ -263,9 +258,10 @@ class Runner {
 
     void flush() {
         if (flush_.empty())
-            flush_.assign(static_cast<size_t>(
-                              std::max<int64_t>(8, job_["cache"]["flush_bytes"].integer()) / 8),
-                          1);
+            flush_.assign(
+                static_cast<size_t>(
+                    std::max<int64_t>(8, json::integer(job_["cache"], "flush_bytes")) / 8),
+                1);
         flushed_ += std::accumulate(flush_.begin(), flush_.end(), int64_t{0});
         // The sum must count as used, or the compiler leaves the reading out.
         asm volatile("" : : "r"(flushed_));

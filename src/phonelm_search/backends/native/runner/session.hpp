@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "buffer.hpp"
-#include "json.hpp"
+#include "document.hpp"
 #include "ort.hpp"
 #include "static.hpp"
 #include "system.hpp"
@@ -27,12 +27,12 @@ struct Model {
     std::unique_ptr<StaticJob> static_job;  // of a graph without dynamic dimensions
 
     explicit Model(const json::Value& job)
-        : graph(job["graph"].string()),
-          vocab_size(job["vocab_size"].integer()),
-          seed(static_cast<uint64_t>(job["weights"]["seed"].integer())),
-          from_file(job["weights"]["source"].string() == "file") {
-        for (const auto& t : job["weights"]["tensors"].array()) tensors.emplace_back(t);
-        if (job.has("static")) static_job = std::make_unique<StaticJob>(job["static"]);
+        : graph(json::string(job, "graph")), vocab_size(json::integer(job, "vocab_size")) {
+        const json::Value& weights = json::object(job, "weights");
+        seed = static_cast<uint64_t>(json::integer(weights, "seed"));
+        from_file = json::string(weights, "source") == "file";
+        for (const auto& t : json::array(weights, "tensors")) tensors.emplace_back(t);
+        if (json::has(job, "static")) static_job = std::make_unique<StaticJob>(job["static"]);
     }
 };
 
@@ -43,17 +43,17 @@ struct Phase {
     Phase(std::string kind, int64_t tokens, int64_t past)
         : kind(std::move(kind)), tokens(tokens), past_tokens(past) {}
     explicit Phase(const json::Value& job)
-        : kind(job["kind"].string()),
-          control(job.has("control") ? job["control"].string() : ""),
-          tokens(job["tokens"].integer()),
-          past_tokens(job["past_tokens"].integer()) {}
+        : kind(json::string(job, "kind")),
+          control(json::has(job, "control") ? json::string(job, "control") : ""),
+          tokens(json::integer(job, "tokens")),
+          past_tokens(json::integer(job, "past_tokens")) {}
 };
 
 class Copy {
  public:
     // Copy number `index` of a model; its seed is the model's plus this.
-    Copy(ort::Environment& environment, const Model& model, uint64_t index, bool all_logits)
-        : environment_(environment), model_(model), all_(all_logits), pool_(model.seed + index) {
+    Copy(ort::Environment& environment, const Model& model, uint64_t index)
+        : environment_(environment), model_(model), pool_(model.seed + index) {
         const ort::Handle options = environment.session_options();
         std::string path = model.graph;
         try {
@@ -109,10 +109,9 @@ class Copy {
             environment_.bind(ort::kBindOutput, binding_,
                               "present" + declared.name.substr(past.size()), bound_.back());
         }
-        const int64_t rows = all_ ? phase.tokens : 1;
-        buffers_.emplace_back(static_cast<size_t>(4 * rows * model_.vocab_size));
-        logits_ = static_cast<float*>(buffers_.back().data()) + (rows - 1) * model_.vocab_size;
-        bind_last("logits", {1, rows, model_.vocab_size}, ort::kFloat, false);
+        buffers_.emplace_back(static_cast<size_t>(4 * model_.vocab_size));
+        logits_ = static_cast<float*>(buffers_.back().data());
+        bind_last("logits", {1, 1, model_.vocab_size}, ort::kFloat, false);
     }
 
     void run() {
@@ -121,18 +120,19 @@ class Copy {
     }
 
     // A digest of the last position's logits.
-    std::string digest() const {
+    json::Value digest() const {
         return digest_of(static_ ? static_->logits()
                                  : std::vector(logits_, logits_ + model_.vocab_size));
     }
 
-    // A digest of the cache's new columns, where they are handed over.
-    std::string handed_over() const { return static_ ? digest_of(static_->columns()) : "null"; }
+    // A digest of the cache's new columns, where they are handed over; else null.
+    json::Value handed_over() const {
+        return static_ ? digest_of(static_->columns()) : json::Value();
+    }
 
  private:
     ort::Environment& environment_;
     const Model& model_;
-    bool all_;
     weights::Pool pool_;
     std::vector<Buffer> weights_, buffers_;  // a session does not own what it was given
     std::vector<ort::Value> values_, bound_;
@@ -141,21 +141,16 @@ class Copy {
     float* logits_ = nullptr;
     std::unique_ptr<StaticWork> static_;
 
-    static std::string digest_of(const std::vector<float>& values) {
-        double sum = 0, squares = 0;
+    static json::Value digest_of(const std::vector<float>& values) {
+        double squares = 0;
         for (const double value : values) {
             if (!std::isfinite(value))
                 throw StageError("run", "the logits must be finite and are not");
-            sum += value;
             squares += value * value;
         }
         const auto some = static_cast<std::ptrdiff_t>(std::min<size_t>(16, values.size()));
         const std::vector<float> first(values.begin(), values.begin() + some);
-        json::Object found;
-        found.add("first", json::array(first, [](float v) { return json::number(v); }));
-        found.add("sum", json::number(sum));
-        found.add("l2", json::number(std::sqrt(squares)));
-        return found.str();
+        return {{"first", first}, {"l2", std::sqrt(squares)}};
     }
 
     static ort::Type type(const std::string& name) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "buffer.hpp"
-#include "json.hpp"
+#include "document.hpp"
 #include "ort.hpp"
 #include "weights.hpp"
 
@@ -26,13 +26,13 @@ struct StaticJob {
     std::map<std::string, Affine> outputs;
 
     explicit StaticJob(const json::Value& job)
-        : cache_tokens(job["cache_tokens"].integer()),
-          seen(job["seen"].integer()),
-          masked(job["masked"].integer()),
-          convert(job["hand_over"].string() == "convert") {
-        for (const auto& [name, affine] : job["outputs"].fields)
-            outputs[name] = {static_cast<float>(affine["scale"].number()),
-                             affine["zero_point"].integer()};
+        : cache_tokens(json::integer(job, "cache_tokens")),
+          seen(json::integer(job, "seen")),
+          masked(json::integer(job, "masked")),
+          convert(json::string(job, "hand_over") == "convert") {
+        for (const auto& [name, affine] : json::object(job, "outputs").items())
+            outputs[name] = {static_cast<float>(json::number(affine, "scale")),
+                             json::integer(affine, "zero_point")};
     }
 };
 

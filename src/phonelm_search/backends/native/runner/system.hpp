@@ -21,7 +21,7 @@
 #include <string>
 #include <vector>
 
-#include "json.hpp"
+#include "document.hpp"
 
 namespace sys {
 
@@ -140,10 +140,7 @@ inline int64_t peak_resident_bytes() {
 
 inline void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
-inline std::string or_null(int64_t value) { return value < 0 ? "null" : std::to_string(value); }
-inline std::string integer_or_null(const std::string& text) {
-    return is_integer(text) ? text : "null";
-}
+inline json::Value or_null(int64_t value) { return value < 0 ? json::Value() : json::Value(value); }
 
 // Thermal zones of the processor, or all where none is called so; looked up once. A charger's or a
 // modem's zone tells nothing of how fast cores may run, and some take milliseconds to read.
@@ -202,23 +199,30 @@ inline int64_t total(const std::vector<int>& cores, const std::string& name) {
 }
 
 // What varies from run to run; null where the system does not tell.
-inline std::string conditions(const std::vector<int>& cores) {
+inline json::Value conditions(const std::vector<int>& cores) {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     const std::string load = read("/proc/loadavg");
-    const std::string battery = "/sys/class/power_supply/battery/";
-    json::Object found;
-    found.add("load_1min",
-              load.empty() ? "null" : json::number(std::strtod(load.c_str(), nullptr)));
-    found.add("frequency_khz", or_null(highest(cores, "cpufreq/scaling_cur_freq")));
-    found.add("frequency_limits_khz", or_null(total(cores, "cpufreq/scaling_max_freq")));
-    found.add("temperature_c", json::number(hottest_zone()));
-    found.add("available_bytes", or_null(available_bytes()));
-    found.add("frequency_full_khz", or_null(total(cores, "cpufreq/cpuinfo_max_freq")));
-    found.add("major_faults", std::to_string(usage.ru_majflt));
-    found.add("battery_current_ua", integer_or_null(read(battery + "current_now")));
-    return found.str();
+    const std::string current = read("/sys/class/power_supply/battery/current_now");
+    return {
+        {"load_1min", load.empty() ? NAN : std::strtod(load.c_str(), nullptr)},
+        {"frequency_khz", or_null(highest(cores, "cpufreq/scaling_cur_freq"))},
+        {"frequency_limits_khz", or_null(total(cores, "cpufreq/scaling_max_freq"))},
+        {"temperature_c", hottest_zone()},
+        {"available_bytes", or_null(available_bytes())},
+        {"frequency_full_khz", or_null(total(cores, "cpufreq/cpuinfo_max_freq"))},
+        {"major_faults", usage.ru_majflt},
+        {"battery_current_ua", is_integer(current)
+                                   ? json::Value(std::strtoll(current.c_str(), nullptr, 10))
+                                   : json::Value()},
+    };
 }
+
+// What the system did while some samples were taken.
+struct Window {
+    int64_t samples, wall_ns;
+    double foreign_share, steal_share;
+};
 
 // Counters between the runs of a loop; the Python runner's Watch is its twin.
 class Watch {
@@ -236,7 +240,7 @@ class Watch {
     }
 
     std::vector<int64_t> cpu_ns, switches;
-    std::vector<std::string> windows;
+    std::vector<Window> windows;
 
     void begin() {
         cpu_mark_ = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
@@ -286,13 +290,9 @@ class Watch {
         const int64_t wall = wall_ns() - opened_;
         const int64_t own = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own_;
         const double cores_ns = static_cast<double>(wall) * static_cast<double>(cores_.size());
-        json::Object window;
-        window.add("samples", std::to_string(samples_));
-        window.add("wall_ns", std::to_string(wall));
-        window.add("foreign_share",
-                   json::number(std::max(0.0, static_cast<double>(busy - busy_ - own) / cores_ns)));
-        window.add("steal_share", json::number(static_cast<double>(steal - steal_) / cores_ns));
-        windows.push_back(window.str());
+        windows.push_back({samples_, wall,
+                           std::max(0.0, static_cast<double>(busy - busy_ - own) / cores_ns),
+                           static_cast<double>(steal - steal_) / cores_ns});
     }
 
     // Busy and stolen nanoseconds of the cores since the system's start (proc(5)); -1: not told.

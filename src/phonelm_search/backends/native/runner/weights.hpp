@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "json.hpp"
+#include "document.hpp"
 
 namespace weights {
 
@@ -23,11 +23,11 @@ struct Spec {
     double scale = 0;
 
     explicit Spec(const json::Value& job)
-        : name(job["name"].string()),
-          type(job["type"].string()),
-          kind(job["kind"].string()),
-          scale(job["scale"].number()) {
-        for (const auto& d : job["shape"].array()) shape.push_back(d.integer());
+        : name(json::string(job, "name")),
+          type(json::string(job, "type")),
+          kind(json::string(job, "kind")),
+          shape(json::integers(job, "shape")),
+          scale(json::number(job, "scale")) {
         if (type != "float32" && type != "uint8" && type != "int8")
             throw json::Error("unknown tensor type " + type);
     }

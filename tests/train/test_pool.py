@@ -1,0 +1,144 @@
+"""Where trainings run: in children or in this process, with the same outcomes."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import Told, small_shape
+from phonelm_search.core.precision import get_precision
+from phonelm_search.quality import ScoreSettings, score_shapes
+from phonelm_search.store import Store
+from phonelm_search.train import Outcome, TokenisedCorpus, TrainingSettings, tokens_file
+from phonelm_search.train.jobs import TrainingJob
+from phonelm_search.train.pool import ChildPool, InlinePool
+
+MINI = small_shape(vocab_size=512)
+OUTSIDE = small_shape(vocab_size=77)  # token ids are outside its vocabulary
+
+
+def settings_for(of: TokenisedCorpus, **changes: Any) -> TrainingSettings:
+    base: dict[str, Any] = {
+        "corpus": of.digest, "vocab_size": 512, "tokens": 600, "budget": None,
+        "width_factor": 1.0, "sequence": 64, "batch": 4, "warmup_steps": 4,
+        "validation_chunks": 32,
+    }  # fmt: skip
+    return TrainingSettings(**{**base, **changes})
+
+
+def test_a_pool_in_this_process_comes_to_the_same_bits(
+    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+) -> None:
+    plan = settings_for(small_corpus, tokens=1500)
+    file = tokens_file(cache, small_corpus)
+
+    def jobs(folder: str) -> list[TrainingJob]:
+        return [
+            TrainingJob(
+                shape=shape, settings=plan, tokens_file=file, seed=seed, scheme="int4-b32",
+                checkpoints=tmp_path / folder / str(i), weights=tmp_path / f"{folder}{i}",
+            )
+            for i, (shape, seed) in enumerate([(MINI, 0), (MINI, 1), (OUTSIDE, 0)])
+        ]  # fmt: skip
+
+    apart: dict[int, Outcome] = {}
+    here: dict[int, Outcome] = {}
+    seen: list[tuple[int, int, float]] = []
+    threads = torch.get_num_threads()
+    with ChildPool(2) as pool:
+        assert pool.threads == 1
+        pool.run(jobs("apart"), on_progress=lambda *_: None, on_done=apart.__setitem__)
+    InlinePool(threads=1).run(
+        jobs("here"), on_progress=lambda *told: seen.append(told), on_done=here.__setitem__
+    )
+    assert torch.get_num_threads() == threads
+    for i in range(2):
+        assert replace(here[i], seconds=0.0) == replace(apart[i], seconds=0.0)
+        weights = [(tmp_path / f"{folder}{i}").read_bytes() for folder in ("here", "apart")]
+        assert weights[0] == weights[1]
+        assert (i, *here[i].curve[-1]) in seen
+    assert here[2].transient
+    assert "the training failed" in (here[2].reason or "")
+
+
+def test_a_full_disk_reads_the_same_in_both_pools(
+    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    job = TrainingJob(
+        shape=MINI, settings=settings_for(small_corpus), seed=0,
+        tokens_file=tokens_file(cache, small_corpus), checkpoints=tmp_path / "file" / "below",
+    )  # fmt: skip
+    done: list[Outcome] = []
+    for pool in (ChildPool(1), InlinePool()):
+        pool.run([job], on_progress=lambda *_: None, on_done=lambda _, o: done.append(o))
+        pool.close()
+    assert done[0] == done[1]
+    assert done[0].transient
+
+
+def test_an_error_of_who_listens_is_not_taken_for_the_trainings(
+    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+) -> None:
+    job = TrainingJob(
+        shape=MINI, settings=settings_for(small_corpus), seed=0,
+        tokens_file=tokens_file(cache, small_corpus), checkpoints=tmp_path,
+    )  # fmt: skip
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    for pool in (ChildPool(1), InlinePool()):
+        with pytest.raises(ZeroDivisionError):
+            pool.run([job], on_progress=broken, on_done=lambda i, outcome: None)
+        pool.close()
+
+
+def test_a_pool_that_is_interrupted_ends_its_children_at_once(
+    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+) -> None:
+    settings = settings_for(small_corpus, tokens=10**8)
+    jobs = [
+        TrainingJob(
+            shape=MINI, settings=settings, tokens_file=tokens_file(cache, small_corpus), seed=seed,
+            checkpoints=tmp_path / str(seed),
+        )
+        for seed in range(3)
+    ]  # fmt: skip
+    pool = ChildPool(2)
+    begun: list[float] = []
+
+    def interrupt(*_: object) -> None:
+        begun.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(jobs, on_progress=interrupt, on_done=lambda i, outcome: None)
+    assert time.monotonic() - begun[0] < 10
+
+
+def test_a_scoring_trains_where_it_is_told_to(
+    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+) -> None:
+    shapes = [small_shape(), small_shape(num_hidden_layers=3)]
+    settings = ScoreSettings(tokens_per_parameter=0.02)
+    found = {}
+    for name, pool in (("apart", None), ("here", lambda: InlinePool(threads=1))):
+        store = Store(tmp_path / name)
+        target = tokens_file(store.results / "cache", small_corpus)
+        target.parent.mkdir(parents=True)
+        target.symlink_to(tokens_file(cache, small_corpus))
+        found[name] = score_shapes(
+            store, "study", shapes, settings, small_corpus,
+            scheme=get_precision("int4-b32"), report=Told(), pool=pool,
+        )  # fmt: skip
+        acceleration = found[name].settled["acceleration"]
+        assert set(acceleration["tokens_per_s"]) == {"fp32", "bf16"}
+        # What is faster here is another matter at another moment.
+        settings = replace(settings, settled={"acceleration": acceleration})
+    scores = [{i: s.bits_per_byte for i, s in f.scores.items()} for f in found.values()]
+    assert scores[0] == scores[1]
+    assert None not in scores[0].values()
