@@ -1,8 +1,8 @@
+from .comparison import QUICK_LOOK as QUICK_LOOK
 from .comparison import Comparison as Comparison
 from .comparison import Score as Score
 from .comparison import SeedDeviation as SeedDeviation
 from .comparison import gather as gather
-from .scoring import QUICK_LOOK as QUICK_LOOK
 from .scoring import ScorePlan as ScorePlan
 from .scoring import ScoreSettings as ScoreSettings
 from .scoring import Scoring as Scoring
