@@ -75,8 +75,7 @@ def answer_once(run: Callable[[dict[str, Any]], Mapping[str, Any]]) -> int:
 
 def _refusal(error: PhonelmSearchError) -> dict[str, Any]:
     if isinstance(error, MeasurementError):
-        message = str(error).removesuffix(f" (stage: {error.stage})")
-        return {"error": message, "stage": error.stage}
+        return {"error": error.message, "stage": error.stage}
     return {"error": str(error), "stage": "run"}
 
 
