@@ -79,7 +79,7 @@ class MeasurementError(PhonelmSearchError):
 
     def __init__(self, message: str, *, stage: str) -> None:
         super().__init__(f"{message} (stage: {stage})")
-        self.stage = stage
+        self.message, self.stage = message, stage
 
     @property
     def transient(self) -> bool:

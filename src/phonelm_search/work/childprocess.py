@@ -88,8 +88,7 @@ def answer_once(run: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
     try:
         answer = run(job)
     except MeasurementError as error:
-        message = str(error).removesuffix(f" (stage: {error.stage})")
-        answer = {"error": message, "stage": error.stage}
+        answer = {"error": error.message, "stage": error.stage}
     except MemoryError:
         answer = {"error": "memory ran out", "stage": "memory"}
     except Exception as error:  # noqa: BLE001 - compilers and quantisers fail in ways of their own
