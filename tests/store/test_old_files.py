@@ -84,7 +84,7 @@ def test_a_study_of_schema_3_knows_no_accelerator_and_keeps_its_pick(third_relea
     assert pick.row.time.ttft.ms == pytest.approx(0.5793, abs=5e-5)
     assert pick.row.bits_per_byte == pytest.approx(2.835, abs=5e-4)
     assert str(view.device.precision) == "int4-b32"
-    assert view.device.accelerated == ()
+    assert not view.device.accelerated
     assert {m.coverage for m in third_release.measurements()} == {None}
     assert {r.coverage for r in view.rows} == {None}
     assert third_release.compilation("none") is None

@@ -139,7 +139,7 @@ def profile_shapes(
         if method == "blocks" and profile.accelerated:
             raise ConfigurationError(
                 f"--method blocks is for processors, {profile.name} runs "
-                f"{' and '.join(profile.accelerated)} on an accelerator; leave it out"
+                f"{' and '.join(profile.accelerated_phases)} on an accelerator; leave it out"
             )
         if method == "blocks":
             estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
