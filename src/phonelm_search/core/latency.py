@@ -48,6 +48,11 @@ class LatencySummary:
 Latency = LatencySummary | LatencyEstimate
 
 
+def _deviation(low: float, high: float) -> float:
+    """Standard deviation of a normal error whose 95 % interval has these ends."""
+    return (high - low) / (2 * Z_95)
+
+
 class Span(NamedTuple):
     """A time with its 95 % interval, in ms."""
 
@@ -58,7 +63,24 @@ class Span(NamedTuple):
     @property
     def deviation_ms(self) -> float:
         """Standard deviation of a normal error with an interval as wide."""
-        return (self.high_ms - self.low_ms) / (2 * Z_95)
+        return _deviation(self.low_ms, self.high_ms)
+
+    def in_unit(self, unit_ms: float) -> "Extent":
+        """The same as multiples of another time."""
+        return Extent(self.ms / unit_ms, self.low_ms / unit_ms, self.high_ms / unit_ms)
+
+
+class Extent(NamedTuple):
+    """A value with its 95 % interval, in a unit that stands beside it."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a normal error with an interval as wide."""
+        return _deviation(self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,7 @@ def _study_row(
         "tokens_per_s": 1000 / row.time.tpot.ms,
         "latency_ms": row.end_to_end_ms,
         "estimate_ms": row.estimate_ms,
-        "relative_latency": row.latency.ms if row.elsewhere else None,
+        "relative_latency": row.latency.value if row.elsewhere else None,
         "ci_low_ms": row.time.end_to_end.low_ms,
         "ci_high_ms": row.time.end_to_end.high_ms,
         "peak_bytes": row.peak_bytes,

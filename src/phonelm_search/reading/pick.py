@@ -170,7 +170,7 @@ def _scores(a: StudyRow, b: StudyRow) -> tuple[Score, Score]:
 
 def _knee(rows: Sequence[StudyRow]) -> int:
     """Index of the point farthest below the chord from the first to the last."""
-    points = np.array([[r.latency.ms, r.bits_per_byte] for r in rows], float)
+    points = np.array([[r.latency.value, r.bits_per_byte] for r in rows], float)
     span = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
     # After scaling the chord runs from (0, 1) to (1, 0): x + y = 1.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phonelm_search.core.errors import UnknownNameError
-from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
+from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
 from phonelm_search.core.pareto import membership_probability, non_dominated
 from phonelm_search.core.records import (
     Kind,
@@ -68,9 +68,9 @@ class StudyRow:
         return self.time.end_to_end.ms
 
     @property
-    def latency(self) -> Span:
+    def latency(self) -> Extent:
         """What rows are compared by: time of the whole scenario in `unit_ms`."""
-        return Span(*(t / self.unit_ms for t in self.time.end_to_end))
+        return self.time.end_to_end.in_unit(self.unit_ms)
 
     @property
     def verdict(self) -> Verdict:
@@ -110,14 +110,14 @@ class StudyRow:
     @property
     def latency_deviation(self) -> float:
         """Standard deviation of a normal error of `latency` with an interval as wide."""
-        return self.latency.deviation_ms
+        return self.latency.deviation
 
     @property
     def latency_text(self) -> str:
         """`latency` with its unit."""
         if not self.elsewhere:
-            return f"{format_ms(self.latency.ms)} ms"
-        return f"{self.latency.ms:.3g} times the reference shape's on {self.device}"
+            return f"{format_ms(self.latency.value)} ms"
+        return f"{self.latency.value:.3g} times the reference shape's on {self.device}"
 
     @property
     def label(self) -> str:
@@ -225,11 +225,11 @@ class StudyView:
 
 
 def _scored_points(rows: Sequence[StudyRow]) -> list[list[float]]:
-    return [[r.latency.ms, r.bits_per_byte or math.nan] for r in rows]
+    return [[r.latency.value, r.bits_per_byte or math.nan] for r in rows]
 
 
 def _sized_points(rows: Sequence[StudyRow]) -> list[list[float]]:
-    return [[r.latency.ms, -float(r.shape.decoder_parameters)] for r in rows]
+    return [[r.latency.value, -float(r.shape.decoder_parameters)] for r in rows]
 
 
 def _probabilities(
@@ -313,7 +313,7 @@ def load_view(store: Store, study: str) -> StudyView:
     return StudyView(
         record=record,
         scenario=scenario,
-        rows=tuple(sorted(rows, key=lambda r: (r.latency.ms, r.shape.shape_id))),
+        rows=tuple(sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))),
         failed=tuple(failed),
     )
 

@@ -52,6 +52,8 @@ class Estimated:
     """By workload; empty where it failed."""
     error: MeasurementError | UnsupportedShapeError | None = None
     """Why it failed."""
+    unit_ms: float = 1.0
+    """What its times are compared in: a millisecond, for they are of one device."""
 
 
 def plan_blocks(

@@ -152,7 +152,7 @@ def test_the_front_is_the_studys(tmp_path: Path, opened: Open) -> None:
     view = load_view(Store(tmp_path), "study")
     page = opened(path)
     line = page.evaluate("document.getElementById('front').data[0]")
-    assert line["x"] == pytest.approx([r.latency.ms for r in view.front])
+    assert line["x"] == pytest.approx([r.latency.value for r in view.front])
     assert line["y"] == pytest.approx([r.bits_per_byte for r in view.front])
     assert line["line"]["shape"] == "hv"
     drawn = chart(page)
@@ -171,7 +171,7 @@ def test_intervals_stand_on_their_points_and_can_be_hidden(tmp_path: Path, opene
             return {x: t.x, high: t.error_y.array, low: t.error_y.arrayminus};
         }"""
     )
-    assert bars["x"] == pytest.approx([r.latency.ms for r in rows if r.latency])
+    assert bars["x"] == pytest.approx([r.latency.value for r in rows if r.latency])
     assert min(bars["high"]) > 0
     assert min(bars["low"]) > 0
     page.get_by_label("95 % intervals").uncheck()

@@ -110,14 +110,14 @@ def front_info(view: StudyView) -> FrontInfo:
     for row in view.rows:
         if row.verdict == "rejected":
             continue
-        time = row.latency
+        latency = row.latency
         y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
         interval = row.score.interval if scored and row.score else None
         points.append(
             Point(
-                x=time.ms,
+                x=latency.value,
                 y=y,
-                x_error=(time.ms - time.low_ms, time.high_ms - time.ms),
+                x_error=(latency.value - latency.low, latency.high - latency.value),
                 y_error=(interval or 0.0, interval or 0.0),
                 label=row.label,
                 front=row.name is None and row.shape.shape_id in front,
