@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers import measurement
+from helpers import SINGLE_ROUND, measurement
 from phonelm_search.core.latency import Extent, Latency, ScenarioTime, Span
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.measure import summarise
@@ -84,4 +84,4 @@ def test_a_missing_latency_makes_no_time_and_the_worst_verdict_counts() -> None:
     found[last] = summarise([measurement([10**6] * 9, workload=last)])
     time = ScenarioTime.of(scenario, found)
     assert time
-    assert (time.verdict, time.reasons) == ("suspect", ("single round",))
+    assert (time.verdict, time.reasons) == ("suspect", (SINGLE_ROUND,))

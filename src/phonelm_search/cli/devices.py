@@ -112,7 +112,7 @@ def add_device(
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.core.precision import get_precision
     from phonelm_search.core.workload import Scenario
-    from phonelm_search.stages import add_phone, describe
+    from phonelm_search.stages import add_phone, describe, reason_text
 
     with ProgressReporter() as report:
         added = add_phone(
@@ -122,7 +122,19 @@ def add_device(
             scenario=Scenario.parse(scenario),
             report=report,
         )
-    rows = [{**asdict(t), "choice": describe(t)} for t in added.tried]
+    rows = [
+        {
+            "cores": t.cores,
+            "threads": t.threads,
+            "prefill_ms": t.prefill_ms,
+            "decode_ms": t.decode_ms,
+            "end_to_end_ms": t.end_to_end_ms,
+            "verdict": t.verdict,
+            "reason": reason_text(t),
+            "choice": describe(t),
+        }
+        for t in added.tried
+    ]
     if as_json:
         check = {**asdict(added.numerics), "passed": added.numerics.passed}
         print_json(rows, file=str(added.path), numerics=check)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Kind, LatencyEstimate, Verdict, judged_together
 from phonelm_search.core.statistics import Z_95
 from phonelm_search.core.workload import Scenario, Workload
@@ -32,7 +33,7 @@ class LatencySummary:
     """Read bandwidth at the time, where it was measured."""
     verdict: Verdict
     """How far to trust it."""
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     """Why it is not valid."""
     coverage: float | None = None
     """Share of the graph's nodes that the accelerator took; None on a processor."""
@@ -145,6 +146,6 @@ class ScenarioTime:
         return judged_together(self.parts)[0]
 
     @property
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
         return judged_together(self.parts)[1]

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.reason import in_one_line
 from phonelm_search.quality import QUICK_LOOK, Comparison, Score
 from phonelm_search.reading.view import StudyRow, StudyView
 
@@ -135,7 +136,7 @@ def _doubts(row: StudyRow, tied: Sequence[StudyRow], judge: "_Judge") -> tuple[s
             f"{len(row.score.finished)}): {names}"
         )
     if row.verdict == "suspect":
-        doubts.append(f"its latency is suspect: {'; '.join(row.reasons)}")
+        doubts.append(f"its latency is suspect: {in_one_line(row.reasons)}")
     return tuple(doubts)
 
 

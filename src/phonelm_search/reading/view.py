@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
 from phonelm_search.core.pareto import membership_probability, non_dominated
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import (
     Kind,
     StudyRecord,
@@ -78,7 +79,7 @@ class StudyRow:
         return judged_together(self._parts)[0]
 
     @property
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
         return judged_together(self._parts)[1]
 

@@ -1,11 +1,12 @@
 """Records as rows of their tables, and back."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 from phonelm_search.core.node_coverage import Coverage
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import (
     Compilation,
     LatencyEstimate,
@@ -15,6 +16,7 @@ from phonelm_search.core.records import (
     StudyShape,
 )
 from phonelm_search.core.workload import Workload
+from phonelm_search.store.migrations.old_reasons import reason_of  # merge: goes with it
 
 _WORK = ("phase", "tokens", "past_tokens", "logits")
 _DEFAULTS: dict[str, Any] = {"settled": True, "disturbance": {}, "protocol": {}}
@@ -23,7 +25,8 @@ _DEFAULTS: dict[str, Any] = {"settled": True, "disturbance": {}, "protocol": {}}
 
 def measurement_row(m: Measurement) -> dict[str, Any]:
     """Values of ``phonelm_measurements``."""
-    return {**_values(m), "key": m.key, "environment_id": m.environment_id}
+    reasons = [asdict(r) for r in m.reasons]
+    return {**_values(m), "reasons": reasons, "key": m.key, "environment_id": m.environment_id}
 
 
 def to_measurement(row: Mapping[Any, Any]) -> Measurement:
@@ -32,21 +35,22 @@ def to_measurement(row: Mapping[Any, Any]) -> Measurement:
     for name, default in _DEFAULTS.items():
         if values[name] is None:
             values[name] = default
-    for name in ("warmup_ns", "samples_ns", "reasons", "notes"):
+    for name in ("warmup_ns", "samples_ns", "notes"):
         values[name] = tuple(values[name])
+    values["reasons"] = _to_reasons(values["reasons"])
     return Measurement(workload=to_workload(row), **values)
 
 
 def estimate_row(e: LatencyEstimate) -> dict[str, Any]:
     """Values of ``phonelm_estimates``."""
-    return {**_values(e), "key": e.key}
+    return {**_values(e), "reasons": [asdict(r) for r in e.reasons], "key": e.key}
 
 
 def to_estimate(row: Mapping[Any, Any]) -> LatencyEstimate:
     """A row of ``phonelm_estimates``."""
     values = _fields(LatencyEstimate, row)
-    for name in ("depths", "reasons"):
-        values[name] = tuple(values[name])
+    values["depths"] = tuple(values["depths"])
+    values["reasons"] = _to_reasons(values["reasons"])
     return LatencyEstimate(workload=to_workload(row), **values)
 
 
@@ -95,6 +99,11 @@ def to_study_shape(row: Mapping[Any, Any]) -> StudyShape:
     """A row of ``phonelm_study_shapes``."""
     values = _fields(StudyShape, row)
     return StudyShape(**{**values, "transient": bool(values["transient"])})
+
+
+def _to_reasons(stored: Sequence[Any]) -> tuple[Reason, ...]:
+    # merge: goes with the migration
+    return tuple(Reason(**(reason_of(r) if isinstance(r, str) else r)) for r in stored)
 
 
 def _values(record: Measurement | LatencyEstimate | Compilation) -> dict[str, Any]:

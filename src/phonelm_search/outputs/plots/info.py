@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phonelm_search.core.latency import Latency, Span
+from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.units import format_count
 from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick
 
@@ -244,7 +245,7 @@ def _footnote(view: StudyView) -> str:
     suspect = [r for r in view.rows if r.verdict == "suspect"]
     if suspect:
         common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
-        parts.append(f"hollow: suspect ({'; '.join(common) or 'reasons in trials.csv'})")
+        parts.append(f"hollow: suspect ({in_one_line(common) or 'reasons in trials.csv'})")
     scores = [r.score.first for r in view.scored if r.score]
     if scores:
         least = min(s.tokens_per_parameter for s in scores)

@@ -142,7 +142,7 @@ def _rows(
                 "values": _values(row, view),
                 "suspect": row.verdict == "suspect",
                 "suspect_phase": suspect,
-                "reasons": texts.places([*row.reasons, *row.notes]),
+                "reasons": texts.places([*(r.text for r in row.reasons), *row.notes]),
                 "seeds": len(row.score.finished) if row.score else None,
                 "untrained": row.score.reason if row.score else None,
                 "chance": chances.get(shape_id) if sampled else None,
