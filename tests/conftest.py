@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache as cache_of
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -17,6 +18,10 @@ from phonelm_search.train.text import Text
 
 MEMORY = Path("/dev/shm")
 _ROOM = 4 * 2**30
+
+
+hypothesis.settings.register_profile("machine", deadline=None)  # others compute, too
+hypothesis.settings.load_profile("machine")
 
 
 def pytest_configure() -> None:

@@ -9,6 +9,7 @@ from helpers import SCENARIO
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.latency import LatencySummary
 from phonelm_search.core.precision import get_precision
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import LatencyEstimate, StudyRecord
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -37,7 +38,7 @@ FEASIBLE = enumerate_space(SPACE, INT4)
 def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
     return LatencySummary(
         latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms, p99_ms=ms, samples=9, rounds=3,
-        bandwidth_bytes_per_s=None, verdict=verdict, reasons=("why",),
+        bandwidth_bytes_per_s=None, verdict=verdict, reasons=(Reason(kind="why", what="why"),),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement, ProxyScore, StudyRecord, StudyShape
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Scenario, Workload, prefill
@@ -26,6 +27,7 @@ from phonelm_search.reading import StudyView, load_view
 from phonelm_search.space import load_space
 from phonelm_search.store import Store, open_optuna_storage
 
+SINGLE_ROUND = Reason(kind="single-round", what="single round")
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
 QUICK = MeasureSettings(
     rounds=1, most_rounds=1, repetitions=5, max_seconds=0.05, truncated_repetitions=5,
@@ -209,7 +211,7 @@ def study(
                     device=device.name,
                     environment=environment,
                     verdict=verdict,
-                    reasons=() if verdict == "valid" else ("single round",),
+                    reasons=() if verdict == "valid" else (SINGLE_ROUND,),
                 )
             )
         store.add_measurements(shape, rounds)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers import measurement
-from phonelm_search.core.latency import Latency, ScenarioTime
+from helpers import SINGLE_ROUND, measurement
+from phonelm_search.core.latency import Extent, Latency, ScenarioTime, Span
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.measure import summarise
 
@@ -68,6 +68,14 @@ def test_intervals_of_independent_parts_add_in_squares() -> None:
     assert width == pytest.approx((1 + (2048 * 2**0.5 / 2) ** 2) ** 0.5)
 
 
+def test_a_time_as_multiples_of_another_keeps_its_shape() -> None:
+    span = Span(30.0, 29.0, 32.0)
+    assert span.in_unit(1.0) == Extent(30.0, 29.0, 32.0)
+    assert span.in_unit(10.0) == Extent(3.0, 2.9, 3.2)
+    assert span.in_unit(10.0).deviation == pytest.approx(span.deviation_ms / 10)
+    assert span.deviation_ms == pytest.approx(3 / 3.92, rel=1e-3)
+
+
 def test_a_missing_latency_makes_no_time_and_the_worst_verdict_counts() -> None:
     scenario = Scenario.parse("essay=64:2049")
     found = latencies(scenario, linear)
@@ -76,4 +84,4 @@ def test_a_missing_latency_makes_no_time_and_the_worst_verdict_counts() -> None:
     found[last] = summarise([measurement([10**6] * 9, workload=last)])
     time = ScenarioTime.of(scenario, found)
     assert time
-    assert (time.verdict, time.reasons) == ("suspect", ("single round",))
+    assert (time.verdict, time.reasons) == ("suspect", (SINGLE_ROUND,))

@@ -38,7 +38,8 @@ def test_a_name_for_each_phase_comes_back_and_is_told() -> None:
     assert dumped["precision"] == MIXED["precision"]
     assert DeviceProfile.model_validate(yaml.safe_load(yaml.safe_dump(dumped))) == found
     assert str(found.precision) == "prefill qdq-a16w8, decode int4-b32"
-    assert found.accelerated == ("prefill",)
+    assert found.accelerated is True
+    assert found.accelerated_phases == ("prefill",)
     assert found.scheme.name == "int4-b32"
 
 

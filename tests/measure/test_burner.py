@@ -40,7 +40,7 @@ def test_a_burner_is_noticed(tmp_path: Path) -> None:
     profiler = Profiler(store, DeviceProfile(name="here"), settings=settings)
     found = latencies(profiler, SHAPE, [prefill(64), decode(64)])
     assert {s.verdict for s in found.values()} <= {"suspect", "rejected"}
-    reasons = " ".join(r for s in found.values() for r in s.reasons)
+    reasons = " ".join(r.text for s in found.values() for r in s.reasons)
     assert "other processes took" in reasons or "of its cores' time" in reasons
     rounds = [m for m in store.measurements(shape_ids=[SHAPE.shape_id]) if m.cache_mode == "cold"]
     assert [m.round for m in rounds] == [0, 1]  # a bad round is made again

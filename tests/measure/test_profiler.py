@@ -161,7 +161,7 @@ def test_a_round_in_which_the_reference_was_slow_is_rejected_and_repeated(tmp_pa
     assert [m.verdict for m in rows(store)] == ["valid", "rejected", "valid", "valid"]
     # Two readings are 1 and 1.5, so the usual one is 1.25.
     assert rows(store)[1].drift == pytest.approx(0.2, abs=0.01)
-    assert "the reference shape was 20.0% slower than usual" in rows(store)[1].reasons[0]
+    assert "the reference shape was 20.0% slower than usual" in rows(store)[1].reasons[0].text
     assert {(s.rounds, s.verdict) for s in found.values()} == {(3, "valid")}
 
 
@@ -173,7 +173,7 @@ def test_a_round_in_which_the_machine_was_faster_is_suspect(tmp_path: Path) -> N
     store = Store(tmp_path)
     found = latencies(profiler_with(store, Boost()), small_shape(), WORKLOADS)
     assert [m.verdict for m in rows(store)] == ["valid", "valid", "suspect", "valid"]
-    assert "50.0% faster than usual" in rows(store)[2].reasons[0]
+    assert "50.0% faster than usual" in rows(store)[2].reasons[0].text
     assert {(s.rounds, s.verdict) for s in found.values()} == {(3, "valid")}
 
 
@@ -200,7 +200,7 @@ def test_repeats_end_at_the_limit_and_the_verdict_says_why(tmp_path: Path) -> No
     assert len(runtime.jobs) == MeasureSettings().most_rounds
     assert [m.verdict for m in rows(store)] == ["valid", *["rejected"] * 4]
     assert {(s.rounds, s.verdict) for s in found.values()} == {(1, "suspect")}
-    assert all("only 1 of 5 rounds is good" in s.reasons[0] for s in found.values())
+    assert all("only 1 of 5 rounds is good" in s.reasons[0].text for s in found.values())
 
 
 def test_wide_intervals_get_more_rounds(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """Every number has a verdict, and every doubt a reason that says what to do."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helpers import measurement
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement
 from phonelm_search.measure import MeasureSettings, summarise
 from phonelm_search.measure.disturbance import disturbance
-from phonelm_search.measure.verdict import judge_round
+from phonelm_search.measure.verdict import judge_round, judge_rounds
 
 SETTINGS = MeasureSettings()
 SPINNING = {"soc": "x", "threads": "2", "spinning": "on"}
@@ -23,7 +27,13 @@ def window(**shares: float) -> dict[str, Any]:
 
 
 def judged(m: Measurement, **changes: Any) -> tuple[str, tuple[str, ...]]:
-    return judge_round(m, SETTINGS, **{"cache_bytes": 50, **changes})
+    """The verdict and the reasons' texts."""
+    verdict, reasons = judge_round(m, SETTINGS, **{"cache_bytes": 50, **changes})
+    return verdict, texts(reasons)
+
+
+def texts(reasons: Iterable[Reason]) -> tuple[str, ...]:
+    return tuple(r.text for r in reasons)
 
 
 def test_a_quiet_round_is_valid() -> None:
@@ -169,7 +179,7 @@ def rounds_of(*verdicts: str, protocol: int = 3) -> list[Measurement]:
             [1_000_000 * (i + 1)] * 9,
             round=i,
             verdict=v,
-            reasons=() if v == "valid" else (f"reason {i}",),
+            reasons=() if v == "valid" else (Reason(kind="noise", what=f"reason {i}"),),
             protocol={"rounds": protocol},
         )
         for i, v in enumerate(verdicts)
@@ -192,15 +202,15 @@ def test_too_few_good_rounds_are_suspect_with_the_reasons_of_all_that_count() ->
     assert (
         "only 2 of 3 rounds are good, 3 are wanted; measure again (`search` or `profile` with "
         "--remeasure)"
-    ) in found.reasons
-    assert "reason 1" in found.reasons
-    assert "reason 2" not in found.reasons
+    ) in texts(found.reasons)
+    assert "reason 1" in texts(found.reasons)
+    assert "reason 2" not in texts(found.reasons)
 
 
 def test_a_single_round_is_suspect_and_says_so() -> None:
-    assert summarise(rounds_of("valid")).reasons == ("single round",)
+    assert texts(summarise(rounds_of("valid")).reasons) == ("single round",)
     lone = summarise(rounds_of("rejected", "valid", "rejected"))
-    assert lone.reasons == (
+    assert texts(lone.reasons) == (
         "only 1 of 3 rounds is good, 3 are wanted; measure again (`search` or `profile` with "
         "--remeasure)",
     )
@@ -208,7 +218,50 @@ def test_a_single_round_is_suspect_and_says_so() -> None:
 
 def test_rounds_that_are_all_rejected_stay_rejected() -> None:
     found = summarise(rounds_of("rejected", "rejected"))
-    assert (found.verdict, found.reasons) == ("rejected", ("reason 0 (in 2 rounds)",))
+    assert (found.verdict, texts(found.reasons)) == ("rejected", ("reason 0 (in 2 rounds)",))
+
+
+KINDS = {
+    "load": "other processes took {}% of the processor, more than 10%; close other programs",
+    "slower": "the reference shape was {}.5% slower than usual; wait",
+    "faster": "the reference shape was {}.5% faster than usual; wait",
+    "few": "only {} samples, fewer than 5",
+    "once": "the warm-up did not settle",
+}
+
+
+def doubt(kind: str, number: int) -> Reason:
+    what, _, remedy = KINDS[kind].format(number).partition("; ")
+    return Reason(kind=kind, what=what, remedy=remedy or None)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.integers(0, 120)), max_size=4),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_reasons_of_several_rounds_are_one_where_their_numbers_alone_differ(
+    seen: list[list[tuple[str, int]]],
+) -> None:
+    rounds = [
+        measurement([1] * 9, verdict="rejected", reasons=tuple(doubt(*d) for d in doubts))
+        for doubts in seen
+    ]
+    alike: dict[str, list[str]] = {}
+    for text in (r.text for m in rounds for r in m.reasons):
+        alike.setdefault(re.sub(r"[0-9]+(\.[0-9]+)?", "#", text), []).append(text)
+    merged = [f"{t[0]} (in {len(t)} rounds)" if len(t) > 1 else t[0] for t in alike.values()]
+    verdict, reasons = judge_rounds(rounds, wanted=3, made=len(rounds))
+    assert (verdict, list(texts(reasons))) == ("rejected", merged)
+
+
+def test_what_is_said_of_one_phone_is_not_counted_as_said_of_another() -> None:
+    doubts = [Reason(kind="phone-slower", what=f"{s} is slower", about=s) for s in "aba"]
+    rounds = [measurement([1] * 9, verdict="rejected", reasons=(r,)) for r in doubts]
+    _, reasons = judge_rounds(rounds, wanted=3, made=3)
+    assert texts(reasons) == ("a is slower (in 2 rounds)", "b is slower")
 
 
 def test_rounds_that_are_cold_in_two_ways_are_suspect() -> None:
@@ -218,14 +271,14 @@ def test_rounds_that_are_cold_in_two_ways_are_suspect() -> None:
     ]
     found = summarise(rounds)
     assert found.verdict == "suspect"
-    assert "some rounds were made cold by rotation and some by a flush" in found.reasons[0]
+    assert "some rounds were made cold by rotation and some by a flush" in found.reasons[0].text
     assert summarise(rounds[:1] * 2).verdict == "valid"
 
 
 def test_rounds_far_apart_are_suspect() -> None:
     found = summarise(rounds_of("valid", "valid", "valid"))
     assert found.verdict == "suspect"
-    assert re.match(r"interval of pp16 \d+% of the median, wider than 10%; ", found.reasons[0])
+    assert re.match(r"interval of pp16 \d+% of the median, wider than 10%; ", found.reasons[0].text)
 
 
 def test_rounds_of_different_environments_never_mix() -> None:

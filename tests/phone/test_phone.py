@@ -304,7 +304,7 @@ def test_a_phone_that_stays_hot_is_measured_after_a_while_and_never_valid(
     assert sum(time.slept) == 30
     for m in made:
         assert executor.judged(m).verdict == "suspect"
-        (reason,) = [r for r in executor.judged(m).reasons if "°C" in r]
+        (reason,) = [r.text for r in executor.judged(m).reasons if "°C" in r.text]
         assert "the round began at 55 °C, above 40 °C, after 30 s of waiting" in reason
 
 
@@ -314,7 +314,7 @@ def test_a_phone_that_heats_up_or_throttles_meanwhile_is_suspect(phone: Simulate
     (m, *_) = round_of(executor)
     phone.warming_c_per_s = 0.0
     phone.set_temperature(31.0)
-    assert any("cores' highest frequencies" in r for r in executor.judged(m).reasons)
+    assert any("cores' highest frequencies" in r.text for r in executor.judged(m).reasons)
     assert executor.judged(m).verdict == "suspect"
 
     def throttle() -> None:
@@ -322,7 +322,7 @@ def test_a_phone_that_heats_up_or_throttles_meanwhile_is_suspect(phone: Simulate
 
     phone.during_run = throttle
     (m, *_) = round_of(executor)
-    assert any("its thermal status rose from 0 to 2" in r for r in executor.judged(m).reasons)
+    assert any("its thermal status rose from 0 to 2" in r.text for r in executor.judged(m).reasons)
     assert executor.judged(m).verdict == "suspect"
 
 

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from helpers import SCENARIO, fake_device, measurement, score, small_shape, study_record
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import LatencyEstimate, Measurement, StudyRecord, StudyShape
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.measure import REFERENCE
@@ -22,6 +23,8 @@ from phonelm_search.store import Store, StudyCounts
 FIXTURES = Path(__file__).parents[1] / "store" / "fixtures"
 ENVIRONMENTS = ({"soc": "x"}, {"soc": "y"})
 STATES = ("whole", "rejected", "half", "blocks", "bad blocks", "half and blocks", "unknown")
+
+NOISE = Reason(kind="noise", what="noise")
 
 
 def counted_by_reading(store: Store, study: str) -> StudyCounts:
@@ -70,7 +73,7 @@ def rounds(
                     environment=environment,
                     round=number,
                     verdict=verdict,
-                    reasons=("noise",) if verdict == "rejected" else (),
+                    reasons=(NOISE,) if verdict == "rejected" else (),
                 )
 
 
@@ -84,7 +87,7 @@ def estimates(place: Place, shape: ModelShape, state: str) -> Iterator[LatencyEs
         yield LatencyEstimate(
             **common, shape_id=shape.shape_id, device="d", workload=workload, latency_ms=2.0,
             ci_low_ms=1.9, ci_high_ms=2.2, intercept_ms=1.0, slope_ms=0.5, depths=(1, 2),
-            verdict="rejected" if bad else "valid", reasons=("noise",) if bad else (),
+            verdict="rejected" if bad else "valid", reasons=(NOISE,) if bad else (),
             created_at="t",
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ import pytest
 
 from helpers import SCENARIO, measurement, score, study
 from phonelm_search.core.precision import get_precision
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import judged_together
 from phonelm_search.outputs import doubtful_rows, study_rows
 from phonelm_search.outputs.export import write_tables
@@ -134,10 +135,13 @@ def test_a_latency_far_from_the_roofline_is_doubtful(tmp_path: Path) -> None:
 
 def test_an_advice_that_several_reasons_share_stands_once() -> None:
     close = "close other programs"
+    a, b = (Reason(kind=w, what=w, remedy=close) for w in ("a 1", "b 2"))
+    alone, c = Reason(kind="alone", what="alone"), Reason(kind="c", what="c", remedy="wait")
     parts = [
-        measurement([1], verdict="suspect", reasons=(f"a 1; {close}", "alone")),
+        measurement([1], verdict="suspect", reasons=(a, alone)),
         measurement([1], verdict="valid"),
-        measurement([1], verdict="suspect", reasons=(f"a 1; {close}", f"b 2; {close}", "c; wait")),
+        measurement([1], verdict="suspect", reasons=(a, b, c)),
     ]
-    told = ("suspect", (f"a 1; {close}", "alone", "b 2", "c; wait"))
-    assert judged_together(parts) == told
+    verdict, reasons = judged_together(parts)
+    assert verdict == "suspect"
+    assert [r.text for r in reasons] == [f"a 1; {close}", "alone", "b 2", "c; wait"]

@@ -211,7 +211,7 @@ def test_an_estimate_is_as_doubtful_as_what_told_its_intercept(tmp_path: Path) -
     plans = [plan_of(2, 12), plan_of(14, ffn=192)]
     _, told = estimate_by(Store(tmp_path), Disturbed(uneven=[2]), plans)
     assert {e.verdict for e in told.latencies.values()} == {"suspect"}
-    assert all("interval" in e.reasons[0] for e in told.latencies.values())
+    assert all("interval" in e.reasons[0].text for e in told.latencies.values())
     clean = estimate_by(Store(tmp_path / "clean"), Disturbed(), plans)
     assert {e.verdict for o in clean for e in o.latencies.values()} == {"valid"}
 
@@ -224,7 +224,7 @@ def test_a_wide_estimate_is_suspect_and_names_only_what_was_measured(tmp_path: P
         assert isinstance(latency, LatencyEstimate)
         assert latency.depths == (1,)
         assert latency.verdict == "suspect"
-        assert "the estimate's interval is" in latency.reasons[0]
+        assert "the estimate's interval is" in latency.reasons[0].text
 
 
 def test_neighbouring_depths_do_not_tell_the_intercept_of_a_width(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine, insert, select, update
 from helpers import measurement, score, small_shape
 from phonelm_search.core.errors import StoreError
 from phonelm_search.core.node_coverage import Coverage, Fallback
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import (
     Compilation,
     LatencyEstimate,
@@ -36,7 +37,7 @@ MEASUREMENT = measurement(
     disturbance={"cpu_ns": [1, 2], "windows": [{"load": 0.5}]},
     protocol={"rounds": 3},
     verdict="suspect",
-    reasons=("x", "y"),
+    reasons=(Reason(kind="x", what="x", remedy="y"), Reason(kind="z", what="z", rounds=2)),
     notes=("z",),
 )
 ESTIMATE = LatencyEstimate(

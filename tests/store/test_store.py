@@ -19,16 +19,21 @@ from phonelm_search.core.errors import (
     StudyMismatchError,
     UnknownNameError,
 )
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import LatencyEstimate, NumericsCheck, StudyRecord, StudyShape
 from phonelm_search.core.workload import decode
 from phonelm_search.store import Store, study_lock
 
 SHAPE = small_shape()
+DOUBTS = (
+    Reason(kind="x", what="x"),
+    Reason(kind="y", what="y", remedy="do z", about="phone", rounds=2),
+)
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    rounds = [measurement([3, 1, 2]), measurement([5], round=1, verdict="suspect", reasons=("x",))]
+    rounds = [measurement([3, 1, 2]), measurement([5], round=1, verdict="suspect", reasons=DOUBTS)]
     store.add_measurements(SHAPE, rounds)
     assert Store(tmp_path).measurements() == rounds
     kept = score(SHAPE, 2.5, notes=("a",), miniature=True)
@@ -47,7 +52,7 @@ def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> 
     assert store.measurements(environment_id=there.environment_id) == [there]
     assert store.measurements(shape_ids=["other"]) == []
     again = replace(here, round=1, settled=False, drift=0.1, disturbance={"cpu_ns": [1]})
-    rejected = replace(again, workload=decode(9), verdict="rejected", reasons=("x",))
+    rejected = replace(again, workload=decode(9), verdict="rejected", reasons=DOUBTS)
     store.add_measurements(SHAPE, [again, again, rejected])
     store.forget_measurements([here.key, there.key], below_round=1)
     assert store.measurements() == [again, again, rejected]
@@ -89,7 +94,7 @@ def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     Store(tmp_path)
     with sqlite3.connect(tmp_path / "phonelm.db") as connection:
         connection.execute("UPDATE phonelm_schema SET version = 99")
-    with pytest.raises(StoreVersionError, match="schema 4 or older, it is 99; update"):
+    with pytest.raises(StoreVersionError, match="schema 5 or older, it is 99; update"):
         Store(tmp_path)
 
 
@@ -228,7 +233,8 @@ def estimate(**changes: Any) -> LatencyEstimate:
         "shape_id": SHAPE.shape_id, "device": "d", "precision": "fp32", "workload": decode(8),
         "cache_mode": "cold", "environment_id": "e", "graph_version": 1, "protocol_version": 2,
         "latency_ms": 2.0, "ci_low_ms": 1.9, "ci_high_ms": 2.2, "intercept_ms": 1.0,
-        "slope_ms": 0.5, "depths": (1, 2), "verdict": "valid", "reasons": (), "created_at": "t",
+        "slope_ms": 0.5, "depths": (1, 2), "verdict": "suspect", "reasons": DOUBTS,
+        "created_at": "t",
     }  # fmt: skip
     return LatencyEstimate(**{**base, **changes})
 

@@ -117,7 +117,9 @@ def test_phones_of_a_kind_that_differ_in_speed_are_told(
     found = {f.verdict for o in outcomes for f in o.latencies.values()}
     assert verdict in found
     if verdict == "suspect":
-        reasons = " ".join(r for o in outcomes for f in o.latencies.values() for r in f.reasons)
+        reasons = " ".join(
+            r.text for o in outcomes for f in o.latencies.values() for r in f.reasons
+        )
         assert "than the others by the reference shape, more than 10%" in reasons
     else:
         assert found == {"valid"}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import Row, print_json, print_rows, say
 from phonelm_search.core import defaults as d
 
 HELP = "Device profiles and phones: list, show, check, copy, add, doctor, prepare."
@@ -26,7 +26,8 @@ def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -
     from phonelm_search.core.errors import ConfigurationError
     from phonelm_search.devices import DEVICES, load_device
 
-    rows, profiles = [], []
+    rows: list[Row] = []
+    profiles = []
     for name, path in DEVICES.names().items():
         try:
             profiles.append(load_device(name))
@@ -37,15 +38,13 @@ def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -
     connections = {p.name: p.connection for p in profiles}
     for row in rows:
         row["connection"] = connections.get(row["device"], "–")
-        row["phones"] = ", ".join(p.serial for p in phones if row["device"] in p.fits)
+        row["phones"] = [p.serial for p in phones if row["device"] in p.fits]
     if as_json:
-        print_json(
-            [{**r, "phones": r["phones"].split(", ") if r["phones"] else []} for r in rows],
-            connected=[asdict(p) for p in phones],
-        )
+        print_json(rows, connected=[asdict(p) for p in phones])
         return
     columns = (("device", "device"), ("connection", "connection"), ("phones", "fits phone"))
-    print_rows(rows, (*columns, ("file", "file")), fmt)
+    shown = [{**r, "phones": ", ".join(r["phones"])} for r in rows]
+    print_rows(shown, (*columns, ("file", "file")), fmt)
     for phone in phones:
         fits = (
             ", ".join(phone.fits) or f"none; `phonelm-search devices add --serial {phone.serial}`"
@@ -114,7 +113,7 @@ def add_device(
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.core.precision import get_precision
     from phonelm_search.core.workload import Scenario
-    from phonelm_search.stages import add_phone, describe
+    from phonelm_search.stages import add_phone, describe, reason_text
 
     with ProgressReporter() as report:
         added = add_phone(
@@ -124,7 +123,19 @@ def add_device(
             scenario=Scenario.parse(scenario),
             report=report,
         )
-    rows = [{**asdict(t), "choice": describe(t)} for t in added.tried]
+    rows = [
+        {
+            "cores": t.cores,
+            "threads": t.threads,
+            "prefill_ms": t.prefill_ms,
+            "decode_ms": t.decode_ms,
+            "end_to_end_ms": t.end_to_end_ms,
+            "verdict": t.verdict,
+            "reason": reason_text(t),
+            "choice": describe(t),
+        }
+        for t in added.tried
+    ]
     if as_json:
         check = {**asdict(added.numerics), "passed": added.numerics.passed}
         print_json(rows, file=str(added.path), numerics=check)

@@ -57,7 +57,7 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
         yield f"  the {'provisional ' if pick.provisional else ''}pick: {pick.why}"
         yield from (f"  provisional: {doubt}" for doubt in pick.provisional)
     for reason in row.reasons:
-        yield f"  suspect: {reason}"
+        yield f"  suspect: {reason.text}"
     for note in row.notes:
         yield f"  note: {note}"
     for device, time in row.times.items():

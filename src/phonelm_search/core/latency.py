@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Kind, LatencyEstimate, Verdict, judged_together
 from phonelm_search.core.statistics import Z_95
 from phonelm_search.core.workload import Scenario, Workload
@@ -32,7 +33,7 @@ class LatencySummary:
     """Read bandwidth at the time, where it was measured."""
     verdict: Verdict
     """How far to trust it."""
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     """Why it is not valid."""
     coverage: float | None = None
     """Share of the graph's nodes that the accelerator took; None on a processor."""
@@ -48,6 +49,11 @@ class LatencySummary:
 Latency = LatencySummary | LatencyEstimate
 
 
+def _deviation(low: float, high: float) -> float:
+    """Standard deviation of a normal error whose 95 % interval has these ends."""
+    return (high - low) / (2 * Z_95)
+
+
 class Span(NamedTuple):
     """A time with its 95 % interval, in ms."""
 
@@ -58,7 +64,24 @@ class Span(NamedTuple):
     @property
     def deviation_ms(self) -> float:
         """Standard deviation of a normal error with an interval as wide."""
-        return (self.high_ms - self.low_ms) / (2 * Z_95)
+        return _deviation(self.low_ms, self.high_ms)
+
+    def in_unit(self, unit_ms: float) -> "Extent":
+        """The same as multiples of another time."""
+        return Extent(self.ms / unit_ms, self.low_ms / unit_ms, self.high_ms / unit_ms)
+
+
+class Extent(NamedTuple):
+    """A value with its 95 % interval, in a unit that stands beside it."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a normal error with an interval as wide."""
+        return _deviation(self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +146,6 @@ class ScenarioTime:
         return judged_together(self.parts)[0]
 
     @property
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
         return judged_together(self.parts)[1]

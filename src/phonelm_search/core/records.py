@@ -6,11 +6,12 @@ A predicted value never shares a type with a measured one.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.node_coverage import Coverage
+from phonelm_search.core.reason import Reason, in_one_line
 from phonelm_search.core.workload import Workload
 
 Verdict = Literal["valid", "suspect", "rejected"]
@@ -31,21 +32,28 @@ class Judged(Protocol):
         ...
 
     @property
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
         ...
 
 
-def judged_together(parts: Iterable[Judged]) -> tuple[Verdict, tuple[str, ...]]:
-    """The worst verdict of several and all their reasons, each once, and each advice once."""
-    found = list(parts)
-    worst = max((p.verdict for p in found), key=VERDICTS.index)
-    reasons: list[str] = []
-    advised: set[str] = set()
-    for reason in dict.fromkeys(r for p in found for r in p.reasons):
-        what, _, advice = reason.partition("; ")
-        reasons.append(what if advice in advised else reason)
-        advised.add(advice)
+def judged_together(parts: Iterable[Judged]) -> tuple[Verdict, tuple[Reason, ...]]:
+    """The worst verdict of several and all their reasons, each once, and each advice once.
+
+    An advice for several rounds is another one than the same for one round.
+    """
+    judged = list(parts)
+    worst = max((p.verdict for p in judged), key=VERDICTS.index)
+    reasons: list[Reason] = []
+    advices: set[tuple[str, int]] = set()
+    for reason in dict.fromkeys(r for p in judged for r in p.reasons):
+        if reason.remedy is None:
+            reasons.append(reason)
+            continue
+        advice = reason.remedy, reason.rounds
+        repeated = advice in advices
+        reasons.append(replace(reason, remedy=None, rounds=1) if repeated else reason)
+        advices.add(advice)
     return worst, tuple(reasons)
 
 
@@ -54,7 +62,7 @@ def rejection(parts: Iterable[Judged]) -> MeasurementError | None:
     rejected = [p for p in parts if p.verdict == "rejected"]
     if not rejected:
         return None
-    return MeasurementError("; ".join(judged_together(rejected)[1]), stage="rejected")
+    return MeasurementError(in_one_line(judged_together(rejected)[1]), stage="rejected")
 
 
 def identity(content: Mapping[str, Any]) -> str:
@@ -114,7 +122,7 @@ class Measurement:
     """Parameters of the measuring protocol."""
     verdict: Verdict
     """How far to trust the round."""
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     """Why it is not valid; empty when it is."""
     notes: tuple[str, ...]
     """What is unusual about the graph, for example an operator off the fast path."""
@@ -264,7 +272,7 @@ class LatencyEstimate:
     """Depths of this block that were measured."""
     verdict: Verdict
     """The worst of the measurements below it."""
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     """Why it is not valid."""
     created_at: str
     """UTC time, ISO 8601."""

@@ -130,7 +130,12 @@ class DeviceProfile(Named):
         return self.scheme_of(phase).storage == "static"
 
     @property
-    def accelerated(self) -> tuple[Phase, ...]:
+    def accelerated(self) -> bool:
+        """Whether any phase runs on an accelerator."""
+        return bool(self.accelerated_phases)
+
+    @property
+    def accelerated_phases(self) -> tuple[Phase, ...]:
         """The phases that run on an accelerator."""
         return tuple(p for p in PHASES if self.is_accelerated(p))
 
@@ -194,12 +199,12 @@ class DeviceProfile(Named):
                     f"{provider} takes a precision of {', '.join(schemes)}, got {scheme.name} "
                     f"for {phase}"
                 )
-        if len(self.accelerated) == 2 and self.precision.prefill != self.precision.decode:
+        if len(self.accelerated_phases) == 2 and self.precision.prefill != self.precision.decode:
             raise ValueError(
                 "an accelerator that runs both phases takes one precision, since they share the KV "
                 f"cache, got {self.precision}"
             )
-        if self.accelerated == ("decode",):
+        if self.accelerated_phases == ("decode",):
             raise ValueError(
                 "prefill on the processor before decode on an accelerator is not timed: the KV "
                 "cache would have to become integers; take the accelerator for prefill, too"

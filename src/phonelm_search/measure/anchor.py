@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement
 from phonelm_search.core.workload import Workload
 
@@ -94,9 +95,12 @@ class Units:
         if abs(distance) <= self._limit:
             return m
         way = "slower" if distance > 0 else "faster"
-        reason = (
-            f"phone {serial} is {abs(distance):.0%} {way} than the others by the reference shape, "
-            f"more than {self._limit:.0%}: two of a kind are not alike; measure on one of them"
+        reason = Reason(
+            kind=f"phone-{way}",
+            what=f"phone {serial} is {abs(distance):.0%} {way} than the others by the reference "
+            f"shape, more than {self._limit:.0%}: two of a kind are not alike",
+            remedy="measure on one of them",
+            about=serial,
         )
         verdict = "suspect" if m.verdict == "valid" else m.verdict
         return replace(m, verdict=verdict, reasons=(*m.reasons, reason))

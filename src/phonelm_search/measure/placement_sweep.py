@@ -7,6 +7,7 @@ import numpy as np
 
 from phonelm_search.backends import Runtime
 from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Verdict, judged_together
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import Core, DeviceProfile, clusters
@@ -33,8 +34,10 @@ class Tried:
     """What it all takes together."""
     verdict: Verdict = "rejected"
     """How far to trust it."""
-    reason: str | None = None
-    """Why it could not be measured, or is not valid."""
+    reasons: tuple[Reason, ...] = ()
+    """Why it is not valid."""
+    failure: str | None = None
+    """Why it could not be measured."""
 
 
 def choices(cores: Sequence[Core]) -> Iterator[tuple[tuple[int, ...], int]]:
@@ -84,7 +87,7 @@ def sweep(
     measured = [t for t in tried if t.end_to_end_ms is not None]
     if not measured:
         raise MeasurementError(
-            f"at least one choice of cores must work; the first: {tried[0].reason}", stage="run"
+            f"at least one choice of cores must work; the first: {tried[0].failure}", stage="run"
         )
     return sorted(measured, key=_order(measured)) + [t for t in tried if t.end_to_end_ms is None]
 
@@ -125,7 +128,7 @@ def _try(
     except MeasurementError as error:
         if error.stage == "transport":
             raise
-        return replace(failed, reason=str(error))
+        return replace(failed, failure=str(error))
     rounds = [executor.judged(m) for m in made.reference]
     verdict, reasons = judged_together(rounds)
     medians = {m.workload: float(np.median(m.samples_ns)) / 1e6 for m in rounds}
@@ -137,12 +140,5 @@ def _try(
         decode_ms=decode,
         end_to_end_ms=prefill + (scenario.generated_tokens - 1) * decode,
         verdict=verdict,
-        reason=_first(reasons),
+        reasons=reasons,
     )
-
-
-def _first(reasons: Sequence[str]) -> str | None:
-    """The first reason, and how many more there are."""
-    if not reasons:
-        return None
-    return reasons[0] if len(reasons) == 1 else f"{reasons[0]} (+{len(reasons) - 1})"

@@ -49,6 +49,8 @@ class Outcome:
     """Of each workload; empty where the request failed."""
     error: MeasurementError | UnsupportedShapeError | None
     """Why it failed."""
+    unit_ms: float = 1.0
+    """What its times are compared in: a millisecond, for they are of one device."""
 
 
 @dataclass(kw_only=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
 from phonelm_search.core.memory import decode_bytes
+from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.records import Compilation, error_of_columns, judged_together
 from phonelm_search.core.shape import TILE, ModelShape
 from phonelm_search.core.workload import Scenario, Workload
@@ -62,7 +63,7 @@ def latency_row(
         "bandwidth_share": read / bandwidth if read and bandwidth else None,
         "peak_bytes": peak_bytes,
         "verdict": found.verdict if found else "rejected",
-        "reasons": list(found.reasons if found else reasons),
+        "reasons": [r.text for r in found.reasons] if found else list(reasons),
         "notes": list(measured.notes) if measured else [],
         "coverage": measured.coverage if measured else None,
         "unaligned": list(shape.unaligned(TILE)),
@@ -145,7 +146,7 @@ def scenario_rows(
                 "ci_high_ms": span.high_ms,
                 "tokens_per_s": 1000 * made / span.ms,
                 "verdict": verdict,
-                "reasons": list(reasons),
+                "reasons": [r.text for r in reasons],
                 "coverage": least_coverage(parts),
             }
         )
@@ -188,12 +189,12 @@ def _study_row(
         "tokens_per_s": 1000 / row.time.tpot.ms,
         "latency_ms": row.end_to_end_ms,
         "estimate_ms": row.estimate_ms,
-        "relative_latency": row.latency.ms if row.elsewhere else None,
+        "relative_latency": row.latency.value if row.elsewhere else None,
         "ci_low_ms": row.time.end_to_end.low_ms,
         "ci_high_ms": row.time.end_to_end.high_ms,
         "peak_bytes": row.peak_bytes,
         "verdict": row.verdict,
-        "reasons": list(row.reasons),
+        "reasons": [r.text for r in row.reasons],
         "notes": list(row.notes),
         "coverage": row.coverage,
         "unaligned": list(row.shape.unaligned(view.tile)),
@@ -271,7 +272,7 @@ def sensitivity_rows(found: Sensitivity) -> list[Row]:
 def doubtful_rows(view: StudyView) -> list[Row]:
     """Shapes whose latency is not valid or surprises, and those that could not be measured."""
     suspect = [
-        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": "; ".join(r.reasons)}
+        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": in_one_line(r.reasons)}
         for r in view.rows
         if r.verdict != "valid"
     ]

@@ -147,9 +147,9 @@ def _neighbour(other: StudyRow, row: StudyRow, view: StudyView) -> Neighbour:
     return Neighbour(
         row=other,
         changes=_changes(row.shape, other.shape),
-        latency_ratio=other.latency.ms / row.latency.ms,
-        latency_differs=other.latency.high_ms < row.latency.low_ms
-        or other.latency.low_ms > row.latency.high_ms,
+        latency_ratio=other.latency.value / row.latency.value,
+        latency_differs=other.latency.high < row.latency.low
+        or other.latency.low > row.latency.high,
         bits=bits,
         bits_tied=tied,
     )

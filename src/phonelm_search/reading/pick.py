@@ -9,6 +9,7 @@ import numpy as np
 
 from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
+from phonelm_search.core.reason import in_one_line
 from phonelm_search.quality import QUICK_LOOK, Comparison, Score
 from phonelm_search.reading.view import StudyRow, StudyView
 
@@ -145,7 +146,7 @@ def _doubts(row: StudyRow, tied: Sequence[StudyRow], judge: "_Judge") -> tuple[s
             f"{len(row.score.finished)}): {names}"
         )
     if row.verdict == "suspect":
-        doubts.append(f"its latency is suspect: {'; '.join(row.reasons)}")
+        doubts.append(f"its latency is suspect: {in_one_line(row.reasons)}")
     return tuple(doubts)
 
 
@@ -180,7 +181,7 @@ def _scores(a: StudyRow, b: StudyRow) -> tuple[Score, Score]:
 
 def _knee(rows: Sequence[StudyRow]) -> int:
     """Index of the point farthest below the chord from the first to the last."""
-    points = np.array([[r.latency.ms, r.bits_per_byte] for r in rows], float)
+    points = np.array([[r.latency.value, r.bits_per_byte] for r in rows], float)
     span = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
     # After scaling the chord runs from (0, 1) to (1, 0): x + y = 1.

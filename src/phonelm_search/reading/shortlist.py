@@ -49,7 +49,7 @@ def near_front(rows: Iterable[StudyRow], count: int) -> list[str]:
         [
             Measured(
                 shape_id=r.shape.shape_id,
-                latency=r.latency.ms,
+                latency=r.latency.value,
                 decoder_parameters=r.shape.decoder_parameters,
                 num_hidden_layers=r.shape.num_hidden_layers,
             )

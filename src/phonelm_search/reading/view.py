@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from phonelm_search.core.errors import UnknownNameError
-from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
+from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
 from phonelm_search.core.pareto import front, membership_probability
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import (
     Kind,
     StudyRecord,
@@ -69,9 +70,9 @@ class StudyRow:
         return self.time.end_to_end.ms
 
     @property
-    def latency(self) -> Span:
+    def latency(self) -> Extent:
         """What rows are compared by: time of the whole scenario in `unit_ms`."""
-        return Span(*(t / self.unit_ms for t in self.time.end_to_end))
+        return self.time.end_to_end.in_unit(self.unit_ms)
 
     @property
     def verdict(self) -> Verdict:
@@ -79,7 +80,7 @@ class StudyRow:
         return judged_together(self._parts)[0]
 
     @property
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
         return judged_together(self._parts)[1]
 
@@ -111,14 +112,14 @@ class StudyRow:
     @property
     def latency_deviation(self) -> float:
         """Standard deviation of a normal error of `latency` with an interval as wide."""
-        return self.latency.deviation_ms
+        return self.latency.deviation
 
     @property
     def latency_text(self) -> str:
         """`latency` with its unit."""
         if not self.elsewhere:
-            return f"{format_ms(self.latency.ms)} ms"
-        return f"{self.latency.ms:.3g} times the reference shape's on {self.device}"
+            return f"{format_ms(self.latency.value)} ms"
+        return f"{self.latency.value:.3g} times the reference shape's on {self.device}"
 
     @property
     def label(self) -> str:
@@ -227,11 +228,11 @@ class StudyView:
 
 
 def _scored_point(row: StudyRow) -> tuple[float, float]:
-    return row.latency.ms, row.bits_per_byte or math.nan
+    return row.latency.value, row.bits_per_byte or math.nan
 
 
 def _sized_point(row: StudyRow) -> tuple[float, float]:
-    return row.latency.ms, -float(row.shape.decoder_parameters)
+    return row.latency.value, -float(row.shape.decoder_parameters)
 
 
 def _probabilities(
@@ -322,7 +323,7 @@ def load_view(store: Store, study: str, *, summaries: Summaries | None = None) -
         record=record,
         places=places,
         scenario=scenario,
-        rows=tuple(sorted(rows, key=lambda r: (r.latency.ms, r.shape.shape_id))),
+        rows=tuple(sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))),
         failed=tuple(failed),
     )
 

@@ -39,6 +39,11 @@ class Answer(Protocol):
         """Why it failed."""
         ...
 
+    @property
+    def unit_ms(self) -> float:
+        """What its times are compared in with those of other shapes: see `Goals.values`."""
+        ...
+
 
 class LatencySource(Protocol):
     """Where latencies come from: `measure.Profiler`, or `latency.BlockEstimator`."""
@@ -290,7 +295,7 @@ class SearchDriver:
         if error is not None:
             transient = isinstance(error, MeasurementError) and error.transient
             return _Finished(values=None, reason=str(error), transient=transient)
-        values = tuple(self._goals.values(shape, answer.latencies))
+        values = tuple(self._goals.values(shape, answer.latencies, unit_ms=answer.unit_ms))
         estimated = any(found.kind == "estimated" for found in answer.latencies.values())
         return _Finished(values=values, reason=None, estimated=estimated)
 

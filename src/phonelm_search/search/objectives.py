@@ -37,11 +37,18 @@ class Goals:
         """Optuna's directions: decoder parameters are maximised, the rest minimised."""
         return ["maximize" if o == "parameters" else "minimize" for o in self.objectives]
 
-    def values(self, shape: ModelShape, latencies: Mapping[Workload, Latency]) -> list[float]:
+    def values(
+        self, shape: ModelShape, latencies: Mapping[Workload, Latency], *, unit_ms: float = 1.0
+    ) -> list[float]:
         """A trial's values, each in its own direction.
 
-        Latency, prefill and decode are in ms; memory is the bytes of weights and of the KV cache
-        at the end of the scenario; parameters are decoder parameters.
+        Latency, prefill and decode are in ``unit_ms``; memory is the bytes of weights and of the
+        KV cache at the end of the scenario; parameters are decoder parameters.
+
+        Args:
+            shape: The shape.
+            latencies: Of its workloads.
+            unit_ms: What times are told in: a millisecond, or the reference shape's time.
 
         Raises:
             ValueError: If the latency of a workload is missing.
@@ -53,9 +60,9 @@ class Goals:
         kv_bytes = context * shape.kv_bytes_per_token(self.precisions[0].kv_bytes_per_element)
         weights = sum(shape.weight_bytes(p).total for p in self.precisions)
         found: dict[Objective, float] = {
-            "latency": time.end_to_end.ms,
-            "prefill": time.ttft.ms,
-            "decode": time.tpot.ms,
+            "latency": time.end_to_end.ms / unit_ms,
+            "prefill": time.ttft.ms / unit_ms,
+            "decode": time.tpot.ms / unit_ms,
             "parameters": float(shape.decoder_parameters),
             "memory": float(weights + kv_bytes),
         }

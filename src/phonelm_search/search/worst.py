@@ -1,7 +1,7 @@
 """Latencies over several devices: a shape is as fast as on the one where it is worst off."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.core.latency import Latency, ScenarioTime
@@ -13,13 +13,15 @@ from phonelm_search.search.driver import Answer, LatencySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RelativeAnswer:
-    """An `Answer` of the worst device, its times as multiples of the reference shape's there."""
+class WorstAnswer:
+    """An `Answer` of the device where a shape is worst off."""
 
     latencies: Mapping[Workload, Latency]
-    """Of each workload; the milliseconds are multiples."""
-    error: MeasurementError | UnsupportedShapeError | None
+    """Of each workload on that device."""
+    error: MeasurementError | UnsupportedShapeError | None = None
     """Why there are none."""
+    unit_ms: float = 1.0
+    """Time of the reference shape's whole scenario there."""
 
 
 class WorstDevice:
@@ -43,7 +45,7 @@ class WorstDevice:
 
     def measure(
         self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
-    ) -> list[RelativeAnswer]:
+    ) -> list[WorstAnswer]:
         """Measure shapes on all devices, one device after another.
 
         Args:
@@ -63,27 +65,17 @@ class WorstDevice:
             told.append((answers, unit_ms or 1.0))
         return [self._worst([(a[i], unit) for a, unit in told]) for i in range(len(requests))]
 
-    def _worst(self, answers: Sequence[tuple[Answer, float]]) -> RelativeAnswer:
+    def _worst(self, answers: Sequence[tuple[Answer, float]]) -> WorstAnswer:
         for answer, _ in answers:
             if error := answer.error or rejection(answer.latencies.values()):
-                return RelativeAnswer(latencies={}, error=error)
-        found, unit_ms = max(answers, key=lambda a: self._relative(*a))
-        scaled = {w: _scaled(latency, unit_ms) for w, latency in found.latencies.items()}
-        return RelativeAnswer(latencies=scaled, error=None)
+                return WorstAnswer(latencies={}, error=error)
+        worst, unit_ms = max(answers, key=lambda a: self._relative(*a))
+        return WorstAnswer(latencies=worst.latencies, unit_ms=unit_ms)
 
     def _relative(self, answer: Answer, unit_ms: float) -> float:
         time = ScenarioTime.of(self._scenario, answer.latencies)
         assert time is not None, "a device answers all workloads or tells why it does not"
         return time.end_to_end.ms / unit_ms
-
-
-def _scaled(latency: Latency, unit_ms: float) -> Latency:
-    return replace(
-        latency,
-        latency_ms=latency.latency_ms / unit_ms,
-        ci_low_ms=latency.ci_low_ms / unit_ms,
-        ci_high_ms=latency.ci_high_ms / unit_ms,
-    )
 
 
 def _ignore(shape: ModelShape) -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import LatencyEstimate, judged_together, rejection
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -52,6 +53,8 @@ class Estimated:
     """By workload; empty where it failed."""
     error: MeasurementError | UnsupportedShapeError | None = None
     """Why it failed."""
+    unit_ms: float = 1.0
+    """What its times are compared in: a millisecond, for they are of one device."""
 
 
 def plan_blocks(
@@ -347,11 +350,13 @@ class BlockEstimator:
         verdict, reasons = judged_together((*own.values(), *group.tellers.values()))
         if (high - low) > WIDEST_INTERVAL * middle:
             verdict = "suspect"
-            reasons = (
-                f"the estimate's interval is {(high - low) / middle:.0%} of it, wider than "
-                f"{WIDEST_INTERVAL:.0%}; measure the shape whole",
-                *reasons,
+            wide = Reason(
+                kind="wide-estimate",
+                what=f"the estimate's interval is {(high - low) / middle:.0%} of it, wider than "
+                f"{WIDEST_INTERVAL:.0%}",
+                remedy="measure the shape whole",
             )
+            reasons = (wide, *reasons)
         return LatencyEstimate(
             shape_id=shape.shape_id,
             device=device.name,

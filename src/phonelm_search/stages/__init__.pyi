@@ -4,6 +4,7 @@ from .measure import Strategy as Strategy
 from .measure import run_search as run_search
 from .new_phone import add_phone as add_phone
 from .new_phone import describe as describe
+from .new_phone import reason_text as reason_text
 from .plan import DryRun as DryRun
 from .plan import finished_trials as finished_trials
 from .plan import plan_run as plan_run

@@ -182,7 +182,7 @@ def _screening(
     if setup.device.accelerated and plan.strategy == "blocks":
         raise ConfigurationError(
             f"--strategy blocks is for processors, {setup.device.name} runs "
-            f"{' and '.join(setup.device.accelerated)} on an accelerator; leave it out"
+            f"{' and '.join(setup.device.accelerated_phases)} on an accelerator; leave it out"
         )
     if setup.beside or setup.device.accelerated or plan.strategy == "sample":
         return None

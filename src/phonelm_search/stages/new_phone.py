@@ -96,7 +96,7 @@ def add_phone(
     def on_tried(found: Tried) -> None:
         report.advance(1, describe(found))
         if found.end_to_end_ms is None:
-            report.note(f"{describe(found)}: {found.reason}")
+            report.note(f"{describe(found)}: {found.failure}")
 
     tried = sweep(profile, phone.cores, scenario, runtime_of, on_tried=on_tried)
     best = tried[0]
@@ -111,6 +111,14 @@ def describe(tried: Tried) -> str:
     """A choice of cores and threads in words."""
     cores = ", ".join(map(str, tried.cores))
     return f"{tried.threads} thread{'s' if tried.threads > 1 else ''} on cores {cores}"
+
+
+def reason_text(tried: Tried) -> str | None:
+    """Why a choice could not be measured, or its first reason and how many more there are."""
+    if tried.failure or not tried.reasons:
+        return tried.failure
+    first, *others = tried.reasons
+    return f"{first.text} (+{len(others)})" if others else first.text
 
 
 def _checked(profile: DeviceProfile, runtime: Runtime) -> NumericsCheck:
@@ -167,9 +175,9 @@ def _text(phone: Phone, profile: DeviceProfile, tried: Sequence[Tried], scenario
 
 def _times(tried: Tried) -> str:
     if tried.end_to_end_ms is None:
-        return tried.reason or "not measured"
+        return tried.failure or "not measured"
     text = f"prefill {format_ms(tried.prefill_ms)} ms, decode {format_ms(tried.decode_ms)} ms"
-    return text if tried.verdict == "valid" else f"{text} ({tried.verdict}: {tried.reason})"
+    return text if tried.verdict == "valid" else f"{text} ({tried.verdict}: {reason_text(tried)})"
 
 
 def _one_line(text: str) -> str:

@@ -159,7 +159,7 @@ def _check_method(profiles: Sequence[DeviceProfile], method: str) -> None:
         if method == "blocks" and profile.accelerated and profile.runtime != QNN_SIMULATOR:
             raise ConfigurationError(
                 f"--method blocks is for processors, {profile.name} runs "
-                f"{' and '.join(profile.accelerated)} on an accelerator; leave it out"
+                f"{' and '.join(profile.accelerated_phases)} on an accelerator; leave it out"
             )
 
 

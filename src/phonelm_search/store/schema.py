@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Number of the last revision in `migrations/versions`."""
 VERSION_TABLE = "phonelm_alembic_version"
 """Of our revisions; Optuna keeps those of its own tables in another one."""

@@ -12,6 +12,7 @@ from outputs.report.conftest import Open
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.hf_config import to_hf_config
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import LatencyEstimate, StudyShape
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.outputs.report import write_report
@@ -21,6 +22,7 @@ from phonelm_search.store import Store
 POINTS: list[tuple[float, float | None]] = [
     (10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None), (50.0, 1.5),
 ]  # fmt: skip
+WIDE = Reason(kind="wide-interval", what="interval 28% of the median, wider than 10%")
 SHAPES = [
     small_shape(num_hidden_layers=2, hidden_act="relu"),
     small_shape(num_hidden_layers=3, hidden_act="relu"),
@@ -53,7 +55,7 @@ def many(folder: Path, count: int = 2000) -> Path:
                 graph_version=GRAPH_VERSION, protocol_version=PROTOCOL_VERSION, latency_ms=ms,
                 ci_low_ms=0.95 * ms, ci_high_ms=1.1 * ms, intercept_ms=1.0, slope_ms=0.5,
                 depths=(2, 4), verdict="valid" if i % 5 else "suspect",
-                reasons=() if i % 5 else ("interval 28% of the median, wider than 10%",),
+                reasons=() if i % 5 else (WIDE,),
                 created_at="t",
             )
             for w in SCENARIO.workloads
@@ -152,7 +154,7 @@ def test_the_front_is_the_studys(tmp_path: Path, opened: Open) -> None:
     view = load_view(Store(tmp_path), "study")
     page = opened(path)
     line = page.evaluate("document.getElementById('front').data[0]")
-    assert line["x"] == pytest.approx([r.latency.ms for r in view.front])
+    assert line["x"] == pytest.approx([r.latency.value for r in view.front])
     assert line["y"] == pytest.approx([r.bits_per_byte for r in view.front])
     assert line["line"]["shape"] == "hv"
     drawn = chart(page)
@@ -171,7 +173,7 @@ def test_intervals_stand_on_their_points_and_can_be_hidden(tmp_path: Path, opene
             return {x: t.x, high: t.error_y.array, low: t.error_y.arrayminus};
         }"""
     )
-    assert bars["x"] == pytest.approx([r.latency.ms for r in rows if r.latency])
+    assert bars["x"] == pytest.approx([r.latency.value for r in rows if r.latency])
     assert min(bars["high"]) > 0
     assert min(bars["low"]) > 0
     page.get_by_label("95 % intervals").uncheck()

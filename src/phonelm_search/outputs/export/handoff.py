@@ -149,7 +149,7 @@ def _card(view: StudyView, row: StudyRow, files: set[str], missing: list[str]) -
         "pick": pick if picked else None,
         "times": [(device, list(_times(time))) for device, time in row.times.items()],
         "verdict": row.verdict,
-        "reasons": row.reasons,
+        "reasons": [r.text for r in row.reasons],
         "notes": row.notes,
         "kind": row.kind,
         "score": row.score,

@@ -56,7 +56,7 @@ def depth_info(view: StudyView) -> DepthInfo:
         unit="ms" if len(view.devices) == 1 else "times",
         widths=tuple(found),
         references=tuple(
-            (r.label, r.shape.num_hidden_layers, r.latency.ms, r.verdict == "suspect")
+            (r.label, r.shape.num_hidden_layers, r.latency.value, r.verdict == "suspect")
             for r in view.rows
             if r.name
         ),

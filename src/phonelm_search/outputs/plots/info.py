@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phonelm_search.core.latency import Latency, Span
+from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.units import format_count
 from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick
 
@@ -112,14 +113,14 @@ def front_info(view: StudyView) -> FrontInfo:
     front = {r.shape.shape_id for r in view.front}
     points = []
     for row in view.rows:
-        time = row.latency
+        latency = row.latency
         y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
         interval = row.score.interval if scored and row.score else None
         points.append(
             Point(
-                x=time.ms,
+                x=latency.value,
                 y=y,
-                x_error=(time.ms - time.low_ms, time.high_ms - time.ms),
+                x_error=(latency.value - latency.low, latency.high - latency.value),
                 y_error=(interval or 0.0, interval or 0.0),
                 label=row.label,
                 front=row.name is None and row.shape.shape_id in front,
@@ -238,7 +239,7 @@ def _footnote(view: StudyView) -> str:
     suspect = [r for r in view.rows if r.verdict == "suspect"]
     if suspect:
         common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
-        parts.append(f"hollow: suspect ({'; '.join(common) or 'reasons in trials.csv'})")
+        parts.append(f"hollow: suspect ({in_one_line(common) or 'reasons in trials.csv'})")
     scores = [r.score.first for r in view.scored if r.score]
     if scores:
         least = min(s.tokens_per_parameter for s in scores)

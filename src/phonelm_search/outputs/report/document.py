@@ -6,7 +6,7 @@ from typing import Any
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
-from phonelm_search.core.latency import Latency, Span
+from phonelm_search.core.latency import Extent, Latency, Span
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.records import judged_together
 from phonelm_search.core.shape import ModelShape
@@ -139,7 +139,7 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
                 "values": _values(row, view),
                 "suspect": row.verdict == "suspect",
                 "suspect_phase": suspect,
-                "reasons": texts.places([*row.reasons, *row.notes]),
+                "reasons": texts.places([*(r.text for r in row.reasons), *row.notes]),
                 "seeds": len(row.score.finished) if row.score else None,
                 "untrained": row.score.reason if row.score else None,
                 "chance": chances.get(shape_id) if sampled else None,
@@ -176,8 +176,8 @@ def _rounded(*values: float) -> Interval:
     return [float(f"{v:.6g}") for v in values]
 
 
-def _span(span: Span) -> Interval:
-    return _rounded(span.ms, span.low_ms, span.high_ms)
+def _span(span: Span | Extent) -> Interval:
+    return _rounded(*span)
 
 
 def _alone(value: float | None, unit: float = 1.0) -> Interval | None:
