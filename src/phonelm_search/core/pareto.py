@@ -81,7 +81,7 @@ def membership_probability(
     count = np.zeros(len(values))
     for _ in range(draws):
         moved = usable + (errors * random.standard_normal(values.shape))[rows]
-        count[rows] += is_nondominated(moved, keep_weakly=True)
+        count[rows] += is_nondominated(np.nan_to_num(moved), keep_weakly=True)
     share: Points = count / draws
     return share
 
