@@ -97,6 +97,7 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phonelm_search.stages.session.SETTINGS", QUICK)
     for module in ("measure.profiler", "measure.placement_sweep", "stages.new_phone"):
         monkeypatch.setattr(f"phonelm_search.{module}.MeasureSettings", lambda: QUICK)
+    monkeypatch.setattr("phonelm_search.measure.executor._LEAST_BANDWIDTH_BYTES", 2**20)
     monkeypatch.setattr("phonelm_search.measure.verdict._LEAST_CPU_SHARE", 0.0)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -340,13 +339,24 @@ def test_a_missing_compiler_is_said_with_how_to_install_one(
 
 
 def test_a_runner_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PHONELM_CACHE", str(tmp_path))
+    compiler = tmp_path / "compiler"
+    compiler.write_text(
+        f'#!/bin/sh\n[ $1 = --version ] && echo 1.0 && exit\necho "$@" >>{tmp_path}/calls\n'
+        'while [ $1 != -o ]; do shift; done; echo runner >"$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("PHONELM_CACHE", str(tmp_path / "cache"))
     first = toolchain.build_runner(toolchain.HOST)
-    monkeypatch.setenv("PATH", f"{tmp_path}/none:{os.environ['PATH']}")
-    changed = first.stat().st_mtime_ns
+    assert first.read_text() == "runner\n"
     assert toolchain.build_runner(toolchain.HOST) == first
-    assert first.stat().st_mtime_ns == changed
+    (call,) = (tmp_path / "calls").read_text().splitlines()
+    assert str(toolchain.SOURCES / "main.cpp") in call
     assert [p.name for p in first.parent.iterdir()] == [first.name]
+    # Another release of the compiler builds it anew.
+    compiler.write_text(compiler.read_text().replace("1.0", "1.1"))
+    assert toolchain.build_runner(toolchain.HOST) != first
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2
 
 
 def test_peak_memory_and_weights_from_a_file(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Integers stand for what they should, and the quantised decoder is near the fp32 one."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npu.chip import A16W8, shape, text
-from phonelm_search.backends.qnn.calibration import quantised
+from phonelm_search.backends.qnn.calibration import Quantised, quantised
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.workload import Workload, decode, prefill
 from phonelm_search.graph import Affine, run_graph, write_columns
+
+pytestmark = pytest.mark.xdist_group("qdq")
 
 
 @given(
@@ -43,6 +47,17 @@ def test_values_are_rounded_to_the_next_step_or_saturate(
     assert np.all(np.abs(back - near) <= 0.5 * scale * (1 + 1e-5) + 1e-6 * np.abs(near))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Workload, str], Quantised]:
+    """Quantises the shape for a workload in a precision, once."""
+
+    @cache
+    def of(work: Workload, precision: str) -> Quantised:
+        return quantised(shape(), work, precision, text(), tmp_path_factory.mktemp("quantised"))
+
+    return of
+
+
 def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(np.square(found - expected).sum() / np.square(expected).sum()))
 
@@ -50,12 +65,12 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize(("precision", "limit"), [("qdq-a16w8", 0.10), ("qdq-a8w8", 0.25)])
 @pytest.mark.parametrize("work", [prefill(16), decode(24)], ids=["prefill", "decode"])
 def test_the_quantised_decoder_is_near_the_fp32_one(
-    precision: str, limit: float, work: Workload, tmp_path: Path
+    precision: str, limit: float, work: Workload, made: Callable[[Workload, str], Quantised]
 ) -> None:
-    made = quantised(shape(), work, precision, text(), tmp_path)
-    expected = made.expected
-    raw = run_graph(made.quantised.path, [made.quantised.feed(made.test)])[0]
-    found = made.quantised.read(raw)
+    graph = made(work, precision)
+    expected = graph.expected
+    raw = run_graph(graph.quantised.path, [graph.quantised.feed(graph.test)])[0]
+    found = graph.quantised.read(raw)
     assert found.keys() == expected.keys()
     errors = {k: relative_rms(found[k], expected[k]) for k in expected}
     assert max(errors.values()) < limit, errors
@@ -64,10 +79,9 @@ def test_the_quantised_decoder_is_near_the_fp32_one(
 
 @pytest.mark.parametrize("precision", ["qdq-a16w8", "qdq-a8w8"])
 def test_inputs_and_outputs_are_integers_and_weights_have_eight_bits(
-    precision: str, tmp_path: Path
+    precision: str, made: Callable[[Workload, str], Quantised]
 ) -> None:
-    made = quantised(shape(), decode(24), precision, text(), tmp_path)
-    model = onnx.load(made.quantised.path)
+    model = onnx.load(made(decode(24), precision).quantised.path)
     kinds = {
         onnx.TensorProto.DataType.Name(v.type.tensor_type.elem_type)
         for v in (*model.graph.input, *model.graph.output)
@@ -79,20 +93,20 @@ def test_inputs_and_outputs_are_integers_and_weights_have_eight_bits(
         assert matrix.data_type == onnx.TensorProto.UINT8, matrix.name
 
 
-def test_a_column_goes_into_the_cache_as_the_integers_that_it_is(tmp_path: Path) -> None:
-    made = quantised(shape(), decode(24), A16W8, text(), tmp_path)
-    borders = made.quantised.borders
+def test_a_column_goes_into_the_cache_as_the_integers_that_it_is(
+    made: Callable[[Workload, str], Quantised],
+) -> None:
+    borders = made(decode(24), A16W8).quantised.borders
     for layer in range(shape().num_hidden_layers):
         for part in ("key", "value"):
             assert borders[f"past_key_values.{layer}.{part}"] == borders[f"present.{layer}.{part}"]
 
 
 def test_prefill_and_decode_of_any_length_agree_on_the_integers_of_the_cache(
-    tmp_path: Path,
+    made: Callable[[Workload, str], Quantised],
 ) -> None:
     """What the prompt's graph writes, the step's graph reads: the same ranges."""
-    first = quantised(shape(), prefill(16), A16W8, text(), tmp_path / "prefill")
-    step = quantised(shape(), decode(40), A16W8, text(), tmp_path / "step")
+    first, step = made(prefill(16), A16W8), made(decode(40), A16W8)
     outputs = run_graph(first.quantised.path, [first.quantised.feed(first.test)])[0]
     cache = {
         name: np.zeros_like(array)

@@ -19,8 +19,10 @@ from phonelm_search.measure import MeasureSettings, Profiler, Request
 from phonelm_search.measure.static_jobs import prepare_static
 from phonelm_search.store import Store
 
+pytestmark = pytest.mark.xdist_group("npu")
+
 HERE = Placement(threads=1)
-FEW = replace(MeasureSettings(), rounds=1, most_rounds=1, max_seconds=0.2, warmup_windows=2)
+FEW = replace(MeasureSettings(), rounds=1, most_rounds=1, max_seconds=0.05, warmup_windows=2)
 PREFILL_ALONE = {
     "execution_provider": {"prefill": QNN, "decode": "CPUExecutionProvider"},
     "precision": {"prefill": "qdq-a16w8", "decode": "int4-b32"},
@@ -29,8 +31,14 @@ PREFILL_ALONE = {
 
 
 @pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
-    return Contexts(chip(), text(), tmp_path_factory.mktemp("contexts"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was compiled once for all tests here."""
+    return tmp_path_factory.mktemp("contexts")
+
+
+@pytest.fixture(scope="module")
+def contexts(folder: Path) -> Contexts:
+    return Contexts(chip(), text(), folder)
 
 
 @pytest.mark.parametrize("work", [prefill(16), decode(24)], ids=["prefill", "decode"])
@@ -84,6 +92,7 @@ def test_who_reads_the_cache_is_the_profiles_business_not_the_contexts(
     assert both.handed_over.l2 > 1000 * alone.handed_over.l2  # integers, and what they stand for
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_operators_that_may_fall_back_run_on_the_processor_and_are_counted(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +152,14 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
+@pytest.fixture
+def compiled(store: Store, folder: Path, small_reference: None) -> Store:
+    """A store that finds its contexts compiled."""
+    (store.results / "cache").mkdir()
+    (store.results / "cache/contexts").symlink_to(folder)
+    return store
+
+
 def measured(store: Store, device: DeviceProfile, runtime: NativeRuntime, *work: Workload) -> Any:
     profiler = Profiler(store, device, settings=FEW, runtimes=[runtime], calibration=text)
     (outcome,) = profiler.measure([Request(shape=shape(), workloads=work)])
@@ -173,27 +190,27 @@ def test_prefill_on_the_npu_and_decode_on_the_processor(store: Store) -> None:
     assert {j.static.hand_over for j in static if j.static} == {"convert"}
 
 
-def test_both_phases_on_the_npu_copy_columns_of_integers(store: Store) -> None:
+def test_both_phases_on_the_npu_copy_columns_of_integers(compiled: Store) -> None:
     device = chip(runtime="onnxruntime-native")
     phone = Phone(device)
-    outcome = measured(store, device, phone, prefill(16), decode(24))
+    outcome = measured(compiled, device, phone, prefill(16), decode(24))
     assert outcome.error is None
     assert {x.coverage for x in outcome.latencies.values()} == {1.0}
     assert {j.static.hand_over for j in phone.jobs if j.static} == {"copy"}
 
 
-def test_a_latency_that_was_simulated_is_never_kept(store: Store) -> None:
+def test_a_latency_that_was_simulated_is_never_kept(compiled: Store) -> None:
     device = chip(**PREFILL_ALONE)
     runtime = NativeRuntime(LocalPlace(HERE), device)
-    outcome = measured(store, device, runtime, prefill(16), decode(24))
+    outcome = measured(compiled, device, runtime, prefill(16), decode(24))
     assert outcome.latencies == {}
     assert outcome.error.stage == "simulated"
     assert "must come from its chip, this one was simulated on x86_64" in str(outcome.error)
-    assert store.measurements(shape_ids=[shape().shape_id]) == []
+    assert compiled.measurements(shape_ids=[shape().shape_id]) == []
 
 
 @pytest.mark.parametrize("what", ["logits", "handed_over"])
-def test_wrong_numbers_of_an_accelerator_are_not_kept(store: Store, what: str) -> None:
+def test_wrong_numbers_of_an_accelerator_are_not_kept(compiled: Store, what: str) -> None:
     device = chip(**PREFILL_ALONE)
 
     class Wrong(Phone):
@@ -208,9 +225,9 @@ def test_wrong_numbers_of_an_accelerator_are_not_kept(store: Store, what: str) -
                 phases.append(p.model_copy(update={what: wrong}))
             return found.model_copy(update={"phases": tuple(phases)})
 
-    outcome = measured(store, device, Wrong(device), prefill(16), decode(24))
+    outcome = measured(compiled, device, Wrong(device), prefill(16), decode(24))
     assert outcome.error.stage == "numerics"
-    assert store.measurements(shape_ids=[shape().shape_id]) == []
+    assert compiled.measurements(shape_ids=[shape().shape_id]) == []
 
 
 def test_a_process_without_the_accelerators_libraries_is_refused(

@@ -3,45 +3,57 @@
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from phone.simulated import SimulatedPhone, simulated_phone
+from phonelm_search.backends.native import cache_folder
 from phonelm_search.backends.phone import bundle
 from phonelm_search.backends.phone.adb import Adb
 
 Plug = Callable[..., SimulatedPhone]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def prepared() -> None:
-    """What `devices prepare` does, while pip still finds its configuration at home."""
-    bundle.fetch_wheel()
-    bundle.glibc_bundle()
+@pytest.fixture(scope="session")
+def prepared(shared: Path) -> None:
+    """What `devices prepare` does; a worker at a time, so that nothing is made twice."""
+    with FileLock(shared / "phone-bundle.lock"):
+        bundle.fetch_wheel()
+        bundle.glibc_bundle()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def adb_server(prepared: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A server on a port of its own: tests must not touch a developer's phones."""
+@pytest.fixture(scope="session")
+def adb_server(
+    prepared: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, str]]:
+    """A server on a port of its own: tests must not touch a developer's phones.
+
+    The first command of a client starts it; these variables lead there.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    before = {name: os.environ.get(name) for name in ("ANDROID_ADB_SERVER_PORT", "HOME")}
-    os.environ["ANDROID_ADB_SERVER_PORT"] = str(port)
-    os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
-    os.environ.setdefault(
-        "PHONELM_CACHE", str(Path(before["HOME"] or "/tmp") / ".cache/phonelm-search")
+    variables = {
+        "ANDROID_ADB_SERVER_PORT": str(port),
+        "HOME": str(tmp_path_factory.mktemp("home")),
+        "PHONELM_CACHE": str(cache_folder()),
+    }
+    yield variables
+    subprocess.run(
+        ["adb", "kill-server"], check=False, capture_output=True, env={**os.environ, **variables}
     )
-    yield
-    subprocess.run(["adb", "kill-server"], check=False, capture_output=True)
-    for name, value in before.items():
-        if value is not None:
-            os.environ[name] = value
-        else:
-            os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_server(adb_server: Mapping[str, str]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in adb_server.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pytest
 from contract import FILES
 from phone.simulated import SimulatedPhone
 from phone.test_phone import PROBE, Time, job_for, runtime_on
-from phonelm_search.backends.native import cache_folder
-from phonelm_search.backends.phone import build_android, glibc_bundle
+from phonelm_search.backends.native import RUNNER, cache_folder
+from phonelm_search.backends.phone import build_android, bundle, glibc_bundle
 from phonelm_search.backends.phone.bundle import accelerator_names, android_bundle
 from phonelm_search.core.errors import ConfigurationError, MeasurementError
 
@@ -25,8 +25,8 @@ def archive(folder: Path) -> Path:
     """An AAR as ONNX Runtime's, but of glibc's library: no NDK can be had here."""
     made = folder / "ort.aar"
     with zipfile.ZipFile(made, "w") as file:
-        bundle = glibc_bundle()
-        file.write(bundle.files[bundle.library], "jni/arm64-v8a/libonnxruntime.so")
+        ours = glibc_bundle()
+        file.write(ours.files[ours.library], "jni/arm64-v8a/libonnxruntime.so")
     return made
 
 
@@ -68,6 +68,7 @@ def test_an_npus_libraries_go_along_and_are_found_on_the_phone(
 ) -> None:
     ort = archive(tmp_path)
     monkeypatch.setenv("PHONELM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(bundle, "build_with_cmake", lambda build, *_: (build / RUNNER).touch())
     shared = ("libonnxruntime_providers_qnn.so", "libonnxruntime.so")  # the latter is ours
     theirs = ("libQnnHtp.so", "libQnnHtpV75Stub.so", "libQnnHtpV75Skel.so")
     for name, files in (("provider.aar", shared), ("runtime.aar", theirs)):
@@ -111,8 +112,8 @@ def test_a_provider_of_androids_needs_androids_build(phone: SimulatedPhone) -> N
 
 
 def test_the_bundle_is_named_by_its_content() -> None:
-    bundle = glibc_bundle()
-    assert re.fullmatch(r"bundle-glibc-[0-9a-f]{16}", bundle.name)
-    assert bundle.name == glibc_bundle().name
-    assert {"phonelm-runner", "ld-linux-aarch64.so.1", bundle.library} <= set(bundle.files)
-    assert bundle.size < 50e6
+    found = glibc_bundle()
+    assert re.fullmatch(r"bundle-glibc-[0-9a-f]{16}", found.name)
+    assert found.name == glibc_bundle().name
+    assert {"phonelm-runner", "ld-linux-aarch64.so.1", found.library} <= set(found.files)
+    assert found.size < 50e6

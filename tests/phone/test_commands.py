@@ -27,6 +27,7 @@ def call(*words: str) -> None:
     assert run_command(list(words)) == 0
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_from_a_plugged_in_phone_to_the_pick(
     plug: Plug, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +73,7 @@ def test_from_a_plugged_in_phone_to_the_pick(
     assert sum(" run " in c for c in phone.commands) == jobs
 
 
+@pytest.mark.usefixtures("quick_rounds", "small_reference")
 def test_a_phone_that_goes_away_stops_the_search_with_one_line(
     phone: SimulatedPhone, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +113,7 @@ def write_warm_profile(**changes: object) -> None:
     (folder / "sim.yaml").write_text(yaml.safe_dump(content))
 
 
+@pytest.mark.usefixtures("quick_rounds", "small_reference")
 @pytest.mark.parametrize("lost", [False, True], ids=["both stay", "one is lost for good"])
 def test_two_phones_share_the_shapes(
     plug: Plug, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lost: bool
