@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -24,12 +24,14 @@ def tables(numbers: st.SearchStrategy[float]) -> st.SearchStrategy[np.ndarray]:
 points = tables(st.integers(0, 6).map(float))
 
 
+@settings(deadline=None)  # the first example loads moocore
 @given(tables(st.sampled_from([-np.inf, 0.0, 1.0, 2.0, 3.0, np.inf])))
 def test_front_is_what_no_row_dominates(values: np.ndarray) -> None:
     expected = [not any((o <= row).all() and (o < row).any() for o in values) for row in values]
     assert non_dominated(values).tolist() == expected
 
 
+@settings(deadline=None)
 @given(points)
 def test_without_errors_the_probability_is_the_front(values: np.ndarray) -> None:
     found = membership_probability(values, np.zeros_like(values), draws=2)
@@ -41,6 +43,7 @@ def test_two_objectives_may_hold_what_is_no_number() -> None:
     assert membership_probability(values, np.zeros((4, 2)), draws=1).tolist() == [0, 1, 0, 0]
 
 
+@settings(deadline=None)
 @given(tables(st.sampled_from([-np.inf, 0.0, 1.0, 2.0, 3.0, np.inf])))
 def test_rank_peels_fronts(values: np.ndarray) -> None:
     rank = dominance_rank(values)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import measurement
@@ -143,6 +143,7 @@ def test_the_anchor_holds_each_workload_against_its_own_latest_readings() -> Non
     assert (silent.bandwidth_bytes_per_s, silent.bandwidth_drift) == (None, None)
 
 
+@settings(deadline=None)  # the first example loads scipy.stats
 @given(st.permutations(range(8)))
 def test_rank_correlation_of_orders_is_the_closed_form(order: list[int]) -> None:
     squares = sum((i - place) ** 2 for i, place in enumerate(order))
