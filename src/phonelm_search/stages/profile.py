@@ -156,7 +156,7 @@ def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tupl
 
 def _check_method(profiles: Sequence[DeviceProfile], method: str) -> None:
     for profile in profiles:
-        if method == "blocks" and profile.accelerated and profile.runtime != QNN_SIMULATOR:
+        if method == "blocks" and profile.accelerated:
             raise ConfigurationError(
                 f"--method blocks is for processors, {profile.name} runs "
                 f"{' and '.join(profile.accelerated_phases)} on an accelerator; leave it out"
