@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from helpers import QUICK, SMALL_REFERENCE
 from phonelm_search.backends.host import available_bytes
+from phonelm_search.backends.native import toolchain
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
 from phonelm_search.train.text import Text
 
@@ -76,6 +77,13 @@ def small_corpus(text: Text, cache: Path, shared: Path) -> TokenisedCorpus:
     """Half a megabyte of it, whose validation takes a moment only."""
     with FileLock(shared / "small-corpus.lock"):
         return tokenise(small_text_of(text), 512, cache)
+
+
+@pytest.fixture(scope="session")
+def native_runner(shared: Path) -> None:
+    """The runner for this machine, compiled by the first worker that needs it."""
+    with FileLock(shared / "runner.lock"):
+        toolchain.build_runner(toolchain.HOST)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ class TestOnnxRuntime(RuntimeContract):
     name = "onnxruntime"
 
 
+@pytest.mark.usefixtures("native_runner")
 class TestNativeRuntime(RuntimeContract):
     name = "onnxruntime-native"
 

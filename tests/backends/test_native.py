@@ -24,6 +24,8 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import TensorSpec, WeightPool, build_graph
 from phonelm_search.measure import MeasureSettings, jobs, numerics
 
+pytestmark = [pytest.mark.xdist_group("native"), pytest.mark.usefixtures("native_runner")]
+
 PRECISIONS = ("fp32", "int8-b32", "int4-b32", "int4-b128")
 
 

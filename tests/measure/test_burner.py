@@ -14,6 +14,8 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import MeasureSettings, Profiler
 from phonelm_search.store import Store
 
+pytestmark = pytest.mark.xdist_group("clock")
+
 SHAPE = small_shape(
     hidden_size=256, intermediate_size=768, num_attention_heads=4, num_key_value_heads=4,
     head_dim=64, vocab_size=2048,

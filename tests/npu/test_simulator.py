@@ -15,6 +15,9 @@ from phonelm_search.core.hf_config import load_hf_config
 from phonelm_search.core.workload import prefill
 from phonelm_search.devices import load_device
 from phonelm_search.store import Store
+from phonelm_search.train import TokenisedCorpus, tokens_file
+
+pytestmark = pytest.mark.xdist_group("simulator")
 
 SIM = ["--device", "snapdragon-npu-sim"]
 
@@ -39,8 +42,12 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(config: str, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(
+    config: str, corpus: TokenisedCorpus, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Seen:
     results, out, err = tmp_path_factory.mktemp("results"), io.StringIO(), io.StringIO()
+    (results / "cache").mkdir()  # the text that ranges are calibrated on, as tokens
+    tokens_file(results / "cache", corpus).symlink_to(tokens_file(cache, corpus))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_command(profile(config, "--json", "--results", str(results)))
     assert code == 0, err.getvalue()

@@ -28,6 +28,8 @@ from phonelm_search.train import TrainingSettings, tokens_file
 from phonelm_search.train.batches import validation_chunks
 from phonelm_search.train.corpus import load_tokens
 
+pytestmark = pytest.mark.xdist_group("handoff")
+
 SHAPES = [small_shape(num_hidden_layers=2), small_shape(num_hidden_layers=3, hidden_act="relu")]
 
 

@@ -1,6 +1,8 @@
 """The report in a real browser: what a reader sees and does."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.outputs.report import write_report
 from phonelm_search.reading import load_view
 from phonelm_search.store import Store
+
+pytestmark = pytest.mark.xdist_group("browser")
+ReportOf = Callable[[str], Path]
 
 POINTS: list[tuple[float, float | None]] = [
     (10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None), (50.0, 1.5),
@@ -104,12 +109,25 @@ STUDIES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def report_of(tmp_path_factory: pytest.TempPathFactory) -> ReportOf:
+    """Writes the report of a study once, beside its database; tests only read them."""
+
+    @cache
+    def written(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("study")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            return STUDIES[name](folder)
+
+    return written
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_opens_without_complaint_on_wide_and_narrow_screens(
-    name: str, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+    name: str, report_of: ReportOf, opened: Open
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = STUDIES[name](tmp_path)
+    path = report_of(name)
     assert path.stat().st_size < 6e6
     for width, scheme in ((1200, "light"), (400, "dark")):
         page = opened(path, width=width, scheme=scheme)
@@ -149,9 +167,9 @@ def point(page: Page, shape_id: str) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def test_the_front_is_the_studys(tmp_path: Path, opened: Open) -> None:
-    path = some(tmp_path)
-    view = load_view(Store(tmp_path), "study")
+def test_the_front_is_the_studys(report_of: ReportOf, opened: Open) -> None:
+    path = report_of("some")
+    view = load_view(Store(path.parent), "study")
     page = opened(path)
     line = page.evaluate("document.getElementById('front').data[0]")
     assert line["x"] == pytest.approx([r.latency.value for r in view.front])
@@ -163,9 +181,11 @@ def test_the_front_is_the_studys(tmp_path: Path, opened: Open) -> None:
     expect(page.locator("#shown")).to_contain_text("1 without a value upwards")
 
 
-def test_intervals_stand_on_their_points_and_can_be_hidden(tmp_path: Path, opened: Open) -> None:
-    path = some(tmp_path)
-    rows = list(load_view(Store(tmp_path), "study").scored)
+def test_intervals_stand_on_their_points_and_can_be_hidden(
+    report_of: ReportOf, opened: Open
+) -> None:
+    path = report_of("some")
+    rows = list(load_view(Store(path.parent), "study").scored)
     page = opened(path)
     bars = page.evaluate(
         """() => {
@@ -182,8 +202,8 @@ def test_intervals_stand_on_their_points_and_can_be_hidden(tmp_path: Path, opene
     assert "shapes" in names
 
 
-def test_axes_can_be_chosen(tmp_path: Path, opened: Open) -> None:
-    page = opened(some(tmp_path))
+def test_axes_can_be_chosen(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
     page.get_by_label("Horizontal axis").select_option("decode")
     page.get_by_label("Vertical axis").select_option("weights")
     titles = page.locator("#front .xtitle, #front .ytitle").all_text_contents()
@@ -193,8 +213,8 @@ def test_axes_can_be_chosen(tmp_path: Path, opened: Open) -> None:
     assert chart(page)["y"] == pytest.approx(weights, rel=1e-4)
 
 
-def test_filters_hide_points_and_lines_of_the_table(tmp_path: Path, opened: Open) -> None:
-    page = opened(some(tmp_path))
+def test_filters_hide_points_and_lines_of_the_table(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
     page.locator("fieldset[data-key=hidden_act]").get_by_label("relu", exact=True).uncheck()
     assert chart(page)["x"] == pytest.approx([30, 50])
     assert page.locator("#shapes tbody tr:visible").count() == 3
@@ -207,16 +227,16 @@ def test_filters_hide_points_and_lines_of_the_table(tmp_path: Path, opened: Open
     assert page.locator("#shapes tbody tr:visible").count() == 3
 
 
-def test_hovering_shows_the_shape(tmp_path: Path, opened: Open) -> None:
-    page = opened(some(tmp_path))
+def test_hovering_shows_the_shape(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
     page.mouse.move(*point(page, SHAPES[2].shape_id))
     told = page.locator("#front .hoverlayer")
     for text in ("64×4", "heads 4/2 of 16, silu", "30 (30 to 30)"):
         expect(told).to_contain_text(text)
 
 
-def test_a_click_pins_and_the_keyboard_does_it_too(tmp_path: Path, opened: Open) -> None:
-    page = opened(some(tmp_path))
+def test_a_click_pins_and_the_keyboard_does_it_too(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
     expect(page.locator("#compare")).to_be_hidden()
     page.mouse.click(*point(page, SHAPES[2].shape_id))
     expect(page.locator("#compare")).to_be_visible()
@@ -232,8 +252,8 @@ def test_a_click_pins_and_the_keyboard_does_it_too(tmp_path: Path, opened: Open)
     expect(page.locator("#compare")).to_be_hidden()
 
 
-def test_pinning_keeps_the_readers_zoom(tmp_path: Path, opened: Open) -> None:
-    page = opened(some(tmp_path))
+def test_pinning_keeps_the_readers_zoom(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
     page.evaluate("Plotly.relayout('front', {'xaxis.range': [5, 35]})")
     page.locator("#shapes button.pin").first.click()
     shown = page.evaluate("document.getElementById('front')._fullLayout.xaxis.range")
@@ -251,8 +271,10 @@ def test_the_key_tells_which_side_is_better(tmp_path: Path, opened: Open) -> Non
     expect(page.locator("#front-key")).to_contain_text("to the left and below")
 
 
-def test_the_table_sorts_both_ways_with_unknown_values_last(tmp_path: Path, opened: Open) -> None:
-    page = opened(some(tmp_path))
+def test_the_table_sorts_both_ways_with_unknown_values_last(
+    report_of: ReportOf, opened: Open
+) -> None:
+    page = opened(report_of("some"))
     head = page.locator("#shapes th[data-key=bits_per_byte]")
     cells = page.locator("#shapes tbody tr td:nth-child(6)")
     head.get_by_role("button").click()
@@ -264,8 +286,8 @@ def test_the_table_sorts_both_ways_with_unknown_values_last(tmp_path: Path, open
 
 
 @pytest.mark.parametrize("place", [2, 3, 4])
-def test_copying_gives_the_configuration(place: int, tmp_path: Path, opened: Open) -> None:
-    page = opened(some(tmp_path))
+def test_copying_gives_the_configuration(place: int, report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
     shape = SHAPES[place]
     page.locator(f"#shapes tr[data-id={shape.shape_id}] button.copy").click()
     expect(page.locator("#copied")).to_contain_text("Copied config.json of 64×")
@@ -282,8 +304,8 @@ def test_suspect_is_hollow_and_estimated_is_a_triangle(tmp_path: Path, opened: O
     assert sorted(set(kinds)) == ["triangle-up", "triangle-up-open"]
 
 
-def test_two_thousand_points_are_all_there(tmp_path: Path, opened: Open) -> None:
-    page = opened(many(tmp_path))
+def test_two_thousand_points_are_all_there(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("many"))
     assert len(chart(page)["x"]) == 2000
     expect(page.locator("#shown")).to_contain_text("intervals of the front only")
     lines = page.locator("#shapes tbody tr")
@@ -295,11 +317,8 @@ def test_two_thousand_points_are_all_there(tmp_path: Path, opened: Open) -> None
     assert len(chart(page)["x"]) == 2000 - len(range(0, 2000, 3))
 
 
-def test_several_devices_are_told_as_multiples(
-    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    page = opened(two_devices(tmp_path))
+def test_several_devices_are_told_as_multiples(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("two devices"))
     assert page.locator(".card h3").all_text_contents() == ["near", "far"]
     expect(page.locator("#x-axis option").first).to_contain_text("times the reference's")
     axes = page.locator("#x-axis option").all_text_contents()
@@ -310,8 +329,8 @@ def test_several_devices_are_told_as_multiples(
     expect(again).to_contain_text("phonelm-search search tiny --device near --device far")
 
 
-def test_texts_of_others_stay_text(tmp_path: Path, opened: Open) -> None:
-    page = opened(rejected(tmp_path))
+def test_texts_of_others_stay_text(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("rejected"))
     expect(page.get_by_text("<b>foreign</b> work on its cores </script>").first).to_be_visible()
 
 
