@@ -53,13 +53,15 @@ _SHELL, _TOYBOX, _QEMU = (
     shutil.which(name) or name for name in ("mksh", "toybox", "qemu-aarch64-static")
 )
 _THROTTLES_C = 60.0
+# Phones of one serial are one phone: those of another worker must not be waited for.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 PROPERTIES = {
     "ro.product.manufacturer": "Simulated",
     "ro.product.model": "Qemu 7",
     "ro.soc.manufacturer": "QEMU",
     "ro.soc.model": "cortex-a76",
     "ro.build.fingerprint": "qemu/sim/1:16/AAAA/1:user/release-keys",
-    "ro.serialno": "SIM0001",
+    "ro.serialno": f"SIM0001{WORKER}",
 }
 
 

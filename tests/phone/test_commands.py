@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from phone.conftest import Plug
-from phone.simulated import SimulatedPhone
+from phone.simulated import WORKER, SimulatedPhone
 from phonelm_search.backends.phone.adb import Adb
 from phonelm_search.cli.main import run_command
 from phonelm_search.devices import load_device
@@ -119,7 +119,7 @@ def test_two_phones_share_the_shapes(
     plug: Plug, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
     monkeypatch.setattr("phonelm_search.backends.phone.adb._BACK_OFF_SECONDS", (0.1, 0.1, 0.1))
-    first, second = plug(), plug(properties={"ro.serialno": "SIM0002"})
+    first, second = plug(), plug(properties={"ro.serialno": f"SIM0002{WORKER}"})
     write_warm_profile()
     if lost:
         second.during_run = unplug_at_the_second_job(second)
