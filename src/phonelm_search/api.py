@@ -27,7 +27,7 @@ from phonelm_search.outputs import (
 from phonelm_search.outputs.export import export_shape
 from phonelm_search.outputs.plots import PICTURES
 from phonelm_search.outputs.report import write_report
-from phonelm_search.quality import LEAST_SHAPES, ScoreSettings
+from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import (
     Rule,
     StudyView,
@@ -37,6 +37,7 @@ from phonelm_search.reading import (
     regret_matrix,
 )
 from phonelm_search.stages import (
+    SENSITIVITY_SUFFIX,
     ProfilePlan,
     SearchPlan,
     Setup,
@@ -204,7 +205,7 @@ def score(
         report=LoggedReporter(),
         data=data,
         retrain=retrain,
-        validate=max(score_top, LEAST_SHAPES) if validate else 0,
+        validate=validate,
         command=call,
     )
     return _frame(view)
@@ -274,10 +275,8 @@ def sensitivity(
     )
     setup = _setup(
         space, device, serial=serial, study=study, scenario=scenario, vocab_size=vocab_size,
-        precision=precision, command=call,
+        precision=precision, command=call, suffix=SENSITIVITY_SUFFIX,
     )  # fmt: skip
-    if study is None:
-        setup = setup.renamed(f"{setup.study}.sensitivity")
     store = Store(Path(results), url=storage)
     spreads, _ = run_sensitivity(
         store, setup, settings, count=shapes, report=LoggedReporter(), data=data

@@ -130,13 +130,12 @@ def show_study(
     view: StudyView, rows: Iterable[StudyRow], *, as_json: bool, fmt: Format = "table"
 ) -> None:
     """Print rows of a study."""
-    pick = current_pick(view)
     found = study_rows(view, rows)
     if as_json:
         print_json(found)
         return
     print_rows(found, _columns(found), fmt, title=_title(view))
-    if pick is not None:
+    if (pick := current_pick(view)) is not None:
         say(pick_line(pick))
 
 

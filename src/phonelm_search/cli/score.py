@@ -45,7 +45,6 @@ def command(
     from phonelm_search.cli.common import command_line, parse_score_settings, show_pick
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.cli.trust import show_validation
-    from phonelm_search.quality import LEAST_SHAPES
     from phonelm_search.stages import run_score
     from phonelm_search.store import Store
 
@@ -62,7 +61,7 @@ def command(
             report=report,
             data=data or (),
             retrain=retrain,
-            validate=max(score_top, LEAST_SHAPES) if validate else 0,
+            validate=validate,
             command=command_line(context),
         )
     if validate:

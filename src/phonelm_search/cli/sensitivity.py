@@ -46,7 +46,7 @@ def command(
     from phonelm_search.cli.common import command_line, parse_score_settings
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.cli.trust import show_sensitivity
-    from phonelm_search.stages import prepare, run_sensitivity
+    from phonelm_search.stages import SENSITIVITY_SUFFIX, prepare, run_sensitivity
     from phonelm_search.store import Store
 
     settings = parse_score_settings(
@@ -62,9 +62,8 @@ def command(
         precision=precision,
         serials=serial or (),
         command=command_line(context),
+        suffix=SENSITIVITY_SUFFIX,
     )
-    if study is None:
-        setup = setup.renamed(f"{setup.study}.sensitivity")
     store = Store(results, url=storage)
     with ProgressReporter() as report:
         found, _ = run_sensitivity(

@@ -3,7 +3,7 @@
 from phonelm_search.core.records import StudyRecord
 from phonelm_search.core.workload import Scenario
 from phonelm_search.measure import REFERENCE
-from phonelm_search.reading.readings import places_of
+from phonelm_search.reading.readings import places_of, scores_of
 from phonelm_search.store import Store, StudyCounts
 
 
@@ -15,12 +15,12 @@ def count_shapes(store: Store, record: StudyRecord) -> StudyCounts:
     """
     places = places_of(record)
     workloads = Scenario.parse(record.config["scenario"]).workloads
-    scored = record.config.get("score") or {}
+    settings_id, seeds = scores_of(record)
     return store.study_counts(
         record.name,
         [{w: place.common(w) for w in workloads} for place in places],
         # Times of several devices are told in those of the reference shape.
         reference=REFERENCE.shape_id if len(places) > 1 else None,
-        settings_id=scored.get("settings_id", ""),
-        seeds=scored.get("seeds") or [scored.get("seed", 0)],
+        settings_id=settings_id,
+        seeds=seeds,
     )

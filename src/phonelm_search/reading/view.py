@@ -22,7 +22,7 @@ from phonelm_search.core.units import format_ms
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.quality import Comparison, Score, Validation, gather
-from phonelm_search.reading.readings import Place, Readings, Summaries, places_of
+from phonelm_search.reading.readings import Place, Readings, Summaries, places_of, scores_of
 from phonelm_search.store import Store
 
 _EMBEDDED_LZMA = 2.18
@@ -282,9 +282,8 @@ def load_view(store: Store, study: str, *, summaries: Summaries | None = None) -
     parts = store.study_shapes(study)
     ids = [p.shape_id for p in parts]
     shapes = store.shapes(ids)
-    scored = record.config.get("score") or {}
-    seeds = scored.get("seeds") or [scored.get("seed", 0)]
-    found_scores = store.scores(shape_ids=ids, settings_id=scored.get("settings_id", ""))
+    settings_id, seeds = scores_of(record)
+    found_scores = store.scores(shape_ids=ids, settings_id=settings_id)
     scores = gather(s for s in found_scores if s.seed in seeds)
     places = tuple(places_of(record))
     readings = [Readings(store, place, scenario, ids, summaries=summaries) for place in places]

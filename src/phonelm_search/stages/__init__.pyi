@@ -1,3 +1,4 @@
+from .compare import SENSITIVITY_SUFFIX as SENSITIVITY_SUFFIX
 from .compare import run_sensitivity as run_sensitivity
 from .measure import SearchPlan as SearchPlan
 from .measure import Strategy as Strategy

@@ -17,6 +17,9 @@ from phonelm_search.stages.train import score
 from phonelm_search.store import Store
 from phonelm_search.train import too_narrow
 
+SENSITIVITY_SUFFIX = ".sensitivity"
+"""Sets a comparison apart from the search of the same space and device."""
+
 
 def run_sensitivity(
     store: Store,

@@ -11,7 +11,11 @@ from phonelm_search import __version__
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.backends.phone import assign_phones
 from phonelm_search.core.defaults import DEFAULT_SCENARIO
-from phonelm_search.core.errors import ConfigurationError, StudyMismatchError
+from phonelm_search.core.errors import (
+    ConfigurationError,
+    StudyMismatchError,
+    UnknownNameError,
+)
 from phonelm_search.core.records import StudyRecord, identity
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile, load_device
@@ -50,15 +54,6 @@ class Setup:
         """All of them."""
         return self.device, *self.beside
 
-    def renamed(self, study: str) -> "Setup":
-        """The same under another study's name.
-
-        Raises:
-            ConfigurationError: If it cannot be one.
-        """
-        check_study_name(study)
-        return replace(self, study=study)
-
     def config(self) -> dict[str, Any]:
         """The resolved configuration, as JSON."""
         return {
@@ -81,8 +76,11 @@ def prepare(
     precision: str | None = None,
     serials: Sequence[str] = (),
     command: str | None = None,
+    suffix: str = "",
 ) -> Setup:
     """Resolve names and enumerate the space.
+
+    A study that has no name is called SPACE.DEVICE and ``suffix``.
 
     Raises:
         ConfigurationError: If a name, a file or an option cannot be used.
@@ -95,7 +93,7 @@ def prepare(
         profiles = [p.with_precision(precision) for p in profiles]
     _check_devices(profiles, objectives)
     profile, *beside = profiles
-    name = study or f"{loaded.name}.{'+'.join(p.name for p in profiles)}"
+    name = study or f"{loaded.name}.{'+'.join(p.name for p in profiles)}{suffix}"
     check_study_name(name)
     feasible = enumerate_space(loaded, *profile.schemes)
     goals = Goals(
@@ -171,8 +169,9 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
         environment_id=identity(environment),
         environment=environment,
     )
-    known = {s.name: s for s in store.studies()}.get(setup.study)
-    if known is None:
+    try:
+        known = store.study(setup.study)
+    except UnknownNameError:
         store.save_study(fresh)
         return remember_command(store, fresh, setup.command)
     before = dict(known.config)

@@ -9,6 +9,7 @@ from phonelm_search.core.reporting import Reporter
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.quality import (
     LEAST_COMPARED,
+    LEAST_SHAPES,
     ScoreSettings,
     Scoring,
     Validation,
@@ -41,7 +42,7 @@ def run_score(
     report: Reporter,
     data: Sequence[str] = (),
     retrain: bool = False,
-    validate: int = 0,
+    validate: bool = False,
     rule: Rule | None = None,
     command: str | None = None,
     pool: Callable[[], Pool] | None = None,
@@ -56,7 +57,7 @@ def run_score(
         report: Shows progress.
         data: Text to train on, see `train.load_text`; nothing: the embedded corpus.
         retrain: Train what has a score already, too.
-        validate: Shapes to train much longer afterwards, see `validate_study`; 0 for none.
+        validate: Whether a sample is trained much longer afterwards, see `validate_study`.
         rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
         pool: Makes what trains; by default child processes, one per core or GPU.
@@ -70,7 +71,7 @@ def run_score(
     with open_session(store, study, report=report, pool=pool) as session:
         score(session, settings, top=top, data=data, retrain=retrain, command=command)
         if validate:
-            validate_study(session, count=validate)
+            validate_study(session, count=max(top, LEAST_SHAPES))
         return decide(session, rule=rule)
 
 
