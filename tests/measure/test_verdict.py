@@ -253,14 +253,14 @@ def test_reasons_of_several_rounds_are_one_where_their_numbers_alone_differ(
     for text in (r.text for m in rounds for r in m.reasons):
         alike.setdefault(re.sub(r"[0-9]+(\.[0-9]+)?", "#", text), []).append(text)
     merged = [f"{t[0]} (in {len(t)} rounds)" if len(t) > 1 else t[0] for t in alike.values()]
-    verdict, reasons = judge_rounds(rounds, wanted=3, made=len(rounds))
+    verdict, reasons = judge_rounds(rounds, wanted=3, made=len(rounds), relative_width=0.0)
     assert (verdict, list(texts(reasons))) == ("rejected", merged)
 
 
 def test_what_is_said_of_one_phone_is_not_counted_as_said_of_another() -> None:
     doubts = [Reason(kind="phone-slower", what=f"{s} is slower", about=s) for s in "aba"]
     rounds = [measurement([1] * 9, verdict="rejected", reasons=(r,)) for r in doubts]
-    _, reasons = judge_rounds(rounds, wanted=3, made=3)
+    _, reasons = judge_rounds(rounds, wanted=3, made=3, relative_width=0.0)
     assert texts(reasons) == ("a is slower (in 2 rounds)", "b is slower")
 
 

@@ -36,7 +36,9 @@ def summarise(rounds: Sequence[Measurement]) -> LatencySummary:
     counted = good_rounds(rounds, enough=wanted)
     samples_ms = [np.asarray(m.samples_ns) / 1e6 for m in counted]
     found = interval(samples_ms)
-    verdict, reasons = judge_rounds(counted, wanted=wanted, made=len(rounds))
+    verdict, reasons = judge_rounds(
+        counted, wanted=wanted, made=len(rounds), relative_width=found.relative_width
+    )
     pooled = np.concatenate(samples_ms)
     bandwidths = [m.bandwidth_bytes_per_s for m in counted if m.bandwidth_bytes_per_s]
     return LatencySummary(

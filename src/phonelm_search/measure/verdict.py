@@ -6,7 +6,6 @@ from typing import Any
 
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement, Verdict
-from phonelm_search.core.statistics import interval
 from phonelm_search.core.units import format_bytes
 from phonelm_search.measure.disturbance import disturbance
 from phonelm_search.measure.settings import MeasureSettings
@@ -177,7 +176,7 @@ def _throttled_at_the_start(before: Mapping[str, Any]) -> list[Reason]:
 
 
 def judge_rounds(
-    rounds: Sequence[Measurement], *, wanted: int, made: int
+    rounds: Sequence[Measurement], *, wanted: int, made: int, relative_width: float
 ) -> tuple[Verdict, tuple[Reason, ...]]:
     """Judge the rounds of one measurement together.
 
@@ -185,6 +184,7 @@ def judge_rounds(
         rounds: Those that count, at least one.
         wanted: Rounds that the protocol asks for.
         made: Rounds that were made, those that do not count among them.
+        relative_width: Width of their 95 % interval, as a share of the median.
     """
     if all(m.verdict == "rejected" for m in rounds):
         return "rejected", _merged(r for m in rounds for r in m.reasons)
@@ -201,10 +201,9 @@ def judge_rounds(
             "may differ by 3 %"
         )
         reasons.append(Reason(kind="cold-in-two-ways", what=what, remedy=_AGAIN))
-    width = interval([m.samples_ns for m in rounds]).relative_width
-    if width > WIDEST_INTERVAL:
+    if relative_width > WIDEST_INTERVAL:
         what = (
-            f"interval of {rounds[0].workload.name} {width:.0%} of the median, wider than "
+            f"interval of {rounds[0].workload.name} {relative_width:.0%} of the median, wider than "
             f"{WIDEST_INTERVAL:.0%}"
         )
         reasons.append(Reason(kind="wide-interval", what=what, remedy=_CLOSE))
