@@ -3,9 +3,7 @@
 Graph inputs and outputs are integers, too: a conversion at the border would run on the CPU.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, numpy_helper
 
+from phonelm_search.core.logs import quiet
 from phonelm_search.core.precision import Precision
 from phonelm_search.graph.inputs import Feeds
 from phonelm_search.graph.static import EMBEDDED, EMBEDDING, StaticGraph
@@ -109,7 +108,8 @@ def quantise_graph(
         weight_type=QuantType.QUInt8,
         init_overrides=overrides,
     )
-    with _without_advice():
+    # The quantiser advises, as the root logger, to simplify the graph; ours is simple.
+    with quiet("root"):
         quantize(path, target, config)
     model = onnx.load(target)
     borders = _integer_borders(model.graph)
@@ -118,18 +118,6 @@ def quantise_graph(
     # Apart, since a message holds no more than 2 GB.
     onnx.save(model, target, save_as_external_data=True, location=weights.name)
     return QuantisedGraph(path=target, borders=borders)
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """The quantiser advises, as the root logger, to simplify the graph; ours is simple."""
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(before)
 
 
 class _Reader:

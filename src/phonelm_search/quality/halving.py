@@ -13,9 +13,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from phonelm_search.core.logs import quiet
 from phonelm_search.core.records import identity
-from phonelm_search.store import Store, foreign_errors, open_optuna_storage
+from phonelm_search.store import Store, open_optuna_storage, optuna_calls
 from phonelm_search.train import Candidate, TrainingSettings
 
 _SHARES = (0.25, 0.5)
@@ -121,7 +120,7 @@ class Halving:
             "finalists": finalists,
         }
         name = f"{study}.score-{identity(content)}"
-        with quiet("optuna"), foreign_errors("open"):
+        with optuna_calls("open"):
             storage = open_optuna_storage(store)
             if anew and name in optuna.get_all_study_names(storage):
                 optuna.delete_study(study_name=name, storage=storage)
@@ -168,7 +167,7 @@ class Halving:
 
     def report(self, shape_id: str, rung: Rung, bits_per_byte: float) -> None:
         """A candidate came to a rung."""
-        with quiet("optuna"), foreign_errors("write"):
+        with optuna_calls("write"):
             self._trial(shape_id).report(bits_per_byte, rung.tokens)
 
     def finished(self) -> set[str]:
@@ -201,27 +200,27 @@ class Halving:
         return found
 
     def _members(self, number: int) -> list[FrozenTrial]:
-        with quiet("optuna"), foreign_errors("read"):
+        with optuna_calls("read"):
             trials = self._study.get_trials(deepcopy=False)
         return [t for t in trials if t.user_attrs[_BIN] == number]
 
     def stop(self, shape_id: str) -> None:
         """A candidate goes no further."""
-        with quiet("optuna"), foreign_errors("write"):
+        with optuna_calls("write"):
             self._study.tell(self._numbers[shape_id], state=TrialState.PRUNED)
 
     def finish(self, shape_id: str, bits_per_byte: float | None) -> None:
         """A candidate has its score, or failed."""
         if self._frozen(shape_id).state != TrialState.RUNNING:
             return
-        with quiet("optuna"), foreign_errors("write"):
+        with optuna_calls("write"):
             if bits_per_byte is None:
                 self._study.tell(self._numbers[shape_id], state=TrialState.FAIL)
             else:
                 self._study.tell(self._numbers[shape_id], bits_per_byte)
 
     def _frozen(self, shape_id: str) -> FrozenTrial:
-        with quiet("optuna"), foreign_errors("read"):
+        with optuna_calls("read"):
             return self._study.get_trials(deepcopy=False)[self._numbers[shape_id]]
 
     def _trial(self, shape_id: str) -> optuna.Trial:

@@ -11,7 +11,6 @@ from optuna.trial import TrialState
 
 from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
 from phonelm_search.core.latency import Latency
-from phonelm_search.core.logs import quiet
 from phonelm_search.core.records import StudyShape, rejection
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -19,7 +18,7 @@ from phonelm_search.measure import Request
 from phonelm_search.search.objectives import Goals
 from phonelm_search.search.samplers import distributions, grid_rows, make_sampler
 from phonelm_search.space import Coordinates, FeasibleSet
-from phonelm_search.store import Store, foreign_errors, open_optuna_storage
+from phonelm_search.store import Store, open_optuna_storage, optuna_calls
 
 _REASON, _KIND = "reason", "kind"
 _CUT_OFF = "the search was stopped before it was measured"
@@ -121,7 +120,7 @@ class SearchDriver:
         self._random = np.random.default_rng(seed)
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
-        with quiet("optuna"), foreign_errors("open"):
+        with optuna_calls("open"):
             storage = open_optuna_storage(store)
             self._study = optuna.create_study(
                 study_name=study,
@@ -191,7 +190,7 @@ class SearchDriver:
             if shape_id in self._known and self._known[shape_id].estimated:
                 del self._known[shape_id]
         rows = self._feasible.rows_of(set(shape_ids) - self._known.keys())
-        with quiet("optuna"), foreign_errors("write"):
+        with optuna_calls("write"):
             for row in rows:
                 self._study.enqueue_trial(self._coordinates.point(row))
             # Points that a killed process left in the queue come first.
@@ -201,7 +200,7 @@ class SearchDriver:
 
     def _ask(self) -> tuple[optuna.Trial, ModelShape]:
         """The next point and the shape nearest to it."""
-        with quiet("optuna"), foreign_errors("write"):
+        with optuna_calls("write"):
             trial = self._study.ask(self._distributions)
         return trial, self._feasible.shape(self._coordinates.nearest(trial.params))
 
@@ -235,7 +234,7 @@ class SearchDriver:
         found = self._measure({shape.shape_id: shape for _, shape in asked}, source)
         for trial, shape in asked:
             outcome = found[shape.shape_id]
-            with quiet("optuna"), foreign_errors("write"):
+            with optuna_calls("write"):
                 self._record(trial, shape, outcome)
             on_trial(
                 TrialReport(
@@ -255,7 +254,7 @@ class SearchDriver:
         while len(fresh) < size:
             if self._sampler == "grid" or repeats >= _MOST_REPEATS:
                 row = self._unseen_row(wanted, fresh)
-                with quiet("optuna"), foreign_errors("write"):
+                with optuna_calls("write"):
                     self._study.enqueue_trial(self._coordinates.point(row))
             trial, shape = self._ask()
             new = shape.shape_id not in fresh and shape.shape_id not in self._known

@@ -7,6 +7,7 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from phonelm_search.core.errors import StoreError
+from phonelm_search.core.logs import quiet
 from phonelm_search.store.database import Store
 
 
@@ -16,8 +17,8 @@ def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
 
 
 @contextmanager
-def foreign_errors(action: str) -> Iterator[None]:
-    """Turn Optuna's and the database's failures into ours.
+def optuna_calls(action: str) -> Iterator[None]:
+    """Let Optuna log errors alone meanwhile, and turn its and the database's failures into ours.
 
     Args:
         action: What was tried: open, read or write.
@@ -26,7 +27,8 @@ def foreign_errors(action: str) -> Iterator[None]:
         StoreError: With that action named.
     """
     try:
-        yield
+        with quiet("optuna"):
+            yield
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         cause = error.__cause__ or error
         first = str(getattr(cause, "orig", None) or cause).splitlines()[0]
