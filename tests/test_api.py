@@ -4,8 +4,8 @@ import inspect
 import json
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from documents import python_block
 from helpers import study
 from phonelm_search import api
 from phonelm_search.cli import (
+    devices,
     explain,
     export,
     pareto,
@@ -26,6 +27,8 @@ from phonelm_search.cli import (
     score,
     search,
     sensitivity,
+    spaces,
+    studies,
 )
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.defaults import DEFAULT_DEVICE
@@ -33,7 +36,6 @@ from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.core.units import parse_count
 from phonelm_search.store import Store
 
-COMMANDS = (run, search, score, profile, pareto, plot, report, explain, export, sensitivity)
 EXAMPLE = Path(__file__).parent / "examples" / "notebook.py"
 
 
@@ -74,28 +76,80 @@ def test_frames_hold_what_the_command_prints(
 
 ONLY_TYPED = {"context", "as_json", "fmt", "dry_run"}
 """Options of the command line alone: how something is printed."""
+COMMANDS = {
+    **{m.NAME: m.command for m in (
+        run, search, score, profile, pareto, plot, report, explain, export, sensitivity,
+    )},
+    **{c.callback.__name__: c.callback for g in (studies, spaces, devices)
+       for c in g.app.registered_commands if c.callback},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("module", COMMANDS, ids=lambda m: m.NAME)
-def test_every_command_has_its_function_with_the_same_options_and_defaults(
-    module: ModuleType,
-) -> None:
-    options = inspect.signature(module.command).parameters
-    function = inspect.signature(getattr(api, module.NAME)).parameters
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_function_with_the_same_options_and_defaults(name: str) -> None:
+    options = inspect.signature(COMMANDS[name]).parameters
+    function = inspect.signature(getattr(api, name)).parameters
     # A figure is saved by matplotlib.
-    typed = ONLY_TYPED | ({"output"} if module is plot else set())
+    typed = ONLY_TYPED | ({"output"} if name == "plot" else set())
     assert set(options) - typed == set(function)
-    for name in set(options) & set(function):
-        theirs, ours = options[name].default, function[name].default
+    for option in set(options) & set(function):
+        theirs, ours = options[option].default, function[option].default
         if ours is inspect.Parameter.empty or theirs is inspect.Parameter.empty:
-            assert ours is theirs, name
-        elif name == "device":
-            assert theirs is None
-            assert ours == DEFAULT_DEVICE
-        elif name == "proxy_parameters":
+            assert ours is theirs, option
+        elif theirs is None and ours == DEFAULT_DEVICE:
+            assert option == "device"
+        elif option == "proxy_parameters":
             assert parse_count(theirs) == ours
         else:
-            assert (theirs or None) == (ours or None), name
+            assert (theirs or None) == (ours or None), option
+
+
+def test_there_is_no_function_without_a_command() -> None:
+    assert set(api.__all__) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("command", "of_api"),
+    [
+        (["studies", "list"], lambda: api.list_studies().to_dict("records")),
+        (["studies", "show", "study"], lambda: [api.show_study("study")]),
+        (["studies", "check", "study"], lambda: api.check_study("study").to_dict("records")),
+        (["spaces", "list"], lambda: api.list_spaces().to_dict("records")),
+        (["devices", "list"], lambda: api.list_devices().to_dict("records")),
+    ],
+    ids=" ".join,
+)
+def test_groups_print_what_their_functions_give(
+    command: list[str],
+    of_api: Callable[[], list[dict[str, Any]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study(Path("results"), [(10.0, 3.0), (20.0, 3.1)], verdict="suspect")
+    assert run_command([*command, *(["--json"] if command[1] != "show" else [])]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows
+    assert rows == json.loads(json.dumps(of_api()))
+
+
+def test_functions_of_spaces_and_devices_give_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for show, copied in (
+        (api.show_space, api.copy_space("tiny")), (api.show_device, api.copy_device("host-cpu")),
+    ):  # fmt: skip
+        assert show(copied.stem) == copied.read_text()
+    assert run_command(["spaces", "check", "tiny", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    counts = json.loads(json.dumps(api.check_space("tiny")))
+    assert counts.items() <= printed.items()
+    assert counts["feasible"] == sum(counts["hidden_size"].values()) > 0
+    assert run_command(["devices", "check", "host-cpu", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {r["key"]: r["value"] for r in rows} == api.check_device("host-cpu")
 
 
 def test_an_empty_study_is_a_frame_with_the_same_columns(tmp_path: Path) -> None:

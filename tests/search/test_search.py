@@ -27,7 +27,7 @@ from phonelm_search.search import (
     select_for_training,
 )
 from phonelm_search.space import Coordinates, enumerate_space
-from phonelm_search.store import Store, open_optuna_storage
+from phonelm_search.store import Store
 
 
 def test_trials_carry_the_decoded_shape_and_its_values(tmp_path: Path) -> None:
@@ -72,6 +72,7 @@ class TwoBowls(PerShape):
         return {w: summary(d) for w, d in zip(workloads, self.distances(shape), strict=True)}
 
 
+@pytest.mark.usefixtures("trials_in_memory")
 def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
     tmp_path: Path,
 ) -> None:
@@ -88,14 +89,16 @@ def test_nsga2_reaches_later_generations_and_beats_random_on_a_known_front(
             values = [t.values for t in trials_of(Store(folder), "st")]
             found.append(hypervolume(values, ref=[far, far]) / best)
     assert min(shares["nsga2"]) > max(shares["random"])
-    storage = open_optuna_storage(Store(tmp_path / "nsga20"))
-    generations = []
-    for trial in trials_of(Store(tmp_path / "nsga20"), "st"):
-        attributes = storage.get_trial_system_attrs(trial._trial_id)
-        generations += [v for k, v in attributes.items() if "generation" in k]
+    generations = [
+        value
+        for trial in trials_of(Store(tmp_path / "nsga20"), "st")
+        for name, value in trial.system_attrs.items()
+        if "generation" in name
+    ]
     assert max(generations) >= 2
 
 
+@pytest.mark.usefixtures("trials_in_memory")
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "grid"])
 def test_trials_are_distinct_shapes_until_a_space_is_exhausted(
     tmp_path: Path, sampler: str
@@ -131,6 +134,7 @@ def test_grid_spreads_over_the_enumeration(tmp_path: Path) -> None:
     assert source.asked == expected
 
 
+@pytest.mark.usefixtures("trials_in_memory")
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
 def test_the_same_seed_asks_the_same_shapes(tmp_path: Path, sampler: str) -> None:
     asked = []

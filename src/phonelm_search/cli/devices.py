@@ -1,13 +1,16 @@
 """``phonelm-search devices``: device profiles and connected phones."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import Row, print_json, print_rows, say
+from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.core import defaults as d
+
+if TYPE_CHECKING:
+    from phonelm_search.stages import Added
 
 HELP = "Device profiles and phones: list, show, check, copy, add, doctor, prepare."
 app = typer.Typer(no_args_is_help=True)
@@ -22,30 +25,18 @@ def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -
     """Connected phones and all profiles (those of ./device_profiles first); which fits which."""
     from dataclasses import asdict
 
-    from phonelm_search.backends.phone import connected_phones
-    from phonelm_search.core.errors import ConfigurationError
-    from phonelm_search.devices import DEVICES, load_device
+    from phonelm_search.stages import known_devices
 
-    rows: list[Row] = []
-    profiles = []
-    for name, path in DEVICES.names().items():
-        try:
-            profiles.append(load_device(name))
-        except ConfigurationError as error:
-            say(f"phonelm-search: {error}")
-        rows.append({"device": name, "file": str(path)})
-    phones = connected_phones(profiles)
-    connections = {p.name: p.connection for p in profiles}
-    for row in rows:
-        row["connection"] = connections.get(row["device"], "–")
-        row["phones"] = [p.serial for p in phones if row["device"] in p.fits]
+    known = known_devices()
+    for fault in known.faults:
+        say(f"phonelm-search: {fault}")
     if as_json:
-        print_json(rows, connected=[asdict(p) for p in phones])
+        print_json(known.rows, connected=[asdict(p) for p in known.phones])
         return
     columns = (("device", "device"), ("connection", "connection"), ("phones", "fits phone"))
-    shown = [{**r, "phones": ", ".join(r["phones"])} for r in rows]
+    shown = [{**r, "phones": ", ".join(r["phones"])} for r in known.rows]
     print_rows(shown, (*columns, ("file", "file")), fmt)
-    for phone in phones:
+    for phone in known.phones:
         fits = (
             ", ".join(phone.fits) or f"none; `phonelm-search devices add --serial {phone.serial}`"
         )
@@ -66,18 +57,10 @@ def check_device(
     device: DeviceArgument, serial: SerialOption = None, as_json: o.JsonOption = False
 ) -> None:
     """Read a profile and show the environment that its measurements would carry."""
-    from phonelm_search.backends import QNN_SIMULATOR, get_runtime
-    from phonelm_search.backends.qnn import simulator
-    from phonelm_search.devices import load_device
+    from phonelm_search.stages import environment_of
 
-    profile = load_device(device)
-    if profile.runtime == QNN_SIMULATOR:
-        found = simulator(profile)
-    else:
-        runtime = get_runtime(profile, serial=serial)
-        cache = {"last_level_cache_bytes": str(runtime.cache_bytes())}
-        found = {**runtime.environment(), **cache}
-    rows = [{"key": k, "value": v} for k, v in found.items()]
+    environment = environment_of(device, serial)
+    rows = [{"key": k, "value": v} for k, v in environment.items()]
     if as_json:
         print_json(rows)
     else:
@@ -100,7 +83,7 @@ def add_device(
     ] = None,
     precision: Annotated[
         str, typer.Option("--precision", help="Precision scheme of the profile.")
-    ] = "int4-b32",
+    ] = d.DEFAULT_PRECISION,
     scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -108,21 +91,26 @@ def add_device(
 
     Example: phonelm-search devices add --serial 0A1B2C3D
     """
-    from dataclasses import asdict
-
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.core.precision import get_precision
     from phonelm_search.core.workload import Scenario
-    from phonelm_search.stages import add_phone, describe, reason_text
+    from phonelm_search.stages import add_phone
 
     with ProgressReporter() as report:
         added = add_phone(
             serial,
             name=name,
-            precision=get_precision(precision).name,
+            precision=precision,
             scenario=Scenario.parse(scenario),
             report=report,
         )
+    _show_added(added, as_json=as_json, title=f"{added.profile.name}: {scenario}, {precision}")
+
+
+def _show_added(added: "Added", *, as_json: bool, title: str) -> None:
+    from dataclasses import asdict
+
+    from phonelm_search.stages import describe, reason_text
+
     rows = [
         {
             "cores": t.cores,
@@ -148,7 +136,7 @@ def add_device(
         ("verdict", "verdict"),
         ("reason", "because"),
     )
-    print_rows(rows, columns, "table", title=f"{added.profile.name}: {scenario}, {precision}")
+    print_rows(rows, columns, "table", title=title)
     best = added.tried[0]
     typer.echo(
         f"first latency: prefill {best.prefill_ms:.3g} ms, decode {best.decode_ms:.3g} ms a token "
@@ -161,10 +149,10 @@ def add_device(
 
 
 @app.command("doctor")
-def doctor(
+def examine_phone(
     device: Annotated[
         str, typer.Argument(help="A device profile of connection adb, by name or path.")
-    ] = "android-arm64",
+    ] = d.DEFAULT_PHONE,
     serial: SerialOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -188,7 +176,7 @@ def doctor(
 
 
 @app.command("prepare")
-def prepare(
+def prepare_phones(
     ndk: Annotated[
         Path | None, typer.Option("--ndk", help="Folder of an Android NDK, for the Android build.")
     ] = None,
@@ -208,15 +196,8 @@ def prepare(
     Examples: phonelm-search devices prepare; phonelm-search devices prepare --ndk
     ~/Android/Sdk/ndk/27.0.12077973 --ort-aar onnxruntime-android-1.32.0.aar
     """
-    from phonelm_search.backends.phone import build_android, fetch_wheel, glibc_bundle
-    from phonelm_search.core.errors import ConfigurationError
     from phonelm_search.core.units import format_bytes
+    from phonelm_search.stages import bundle_for_phones
 
-    if (ndk is None) != (ort_aar is None) or (qnn_aar and ndk is None):
-        raise ConfigurationError("--ndk and --ort-aar must be given together, --qnn-aar with both")
-    if ndk is not None and ort_aar is not None:
-        bundle = build_android(ndk, ort_aar, qnn_aar or ())
-    else:
-        fetch_wheel()
-        bundle = glibc_bundle()
+    bundle = bundle_for_phones(ndk, ort_aar, qnn_aar or ())
     say(f"{bundle.flavour} build ready: {bundle.name}, {format_bytes(bundle.size)}")

@@ -51,41 +51,48 @@ COMPILED_COLUMNS = (
 
 _TITLES = {"ttft": "TTFT", "tpot": "TPOT", "end-to-end": "end-to-end"}
 
+ShapesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Names, shape ids, or paths of config.json files.")
+]
+DevicesOption = Annotated[
+    list[str] | None, typer.Option("--device", help="A device profile; repeats.")
+]
+MethodOption = Annotated[
+    Literal["whole", "blocks"],
+    typer.Option("--method", help="Measure whole models, or estimate them from blocks."),
+]
+PromptsOption = Annotated[
+    list[int] | None, typer.Option("--prompt-tokens", min=1, help="Prompt length; repeats.")
+]
+ContextsOption = Annotated[
+    list[int] | None,
+    typer.Option("--context-tokens", min=1, help="Past length at a decode step; repeats."),
+]
+ScenariosOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scenario",
+        help="TTFT, TPOT and end-to-end time of NAME=P:G, a prompt of P tokens and G generated "
+        "ones; repeats.",
+    ),
+]
+
 
 def command(
-    shapes: Annotated[
-        list[str] | None, typer.Argument(help="Names, shape ids, or paths of config.json files.")
-    ] = None,
+    shapes: ShapesArgument = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Measure a whole study's front as well.")
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="With --study: all its measured shapes, not the front.")
     ] = False,
-    device: Annotated[
-        list[str] | None, typer.Option("--device", help="A device profile; repeats.")
-    ] = None,
+    device: DevicesOption = None,
     serial: o.SerialsOption = None,
     precision: o.PrecisionOption = None,
-    method: Annotated[
-        Literal["whole", "blocks"],
-        typer.Option("--method", help="Measure whole models, or estimate them from blocks."),
-    ] = "whole",
-    prompt_tokens: Annotated[
-        list[int] | None, typer.Option("--prompt-tokens", min=1, help="Prompt length; repeats.")
-    ] = None,
-    context_tokens: Annotated[
-        list[int] | None,
-        typer.Option("--context-tokens", min=1, help="Past length at a decode step; repeats."),
-    ] = None,
-    scenario: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scenario",
-            help="TTFT, TPOT and end-to-end time of NAME=P:G, a prompt of P tokens and G "
-            "generated ones; repeats.",
-        ),
-    ] = None,
+    method: MethodOption = "whole",
+    prompt_tokens: PromptsOption = None,
+    context_tokens: ContextsOption = None,
+    scenario: ScenariosOption = None,
     remeasure: o.RemeasureOption = False,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,

@@ -55,7 +55,7 @@ def command(
     )
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.reading import check_rule
-    from phonelm_search.stages import SearchPlan, prepare, run_all
+    from phonelm_search.stages import SearchPlan, finished_trials, plan_run, prepare, run_all
     from phonelm_search.store import Store
 
     rule = check_rule(pick)
@@ -64,45 +64,23 @@ def command(
         tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=finalists
     )
     setup = prepare(
-        space,
-        device or [d.DEFAULT_DEVICE],
-        study=study,
-        scenario=scenario,
-        objectives=objective or (),
-        vocab_size=vocab_size,
-        precision=precision,
-        serials=serial or (),
-        command=command_line(context),
-    )
+        space, device or [d.DEFAULT_DEVICE], study=study, scenario=scenario,
+        objectives=objective or (), vocab_size=vocab_size, precision=precision,
+        serials=serial or (), command=command_line(context),
+    )  # fmt: skip
     if dry_run:
-        from phonelm_search.stages import finished_trials, plan_run
-        from phonelm_search.work import usable_cores
-
-        cores = len(usable_cores())
         done = finished_trials(results, storage, setup.study)
-        plan = plan_run(
-            setup, trials=max(0, trials - done), top=score_top, settings=settings, cores=cores
-        )
-        show_dry_run(setup, plan, as_json=as_json)
+        left = max(0, trials - done)
+        show_dry_run(setup, plan_run(setup, left, score_top, settings), as_json=as_json)
         return
+    plan = SearchPlan(
+        trials=trials, strategy=strategy, near_front=score_top, sampler=sampler, seed=seed,
+        remeasure=remeasure,
+    )  # fmt: skip
     store = Store(results, url=storage)
     with ProgressReporter() as report:
         chosen, view = run_all(
-            store,
-            setup,
-            SearchPlan(
-                trials=trials,
-                strategy=strategy,
-                near_front=score_top,
-                sampler=sampler,
-                seed=seed,
-                remeasure=remeasure,
-            ),
-            settings,
-            top=score_top,
-            rule=rule,
-            report=report,
-            data=data or (),
+            store, setup, plan, settings, top=score_top, rule=rule, report=report, data=data or ()
         )
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

@@ -6,6 +6,7 @@ import typer
 
 from phonelm_search.cli import options as o
 from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.core import defaults as d
 
 HELP = "List, show, check and copy search spaces."
 app = typer.Typer(no_args_is_help=True)
@@ -36,35 +37,24 @@ def check_space(
     space: o.SpaceArgument,
     precision: Annotated[
         str, typer.Option("--precision", help="Scheme at which byte limits are counted.")
-    ] = "int4-b32",
+    ] = d.DEFAULT_PRECISION,
     as_json: o.JsonOption = False,
 ) -> None:
     """Count feasible shapes and say why others fall out. Example: spaces check slm-100m."""
-    from phonelm_search.core.precision import get_precision
-    from phonelm_search.space import enumerate_space, load_space
+    from phonelm_search.outputs import space_document
 
-    loaded = load_space(space)
-    feasible = enumerate_space(loaded, get_precision(precision))
-    depth = feasible.histogram("num_hidden_layers")
-    width = feasible.histogram("hidden_size")
+    document = space_document(space, precision)
     if as_json:
-        print_json(
-            [],
-            space=loaded.name,
-            combinations=feasible.combinations,
-            feasible=len(feasible),
-            failures=feasible.failures,
-            num_hidden_layers=depth,
-            hidden_size=width,
-        )
+        print_json([], **document)
         return
     typer.echo(
-        f"{loaded.name}: {len(feasible):,} feasible shapes "
-        f"of {feasible.combinations:,} combinations; of the others one may break several:"
+        f"{document['space']}: {document['feasible']:,} feasible shapes "
+        f"of {document['combinations']:,} combinations; of the others one may break several:"
     )
-    for constraint, count in feasible.failures.items():
+    for constraint, count in document["failures"].items():
         typer.echo(f"  {count:>10,} break: {constraint}")
-    for name, counts in (("layers", depth), ("width", width)):
+    for name, key in (("layers", "num_hidden_layers"), ("width", "hidden_size")):
+        counts = document[key]
         rows = [
             {name: str(k), "shapes": v, "": "█" * round(40 * v / max(counts.values()))}
             for k, v in counts.items()

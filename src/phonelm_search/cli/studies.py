@@ -27,24 +27,10 @@ def list_studies(
     fmt: o.FormatOption = "table",
 ) -> None:
     """All studies of a results folder. Example: phonelm-search studies list --json."""
-    from phonelm_search.reading import count_shapes
+    from phonelm_search.outputs import count_rows
     from phonelm_search.store import Store
 
-    store = Store(results, url=storage, create=False)
-    rows = []
-    for record in store.studies():
-        counts = count_shapes(store, record)
-        rows.append(
-            {
-                "study": record.name,
-                "space": record.config["space"]["name"],
-                "device": record.config["device"]["name"],
-                "scenario": record.config["scenario"],
-                "measured": counts.measured,
-                "failed": counts.failed,
-                "scored": counts.scored,
-            }
-        )
+    rows = count_rows(Store(results, url=storage, create=False))
     if as_json:
         print_json(rows)
     else:

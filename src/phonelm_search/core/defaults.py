@@ -5,6 +5,8 @@ from typing import Literal
 
 DEFAULT_SPACE = "slm-100m"
 DEFAULT_DEVICE = "host-cpu"
+DEFAULT_PHONE = "android-arm64"
+DEFAULT_PRECISION = "int4-b32"
 DEFAULT_SCENARIO = "chat=256:128"
 DEFAULT_TRIALS = 20
 DEFAULT_SAMPLER = "tpe"

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from phonelm_search.core.defaults import DEFAULT_PRECISION
 from phonelm_search.core.precision import PRECISIONS, Precision, get_precision
 from phonelm_search.core.workload import PHASES, Phase, Workload
 from phonelm_search.core.yamlfile import Named, NamedFiles, validate
@@ -105,7 +106,7 @@ class DeviceProfile(Named):
     threads: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     allow_fallback: tuple[str, ...] = ()
     """Operators of a graph that may run elsewhere than on the execution provider."""
-    precision: _PerPhase = PerPhase.of_both("int4-b32")
+    precision: _PerPhase = PerPhase.of_both(DEFAULT_PRECISION)
     cache: Literal["cold", "warm"] = "cold"
     workload: ProfileWorkload = ProfileWorkload()
 

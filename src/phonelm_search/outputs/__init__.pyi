@@ -1,4 +1,6 @@
 from .explanation import explanation_document as explanation_document
+from .inventory import count_rows as count_rows
+from .inventory import space_document as space_document
 from .rows import (
     NO_LATENCY as NO_LATENCY,
 )

@@ -169,16 +169,7 @@ def score_shapes(
     """
     plan = plan_scoring(shapes, settings)
     file: Path = tokens_file(store.results / "cache", corpus)
-    training = TrainingSettings(
-        corpus=corpus.digest,
-        vocab_size=corpus.vocab_size,
-        tokens=plan.tokens,
-        budget=settings.budget,
-        width_factor=plan.width_factor,
-    )
-    repeats = plan.tokens / len(corpus.train)
-    if repeats > 1:
-        report.note(f"the text is read {repeats:.1f} times; give more of it with --data")
+    training = _training_settings(plan, corpus, settings, report)
     with TrainingRuns(
         store, file, scheme=scheme.name, report=report, pool=pool() if pool else None
     ) as runner:
@@ -191,26 +182,39 @@ def score_shapes(
         if retrain:
             runner.forget(seeded)
         halving = Halving(
-            store,
-            study,
-            training,
-            plan.candidates,
-            seed=settings.seed,
-            finalists=settings.finalists,
-            anew=retrain,
-        )
+            store, study, training, plan.candidates,
+            seed=settings.seed, finalists=settings.finalists, anew=retrain,
+        )  # fmt: skip
         first = _halve(halving, runs, runner)
         finalists = halving.finished()
-        again = [r for r in seeded if r.seed != settings.seed and r.shape_id in finalists]
-        if again:
-            runner.stage("training finalists with other seeds", again)
-        others = runner.scores(again)
-    return Scoring(
-        settings=training,
-        seeds=settings.all_seeds,
-        scores=gather([*first, *others]),
-        settled=settled,
+        others = _train_again(
+            [r for r in seeded if r.seed != settings.seed and r.shape_id in finalists], runner
+        )
+    scores = gather([*first, *others])
+    return Scoring(settings=training, seeds=settings.all_seeds, scores=scores, settled=settled)
+
+
+def _training_settings(
+    plan: ScorePlan, corpus: TokenisedCorpus, settings: ScoreSettings, report: Reporter
+) -> TrainingSettings:
+    """How all train, before number type and learning rate are settled."""
+    repeats = plan.tokens / len(corpus.train)
+    if repeats > 1:
+        report.note(f"the text is read {repeats:.1f} times; give more of it with --data")
+    return TrainingSettings(
+        corpus=corpus.digest,
+        vocab_size=corpus.vocab_size,
+        tokens=plan.tokens,
+        budget=settings.budget,
+        width_factor=plan.width_factor,
     )
+
+
+def _train_again(runs: Sequence[Run], runner: TrainingRuns) -> list[ProxyScore]:
+    """Finalists' scores with other seeds."""
+    if runs:
+        runner.stage("training finalists with other seeds", runs)
+    return runner.scores(runs)
 
 
 def _settle(

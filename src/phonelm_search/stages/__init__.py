@@ -1,4 +1,7 @@
-"""One verb a file: set up, measure, train, decide, profile, compile, add a phone, plan, run."""
+"""One verb a file: set up, measure, train, decide, profile, compile, add a phone, plan, run.
+
+And what there is to do it on, in `inventory`.
+"""
 
 import lazy_loader
 

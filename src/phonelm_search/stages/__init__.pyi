@@ -1,8 +1,12 @@
 from .compare import SENSITIVITY_SUFFIX as SENSITIVITY_SUFFIX
 from .compare import run_sensitivity as run_sensitivity
+from .inventory import bundle_for_phones as bundle_for_phones
+from .inventory import environment_of as environment_of
+from .inventory import known_devices as known_devices
 from .measure import SearchPlan as SearchPlan
 from .measure import Strategy as Strategy
 from .measure import run_search as run_search
+from .new_phone import Added as Added
 from .new_phone import add_phone as add_phone
 from .new_phone import describe as describe
 from .new_phone import reason_text as reason_text

@@ -12,6 +12,7 @@ from phonelm_search.backends import Runtime
 from phonelm_search.backends.native import NativeRuntime
 from phonelm_search.backends.phone import Phone
 from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.precision import get_precision
 from phonelm_search.core.records import NumericsCheck
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.core.units import format_ms
@@ -68,7 +69,7 @@ def add_phone(
             "name": "new",
             "connection": "adb",
             "runtime": "onnxruntime-native",
-            "precision": precision,
+            "precision": get_precision(precision).name,
         },
         DeviceProfile,
         source="devices add",

@@ -17,6 +17,7 @@ from phonelm_search.stages.screening import MOST_BLOCKS
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
 from phonelm_search.train import too_narrow
+from phonelm_search.work import usable_cores
 
 _REPEATED = 1.3  # rounds made again, on a machine that is not quite quiet
 _COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
@@ -53,8 +54,15 @@ def finished_trials(results: Path, url: str | None, study: str) -> int:
     return sum(p.role == "trial" for p in parts)
 
 
-def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, cores: int) -> DryRun:
-    """Estimate a run from the shapes of the space, without touching the device."""
+def plan_run(setup: Setup, trials: int, top: int, settings: ScoreSettings) -> DryRun:
+    """Estimate a run from the shapes of the space, without touching the device.
+
+    Args:
+        setup: What is to be run.
+        trials: Shapes to measure.
+        top: Shapes to train.
+        settings: How they are trained.
+    """
     count = len(setup.feasible)
     sizes = setup.feasible.columns["decoder_parameters"]
     typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
@@ -101,7 +109,7 @@ def plan_run(setup: Setup, *, trials: int, top: int, settings: ScoreSettings, co
         * planned_seconds(planned, setup.goals.workloads, costs)
         * (blocks / len(planned)),
         scoring=scoring,
-        score_seconds=scoring.estimated_seconds(settings, cores),
+        score_seconds=scoring.estimated_seconds(settings, len(usable_cores())),
     )
 
 

@@ -57,17 +57,7 @@ def count_shapes(
         settings_id: Settings of its scores.
         seeds: Seeds of its scores.
     """
-    part, scores = t.study_shapes, t.scores.c
-    scored = (
-        select(scores.shape_id)
-        .where(
-            scores.settings_id == settings_id,
-            scores.seed.in_(seeds),
-            scores.bits_per_byte.is_not(None),
-        )
-        .distinct()
-        .subquery()
-    )
+    part, scored = t.study_shapes, _scored(settings_id, seeds)
     joined: FromClause = part.outerjoin(scored, scored.c.shape_id == part.c.shape_id)
     known: list[ColumnElement[bool]] = []
     rejected: list[ColumnElement[bool]] = []
@@ -100,6 +90,20 @@ def count_shapes(
         measured=measured_count,
         failed=rejected_count + connection.execute(refused).scalar_one(),
         scored=scored_count,
+    )
+
+
+def _scored(settings_id: str, seeds: Collection[int]) -> Subquery:
+    scores = t.scores.c
+    return (
+        select(scores.shape_id)
+        .where(
+            scores.settings_id == settings_id,
+            scores.seed.in_(seeds),
+            scores.bits_per_byte.is_not(None),
+        )
+        .distinct()
+        .subquery()
     )
 
 

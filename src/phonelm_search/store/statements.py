@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -16,7 +16,10 @@ from sqlalchemy import (
     literal,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 
 def upsert(
@@ -35,14 +38,21 @@ def upsert(
     distinct = {tuple(row[name] for name in identity): row for row in rows}
     if not distinct:
         return
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement: sqlite.Insert | postgresql.Insert = insert(table)
+    statement = _insert(connection.dialect, table)
     if replace:
         new = {name: statement.excluded[name] for name in rows[0] if name not in identity}
         statement = statement.on_conflict_do_update(index_elements=identity, set_=new)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=identity)
     connection.execute(statement, list(distinct.values()))
+
+
+def _insert(dialect: Dialect, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    if dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # takes 50 ms to import
+
+    return postgresql.insert(table)
 
 
 def _identity(table: Table) -> list[str]:
@@ -57,5 +67,7 @@ def among(
     text = literal(json.dumps(list(values)), String)
     if dialect.name == "sqlite":
         return column.in_(select(func.json_each(text).table_valued("value").c.value))
+    from sqlalchemy.dialects import postgresql
+
     elements = func.jsonb_array_elements_text(cast(text, postgresql.JSONB))
     return column.in_(select(elements.column_valued()))

@@ -31,6 +31,8 @@ from phonelm_search.train.settings import Outcome, TrainingSettings
 Report = Callable[[int, float], None]
 _LARGEST_NORM = 1.0
 _SAVED_EVERY_S = 300.0
+_Score = tuple[tuple[float, ...], tuple[int, ...], float | None]
+_NO_SCORE: _Score = ((), (), None)
 _POINT_TOKENS = 32_768  # between two points of a curve
 
 
@@ -73,11 +75,8 @@ def train(
         TrainingError: If a checkpoint cannot be written, or one sequence does not fit in memory.
     """
     run = _Run(shape, corpus, settings, seed=seed, report=report)
-    finished = until is None
-    reason = None
-    bits: tuple[float, ...] = ()
-    text_bytes: tuple[int, ...] = ()
-    quantised = None
+    finished, reason = until is None, None
+    bits, text_bytes, quantised = _NO_SCORE
     try:
         run.along_trunk(settings.trunk_steps if until is None else until, checkpoints)
         if finished:
@@ -130,7 +129,7 @@ def _score(
     corpus: TokenisedCorpus,
     settings: TrainingSettings,
     scheme: Precision | None,
-) -> tuple[tuple[float, ...], tuple[int, ...], float | None]:
+) -> _Score:
     """Bits and bytes of validation, and bits per byte of the weights as a scheme rounds them.
 
     Raises:

@@ -1,5 +1,7 @@
+from .assignment import ConnectedPhone as ConnectedPhone
 from .assignment import assign_phones as assign_phones
 from .assignment import connected_phones as connected_phones
+from .bundle import Bundle as Bundle
 from .bundle import (
     build_android as build_android,
 )

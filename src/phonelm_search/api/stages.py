@@ -1,41 +1,18 @@
-"""The commands as functions, for notebooks and scripts: pandas frames, matplotlib figures, paths.
-
-Each function has the name, the options and the defaults of its command. Frames have the columns
-that ``--json`` and the CSV files have. All take ``results``, the folder of the database and of the
-studies' files, and ``storage``, the URL of another database, and raise `PhonelmSearchError` as the
-command would print it. ``logging.basicConfig(level="INFO")`` shows what stages tell.
-"""
+"""Functions of the commands that measure and train."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from phonelm_search.api.frames import Folder, Names, frame_of, list_of, open_store
 from phonelm_search.core import defaults as d
-from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.reporting import LoggedReporter
 from phonelm_search.core.workload import Scenario
-from phonelm_search.outputs import (
-    STUDY_COLUMNS,
-    explanation_document,
-    sensitivity_rows,
-    study_rows,
-)
-from phonelm_search.outputs.export import export_shape
-from phonelm_search.outputs.plots import PICTURES
-from phonelm_search.outputs.report import write_report
+from phonelm_search.outputs import sensitivity_rows
 from phonelm_search.quality import ScoreSettings
-from phonelm_search.reading import (
-    Rule,
-    StudyView,
-    check_rule,
-    explain_shape,
-    load_view,
-    regret_matrix,
-)
+from phonelm_search.reading import Rule, check_rule
 from phonelm_search.stages import (
     SENSITIVITY_SUFFIX,
     ProfilePlan,
@@ -51,9 +28,6 @@ from phonelm_search.stages import (
     run_sensitivity,
 )
 from phonelm_search.store import Store
-
-Names = str | Sequence[str]
-Folder = str | Path
 
 
 def run(
@@ -106,7 +80,7 @@ def run(
         Store(Path(results), url=storage), setup, plan, settings,
         top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=data,
     )  # fmt: skip
-    return _frame(view)
+    return frame_of(view)
 
 
 def search(
@@ -155,7 +129,7 @@ def search(
     plan = SearchPlan(
         trials=trials, strategy=strategy, sampler=sampler, seed=seed, remeasure=remeasure
     )
-    return _frame(
+    return frame_of(
         run_search(Store(Path(results), url=storage), setup, plan, report=LoggedReporter())
     )
 
@@ -198,7 +172,7 @@ def score(
         finalists=finalists, seeds=seeds, seed=seed,
     )  # fmt: skip
     _, view = run_score(
-        _store(results, storage),
+        open_store(results, storage),
         study,
         settings,
         top=score_top,
@@ -208,7 +182,7 @@ def score(
         validate=validate,
         command=call,
     )
-    return _frame(view)
+    return frame_of(view)
 
 
 def profile(
@@ -234,9 +208,9 @@ def profile(
         with its reason and no latency.
     """
     plan = ProfilePlan(
-        shapes=_list(shapes), study=study, everything=everything, devices=_list(device),
-        serials=_list(serial), precision=precision, method=method, prompt_tokens=prompt_tokens,
-        context_tokens=context_tokens, scenarios=[Scenario.parse(s) for s in _list(scenario)],
+        shapes=list_of(shapes), study=study, everything=everything, devices=list_of(device),
+        serials=list_of(serial), precision=precision, method=method, prompt_tokens=prompt_tokens,
+        context_tokens=context_tokens, scenarios=[Scenario.parse(s) for s in list_of(scenario)],
         remeasure=remeasure,
     )  # fmt: skip
     rows, _ = profile_shapes(Store(Path(results), url=storage), plan, report=LoggedReporter())
@@ -284,116 +258,9 @@ def sensitivity(
     return pd.DataFrame(sensitivity_rows(spreads))
 
 
-def pareto(
-    study: str,
-    *,
-    everything: bool = False,
-    regret: bool = False,
-    results: Folder = d.DEFAULT_RESULTS,
-    storage: str | None = None,
-) -> pd.DataFrame:
-    """The front of a study, fastest first.
-
-    Args:
-        study: Its name.
-        everything: All measured shapes and references, the front marked.
-        regret: Instead, how much slower each device's front is on each other device.
-    """
-    store = _store(results, storage)
-    view = load_view(store, study)
-    if regret:
-        return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
-    return _frame(view) if everything else _frame(view, front=True)
-
-
-def plot(
-    study: str,
-    kind: str = "front",
-    *,
-    results: Folder = d.DEFAULT_RESULTS,
-    storage: str | None = None,
-) -> Figure:
-    """A picture of a study.
-
-    Args:
-        study: Name of the study.
-        kind: ``front``, ``training``, ``spread``, ``latency-vs-depth``, ``bandwidth``,
-            ``devices`` or ``validation``.
-    """
-    if kind in PICTURES:
-        store = _store(results, storage)
-        return PICTURES[kind](store, load_view(store, study))
-    raise ConfigurationError(f"kind must be one of {', '.join(PICTURES)}, got '{kind}'")
-
-
-def report(
-    study: str,
-    output: Folder | None = None,
-    *,
-    results: Folder = d.DEFAULT_RESULTS,
-    storage: str | None = None,
-) -> Path:
-    """Write a study as one offline HTML file, by default ``RESULTS/STUDY/report.html``."""
-    store = _store(results, storage)
-    return write_report(store, load_view(store, study), Path(output) if output else None)
-
-
-def explain(
-    study: str,
-    shape: str | None = None,
-    *,
-    results: Folder = d.DEFAULT_RESULTS,
-    storage: str | None = None,
-) -> dict[str, Any]:
-    """Why a shape of a study, by default the pick: the document that ``--json`` prints."""
-    view = load_view(_store(results, storage), study)
-    explanation, pick = explain_shape(view, shape)
-    return explanation_document(view, explanation, pick)
-
-
-def export(
-    study: str,
-    output: Folder,
-    *,
-    shape: str | None = None,
-    to: Literal["all", "hf", "onnx"] = "all",
-    results: Folder = d.DEFAULT_RESULTS,
-    storage: str | None = None,
-) -> Path:
-    """Hand a shape of a study off, by default the pick.
-
-    Args:
-        study: Name of the study.
-        output: Folder to write into.
-        shape: Its id, the beginning of one, its label, or a reference's name.
-        to: Everything, ``config.json`` alone, or the measured graph alone.
-
-    Returns:
-        What was written: the folder, or the file.
-    """
-    store = _store(results, storage)
-    path, _, notes = export_shape(store, load_view(store, study), Path(output), shape=shape, to=to)
-    for note in notes:
-        LoggedReporter().note(note)
-    return path
-
-
 def _setup(
     space: str, device: Names, *, serial: Names, objective: Names = (), **options: Any
 ) -> Setup:
     return prepare(
-        space, _list(device), serials=_list(serial), objectives=_list(objective), **options
+        space, list_of(device), serials=list_of(serial), objectives=list_of(objective), **options
     )
-
-
-def _store(results: Folder, storage: str | None) -> Store:
-    return Store(Path(results), url=storage, create=False)
-
-
-def _list(names: Names) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
-
-
-def _frame(view: StudyView, *, front: bool = False) -> pd.DataFrame:
-    rows = study_rows(view, view.front if front else view.rows)
-    return pd.DataFrame(rows, columns=None if rows else list(STUDY_COLUMNS))

@@ -1,0 +1,134 @@
+"""Functions of the commands that read studies."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from phonelm_search.api.frames import Folder, frame_of, open_store
+from phonelm_search.core import defaults as d
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.reporting import LoggedReporter
+from phonelm_search.outputs import count_rows, doubtful_rows, explanation_document
+from phonelm_search.outputs.export import export_shape
+from phonelm_search.outputs.plots import PICTURES
+from phonelm_search.outputs.report import write_report
+from phonelm_search.reading import explain_shape, load_view, regret_matrix
+
+
+def pareto(
+    study: str,
+    *,
+    everything: bool = False,
+    regret: bool = False,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> pd.DataFrame:
+    """The front of a study, fastest first.
+
+    Args:
+        study: Its name.
+        everything: All measured shapes and references, the front marked.
+        regret: Instead, how much slower each device's front is on each other device.
+    """
+    store = open_store(results, storage)
+    view = load_view(store, study)
+    if regret:
+        return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
+    return frame_of(view) if everything else frame_of(view, front=True)
+
+
+def plot(
+    study: str,
+    kind: str = "front",
+    *,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> Figure:
+    """A picture of a study.
+
+    Args:
+        study: Name of the study.
+        kind: ``front``, ``training``, ``spread``, ``latency-vs-depth``, ``bandwidth``,
+            ``devices`` or ``validation``.
+    """
+    if kind in PICTURES:
+        store = open_store(results, storage)
+        return PICTURES[kind](store, load_view(store, study))
+    raise ConfigurationError(f"kind must be one of {', '.join(PICTURES)}, got '{kind}'")
+
+
+def report(
+    study: str,
+    output: Folder | None = None,
+    *,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> Path:
+    """Write a study as one offline HTML file, by default ``RESULTS/STUDY/report.html``."""
+    store = open_store(results, storage)
+    return write_report(store, load_view(store, study), Path(output) if output else None)
+
+
+def explain(
+    study: str,
+    shape: str | None = None,
+    *,
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> dict[str, Any]:
+    """Why a shape of a study, by default the pick: the document that ``--json`` prints."""
+    view = load_view(open_store(results, storage), study)
+    explanation, pick = explain_shape(view, shape)
+    return explanation_document(view, explanation, pick)
+
+
+def export(
+    study: str,
+    output: Folder,
+    *,
+    shape: str | None = None,
+    to: Literal["all", "hf", "onnx"] = "all",
+    results: Folder = d.DEFAULT_RESULTS,
+    storage: str | None = None,
+) -> Path:
+    """Hand a shape of a study off, by default the pick.
+
+    Args:
+        study: Name of the study.
+        output: Folder to write into.
+        shape: Its id, the beginning of one, its label, or a reference's name.
+        to: Everything, ``config.json`` alone, or the measured graph alone.
+
+    Returns:
+        What was written: the folder, or the file.
+    """
+    store = open_store(results, storage)
+    path, _, notes = export_shape(store, load_view(store, study), Path(output), shape=shape, to=to)
+    for note in notes:
+        LoggedReporter().note(note)
+    return path
+
+
+def list_studies(
+    *, results: Folder = d.DEFAULT_RESULTS, storage: str | None = None
+) -> pd.DataFrame:
+    """All studies: space, device, scenario, and how many shapes were measured and scored."""
+    return pd.DataFrame(count_rows(open_store(results, storage)))
+
+
+def show_study(
+    study: str, *, results: Folder = d.DEFAULT_RESULTS, storage: str | None = None
+) -> dict[str, Any]:
+    """A study's configuration and environment."""
+    return asdict(open_store(results, storage).study(study))
+
+
+def check_study(
+    study: str, *, results: Folder = d.DEFAULT_RESULTS, storage: str | None = None
+) -> pd.DataFrame:
+    """A row for each reason to doubt a shape's latency; none where all are valid."""
+    rows = doubtful_rows(load_view(open_store(results, storage), study))
+    return pd.DataFrame(rows, columns=["shape_id", "verdict", "why"])

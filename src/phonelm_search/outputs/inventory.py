@@ -1,0 +1,47 @@
+"""What there is: studies of a database, shapes of a space."""
+
+from typing import Any
+
+from phonelm_search.core.precision import get_precision
+from phonelm_search.outputs.rows import Row
+from phonelm_search.reading import count_shapes
+from phonelm_search.space import enumerate_space, load_space
+from phonelm_search.store import Store
+
+
+def count_rows(store: Store) -> list[Row]:
+    """A row for each study, with the numbers of its shapes."""
+    rows = []
+    for record in store.studies():
+        counts = count_shapes(store, record)
+        rows.append(
+            {
+                "study": record.name,
+                "space": record.config["space"]["name"],
+                "device": record.config["device"]["name"],
+                "scenario": record.config["scenario"],
+                "measured": counts.measured,
+                "failed": counts.failed,
+                "scored": counts.scored,
+            }
+        )
+    return rows
+
+
+def space_document(space: str, precision: str) -> dict[str, Any]:
+    """Numbers of a space's shapes, and of those that each constraint excludes.
+
+    Args:
+        space: Its name, or the path of a YAML file.
+        precision: Name of the scheme at which byte limits are counted.
+    """
+    loaded = load_space(space)
+    feasible = enumerate_space(loaded, get_precision(precision))
+    return {
+        "space": loaded.name,
+        "combinations": feasible.combinations,
+        "feasible": len(feasible),
+        "failures": feasible.failures,
+        "num_hidden_layers": feasible.histogram("num_hidden_layers"),
+        "hidden_size": feasible.histogram("hidden_size"),
+    }
