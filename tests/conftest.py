@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from helpers import QUICK, SMALL_REFERENCE
+from helpers import QUICK, SMALL_REFERENCE, small_text_of
 from phonelm_search.backends.host import available_bytes
 from phonelm_search.backends.native import toolchain
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
@@ -54,12 +54,6 @@ def text() -> Text:
     return load_text()
 
 
-def small_text_of(text: Text) -> Text:
-    """Documents of 10,000 characters, and one to validate on."""
-    train = tuple(d[2000:12_000] for d in text.train[:48])
-    return Text(name="small", train=train, validation=text.validation[:1])
-
-
 @pytest.fixture(scope="session")
 def cache(shared: Path) -> Path:
     return shared / "tokens"
@@ -67,15 +61,8 @@ def cache(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def corpus(text: Text, cache: Path, shared: Path) -> TokenisedCorpus:
-    """The embedded text as tokens."""
+    """Half a megabyte of the embedded text as tokens, whose validation takes a moment only."""
     with FileLock(shared / "corpus.lock"):
-        return tokenise(text, 512, cache)
-
-
-@pytest.fixture(scope="session")
-def small_corpus(text: Text, cache: Path, shared: Path) -> TokenisedCorpus:
-    """Half a megabyte of it, whose validation takes a moment only."""
-    with FileLock(shared / "small-corpus.lock"):
         return tokenise(small_text_of(text), 512, cache)
 
 
@@ -111,11 +98,13 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_text(monkeypatch: pytest.MonkeyPatch, text: Text) -> None:
-    """A twentieth of the embedded text in its place, for whoever trains on that."""
+    """A twentieth of the embedded text in its place, for whoever trains or calibrates on that."""
     small = small_text_of(text)
-    monkeypatch.setattr(
-        "phonelm_search.stages.train.load_text", lambda data: load_text(data) if data else small
-    )
+    for stage in ("train", "compile"):
+        monkeypatch.setattr(
+            f"phonelm_search.stages.{stage}.load_text",
+            lambda data=(): load_text(data) if data else small,
+        )
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from phonelm_search.measure import REFERENCE, MeasureSettings, Profiler, Request
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.space import load_space
 from phonelm_search.store import Store, open_optuna_storage
+from phonelm_search.train.text import Text
 
 SINGLE_ROUND = Reason(kind="single-round", what="single round")
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
@@ -267,6 +268,12 @@ def study_on_devices(
     for shape in shapes:
         store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
     return store, load_view(store, "study")
+
+
+def small_text_of(text: Text) -> Text:
+    """Documents of 10,000 characters, and one to validate on."""
+    train = tuple(d[2000:12_000] for d in text.train[:48])
+    return Text(name="small", train=train, validation=text.validation[:1])
 
 
 WORKLOADS: tuple[Workload, ...] = SCENARIO.workloads

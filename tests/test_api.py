@@ -117,7 +117,7 @@ def test_there_is_no_function_without_a_command() -> None:
         (["spaces", "list"], lambda: api.list_spaces().to_dict("records")),
         (["devices", "list"], lambda: api.list_devices().to_dict("records")),
     ],
-    ids=" ".join,
+    ids=["studies list", "studies show", "studies check", "spaces list", "devices list"],
 )
 def test_groups_print_what_their_functions_give(
     command: list[str],

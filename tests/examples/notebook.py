@@ -18,7 +18,7 @@ shapes = api.search("tiny", trials=4, strategy="sample", results=results)
 print(shapes[["shape_id", "prefill_ms", "decode_ms", "verdict"]].to_string(index=False))
 
 # The front and near-front, trained for a moment; at least 2 tokens per parameter tell something.
-scored = api.score("tiny.host-cpu", score_top=2, tokens_per_parameter=0.05, results=results)
+scored = api.score("tiny.host-cpu", score_top=2, tokens_per_parameter=0.02, results=results)
 print(scored[["shape_id", "latency_ms", "bits_per_byte", "pick"]].dropna().to_string(index=False))
 
 front = api.pareto("tiny.host-cpu", results=results)

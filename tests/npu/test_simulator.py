@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from cli.test_commands import run_command
+from helpers import small_text_of
 from npu.chip import shape, written
 from phonelm_search.backends.qnn import check_key
 from phonelm_search.core.hf_config import load_hf_config
 from phonelm_search.core.workload import prefill
 from phonelm_search.devices import load_device
 from phonelm_search.store import Store
-from phonelm_search.train import TokenisedCorpus, tokens_file
+from phonelm_search.train.text import Text
 
 pytestmark = pytest.mark.xdist_group("simulator")
 
@@ -42,13 +43,14 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(
-    config: str, corpus: TokenisedCorpus, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Seen:
+def seen(config: str, text: Text, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     results, out, err = tmp_path_factory.mktemp("results"), io.StringIO(), io.StringIO()
-    (results / "cache").mkdir()  # the text that ranges are calibrated on, as tokens
-    tokens_file(results / "cache", corpus).symlink_to(tokens_file(cache, corpus))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr("phonelm_search.stages.compile.load_text", lambda: small_text_of(text))
         code = run_command(profile(config, "--json", "--results", str(results)))
     assert code == 0, err.getvalue()
     return Seen(results, out.getvalue(), err.getvalue())

@@ -48,6 +48,8 @@ CPU part\t: 0xd0b
 CPU revision\t: 0
 
 """
+_PASSING = re.compile(r"job-[0-9a-f]{16}|[0-9a-f]{16}(?= \$\?)")
+"""What differs between two commands of one kind: the folder, and the tag of the answer."""
 # Android's own: MirBSD's Korn shell, and toybox.
 _SHELL, _TOYBOX, _QEMU = (
     shutil.which(name) or name for name in ("mksh", "toybox", "qemu-aarch64-static")
@@ -63,6 +65,10 @@ PROPERTIES = {
     "ro.build.fingerprint": "qemu/sim/1:16/AAAA/1:user/release-keys",
     "ro.serialno": f"SIM0001{WORKER}",
 }
+
+
+_probed: dict[tuple[str, bytes], tuple[int, bytes, bytes]] = {}
+"""What probes answered: qemu takes a second for each, and they say the same on every phone."""
 
 
 @dataclass
@@ -300,7 +306,11 @@ class SimulatedPhone:
             raise Dropped
         if self.during_run is not None and " run " in command:
             self.during_run()
-        code, out, err = await self._execute(command, killed=bool(fault and fault.kind == "killed"))
+        if fault is None and "phonelm-runner" in command and " probe" in command:
+            code, out, err = await self._probe(command)
+        else:
+            killed = bool(fault and fault.kind == "killed")
+            code, out, err = await self._execute(command, killed=killed)
         if fault and fault.kind == "status":
             out = re.sub(rb"(\n[0-9a-f]{16}) \d+\n$", rb"\1 159\n", out)
         if fault and fault.kind == "wrong tag":
@@ -318,6 +328,17 @@ class SimulatedPhone:
         if err:
             await stream.packet(STDERR, err)
         await stream.packet(EXIT, bytes([code]))
+
+    async def _probe(self, command: str) -> tuple[int, bytes, bytes]:
+        """What the runner tells of the phone, from an earlier one with the same processor."""
+        processor = (self.root / "proc/cpuinfo").read_bytes()
+        key = _PASSING.sub("", command), processor
+        *_, tag = _PASSING.findall(command)
+        if key not in _probed:
+            code, out, err = await self._execute(command, killed=False)
+            _probed[key] = code, out.replace(tag.encode(), b"TAG"), err
+        code, out, err = _probed[key]
+        return code, out.replace(b"TAG", tag.encode()), err
 
     async def _execute(self, command: str, *, killed: bool) -> tuple[int, bytes, bytes]:
         qemu = f"{_QEMU} -cpu cortex-a76 -L {self.root}"

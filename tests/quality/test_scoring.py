@@ -35,6 +35,16 @@ PLAIN = {"number_type": "fp32", "compiled": False, "tokens_per_s": {}, "note": N
 SETTINGS = ScoreSettings(tokens_per_parameter=0.02, settled={"acceleration": PLAIN})
 
 
+HALVED: dict[str, Any] = {"finalists": 2, "tokens_per_parameter": 0.1}
+"""Rungs after some steps of a few thousand tokens, in `short_units`."""
+
+
+@pytest.fixture
+def short_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of a quarter of the least length: what is compared here are numbers of one kind."""
+    monkeypatch.setattr(s, "_TOKEN_UNIT", 4096)
+
+
 class Recorder:
     """Progress that a test looks at."""
 
@@ -52,11 +62,6 @@ class Recorder:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-
-@pytest.fixture
-def corpus(small_corpus: TokenisedCorpus) -> TokenisedCorpus:
-    return small_corpus
 
 
 @pytest.fixture
@@ -108,7 +113,7 @@ def test_a_quick_look_has_one_seed_and_more_tokens_have_two() -> None:
     assert sure > 2 * quick
 
 
-@pytest.mark.usefixtures("inline_training")
+@pytest.mark.usefixtures("inline_training", "short_units")
 def test_scores_are_kept_and_not_trained_again(store: Store, corpus: TokenisedCorpus) -> None:
     shapes = [small_shape(), small_shape(num_hidden_layers=3)]
     first, report = run(store, shapes, corpus, seeds=2)
@@ -131,11 +136,10 @@ def test_scores_are_kept_and_not_trained_again(store: Store, corpus: TokenisedCo
     assert bits(run(store, shapes, corpus, seeds=2, retrain=True)[0]) == bits(first)
 
 
-@pytest.mark.usefixtures("inline_training")
+@pytest.mark.usefixtures("inline_training", "short_units")
 def test_halving_stops_the_weak_and_says_where(store: Store, corpus: TokenisedCorpus) -> None:
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3, 4, 5)]
-    settings = {"finalists": 2, "tokens_per_parameter": 0.4}
-    found, report = run(store, shapes, corpus, **settings)
+    found, report = run(store, shapes, corpus, **HALVED)
     finished = [i for i, x in found.scores.items() if x.bits_per_byte is not None]
     stopped = [x.first for x in found.scores.values() if x.bits_per_byte is None]
     assert len(finished) == 2
@@ -143,30 +147,29 @@ def test_halving_stops_the_weak_and_says_where(store: Store, corpus: TokenisedCo
     assert {len(x.rungs) for x in stopped} == {1, 2}
     assert all(len(found.scores[i].first.rungs) == 2 for i in finished)
     assert report.done == pytest.approx(report.stages[-1][1])
-    again, report = run(store, shapes, corpus, **settings)
+    again, report = run(store, shapes, corpus, **HALVED)
     assert again == found
     # Among other rivals a stopped one may come further; nothing that was reported is trained again.
     # The largest stays: it decides how many tokens all train on.
     rivals = [x for x in shapes if x.shape_id not in finished or x is shapes[-1]]
-    other, _ = run(store, rivals, corpus, **settings)
+    other, _ = run(store, rivals, corpus, **HALVED)
     assert other.settings == found.settings
     assert sum(b is not None for b in bits(other).values()) >= 2
     for shape_id, score in other.scores.items():
         before = found.scores[shape_id].first.rungs
         assert score.first.rungs[: len(before)] == before
     # One that was finished among other rivals keeps its score, even where it is weak.
-    every, _ = run(store, shapes, corpus, **settings)
+    every, _ = run(store, shapes, corpus, **HALVED)
     for shape_id, value in {**bits(found), **bits(other)}.items():
         if value is not None:
             assert bits(every)[shape_id] == value
 
 
-@pytest.mark.usefixtures("inline_training")
+@pytest.mark.usefixtures("inline_training", "short_units")
 def test_a_training_that_is_cut_off_judges_nobody(
     store: Store, corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3)]
-    settings: dict[str, Any] = {"finalists": 2, "tokens_per_parameter": 0.4}
     plain = s.TrainingRuns.outcomes
 
     def cut_off(self: Any, runs: Any, on_done: Any = lambda run, found: None) -> Any:
@@ -180,9 +183,9 @@ def test_a_training_that_is_cut_off_judges_nobody(
 
     monkeypatch.setattr(s.TrainingRuns, "outcomes", cut_off)
     with pytest.raises(TrainingError, match=r"3 did not: killed; .* run again to continue"):
-        run(store, shapes, corpus, **settings)
+        run(store, shapes, corpus, **HALVED)
     monkeypatch.setattr(s.TrainingRuns, "outcomes", plain)
-    found, _ = run(store, shapes, corpus, **settings)
+    found, _ = run(store, shapes, corpus, **HALVED)
     assert sum(b is not None for b in bits(found).values()) == 2
 
 
@@ -201,17 +204,16 @@ class KilledError(RuntimeError):
     """Stands for a kill between two rungs."""
 
 
-@pytest.mark.usefixtures("inline_training")
+@pytest.mark.usefixtures("inline_training", "short_units")
 def test_a_killed_halving_comes_to_the_same_numbers(
     store: Store, corpus: TokenisedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3, 4, 5)]
-    settings: dict[str, Any] = {"finalists": 2, "tokens_per_parameter": 0.4}
     other = Store(tmp_path / "whole")
     cache = other.results / "cache"
     cache.mkdir(parents=True)
     tokens_file(cache, corpus).symlink_to(tokens_file(store.results / "cache", corpus).resolve())
-    whole, _ = run(other, shapes, corpus, **settings)
+    whole, _ = run(other, shapes, corpus, **HALVED)
     for name in ("report", "stop", "finish"):
         plain = getattr(s.Halving, name)
         calls = 0
@@ -225,9 +227,9 @@ def test_a_killed_halving_comes_to_the_same_numbers(
 
         monkeypatch.setattr(s.Halving, name, once)
         with contextlib.suppress(KilledError):
-            run(store, shapes, corpus, **settings)
+            run(store, shapes, corpus, **HALVED)
         monkeypatch.setattr(s.Halving, name, plain)
-    resumed, _ = run(store, shapes, corpus, **settings)
+    resumed, _ = run(store, shapes, corpus, **HALVED)
     assert bits(resumed) == bits(whole)
     assert [x.first.rungs for x in resumed.scores.values()] == [
         x.first.rungs for x in whole.scores.values()

@@ -30,10 +30,10 @@ def settings_for(of: TokenisedCorpus, **changes: Any) -> TrainingSettings:
 
 
 def test_a_pool_in_this_process_comes_to_the_same_bits(
-    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+    corpus: TokenisedCorpus, cache: Path, tmp_path: Path
 ) -> None:
-    plan = settings_for(small_corpus, tokens=1500)
-    file = tokens_file(cache, small_corpus)
+    plan = settings_for(corpus, tokens=1500)
+    file = tokens_file(cache, corpus)
 
     def jobs(folder: str) -> list[TrainingJob]:
         return [
@@ -65,12 +65,12 @@ def test_a_pool_in_this_process_comes_to_the_same_bits(
 
 
 def test_a_full_disk_reads_the_same_in_both_pools(
-    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+    corpus: TokenisedCorpus, cache: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     job = TrainingJob(
-        shape=MINI, settings=settings_for(small_corpus), seed=0,
-        tokens_file=tokens_file(cache, small_corpus), checkpoints=tmp_path / "file" / "below",
+        shape=MINI, settings=settings_for(corpus), seed=0,
+        tokens_file=tokens_file(cache, corpus), checkpoints=tmp_path / "file" / "below",
     )  # fmt: skip
     done: list[Outcome] = []
     for pool in (ChildPool(1), InlinePool()):
@@ -81,11 +81,11 @@ def test_a_full_disk_reads_the_same_in_both_pools(
 
 
 def test_an_error_of_who_listens_is_not_taken_for_the_trainings(
-    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+    corpus: TokenisedCorpus, cache: Path, tmp_path: Path
 ) -> None:
     job = TrainingJob(
-        shape=MINI, settings=settings_for(small_corpus), seed=0,
-        tokens_file=tokens_file(cache, small_corpus), checkpoints=tmp_path,
+        shape=MINI, settings=settings_for(corpus), seed=0,
+        tokens_file=tokens_file(cache, corpus), checkpoints=tmp_path,
     )  # fmt: skip
 
     def broken(*_: object) -> None:
@@ -98,12 +98,12 @@ def test_an_error_of_who_listens_is_not_taken_for_the_trainings(
 
 
 def test_a_pool_that_is_interrupted_ends_its_children_at_once(
-    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+    corpus: TokenisedCorpus, cache: Path, tmp_path: Path
 ) -> None:
-    settings = settings_for(small_corpus, tokens=10**8)
+    settings = settings_for(corpus, tokens=10**8)
     jobs = [
         TrainingJob(
-            shape=MINI, settings=settings, tokens_file=tokens_file(cache, small_corpus), seed=seed,
+            shape=MINI, settings=settings, tokens_file=tokens_file(cache, corpus), seed=seed,
             checkpoints=tmp_path / str(seed),
         )
         for seed in range(3)
@@ -121,18 +121,18 @@ def test_a_pool_that_is_interrupted_ends_its_children_at_once(
 
 
 def test_a_scoring_trains_where_it_is_told_to(
-    small_corpus: TokenisedCorpus, cache: Path, tmp_path: Path
+    corpus: TokenisedCorpus, cache: Path, tmp_path: Path
 ) -> None:
     shapes = [small_shape(), small_shape(num_hidden_layers=3)]
     settings = ScoreSettings(tokens_per_parameter=0.02)
     found = {}
     for name, pool in (("apart", None), ("here", lambda: InlinePool(threads=1))):
         store = Store(tmp_path / name)
-        target = tokens_file(store.results / "cache", small_corpus)
+        target = tokens_file(store.results / "cache", corpus)
         target.parent.mkdir(parents=True)
-        target.symlink_to(tokens_file(cache, small_corpus))
+        target.symlink_to(tokens_file(cache, corpus))
         found[name] = score_shapes(
-            store, "study", shapes, settings, small_corpus,
+            store, "study", shapes, settings, corpus,
             scheme=get_precision("int4-b32"), report=Told(), pool=pool,
         )  # fmt: skip
         acceleration = found[name].settled["acceleration"]

@@ -79,7 +79,7 @@ def test_where_even_the_first_way_hangs_it_is_said(
 
 
 def test_the_choice_so_far_is_told_before_another_way_is_tried(
-    small_corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
+    corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[object] = []
 
@@ -90,5 +90,5 @@ def test_the_choice_so_far_is_told_before_another_way_is_tried(
         return [{"fp32": 204.8, "bf16": 102.4}[plan.number_type]] * steps
 
     monkeypatch.setattr(probe, "step_seconds", step_seconds)
-    probe.compare_variants(SHAPE, small_corpus, PLAN, lambda so_far: told.append(so_far.as_dict()))
+    probe.compare_variants(SHAPE, corpus, PLAN, lambda so_far: told.append(so_far.as_dict()))
     assert told == ["fp32 False", FP32, "bf16 False", BF16, "bf16 True"]

@@ -1,6 +1,7 @@
 """What is handed off is built, run and loaded by those that it is for."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import transformers
 import yaml
 
 from documents import python_block
-from helpers import Told, fake_device, small_shape, study
+from helpers import Told, fake_device, small_shape, small_text_of, study
 from inline import trained_inline
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ExportError
@@ -27,6 +28,7 @@ from phonelm_search.store import Store
 from phonelm_search.train import TrainingSettings, tokens_file
 from phonelm_search.train.batches import validation_chunks
 from phonelm_search.train.corpus import load_tokens
+from phonelm_search.train.text import Text
 
 pytestmark = pytest.mark.xdist_group("handoff")
 
@@ -34,13 +36,15 @@ SHAPES = [small_shape(num_hidden_layers=2), small_shape(num_hidden_layers=3, hid
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Two shapes, really trained for a moment."""
+def scored(tmp_path_factory: pytest.TempPathFactory, text: Text) -> Iterator[Store]:
+    """Two shapes, really trained for a moment, on a part of the text."""
     store, _ = study(tmp_path_factory.mktemp("r"), [(10.0, None), (20.0, None)], shapes=SHAPES)
     settings = ScoreSettings(tokens_per_parameter=0.05, budget=None, vocab_size=320)
-    with trained_inline(), open_session(store, "study", report=Told()) as session:
-        score(session, settings, top=2)
-    return store
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("phonelm_search.stages.train.load_text", lambda data: small_text_of(text))
+        with trained_inline(), open_session(store, "study", report=Told()) as session:
+            score(session, settings, top=2)
+        yield store
 
 
 def test_transformers_builds_the_shape_with_the_same_parameters(
