@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -172,8 +173,14 @@ def test_a_reference_that_the_kernels_refuse_is_listed_and_not_fatal(
 def child(arguments: list[str], **keywords: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
         [sys.executable, "-m", "phonelm_search.cli.main", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_hear_ctrl_c, **keywords,
     )  # fmt: skip
+
+
+def _hear_ctrl_c() -> None:
+    """What a shell starts in the background ignores it, and what that starts, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def measured() -> int:

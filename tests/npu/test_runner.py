@@ -166,6 +166,7 @@ def measured(store: Store, device: DeviceProfile, runtime: NativeRuntime, *work:
     return outcome
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_prefill_on_the_npu_and_decode_on_the_processor(store: Store) -> None:
     device = chip(**PREFILL_ALONE)
     phone = Phone(device)

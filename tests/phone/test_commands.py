@@ -123,9 +123,12 @@ def test_two_phones_share_the_shapes(
     write_warm_profile()
     if lost:
         second.during_run = unplug_at_the_second_job(second)
-    words = ["profile", "tiny-llama", "config.json", "--device", "sim"]
+    words = ["profile", "shallow/config.json", "deep/config.json", "--device", "sim"]
     where = ["--serial", first.serial, "--serial", second.serial]
-    Path("config.json").write_text(json.dumps(TINY_CONFIG))
+    for name, layers in (("shallow", 1), ("deep", 3)):
+        Path(name).mkdir()
+        config = {**TINY_CONFIG, "num_hidden_layers": layers}
+        Path(f"{name}/config.json").write_text(json.dumps(config))
     call(*words, "--prompt-tokens", "8", "--context-tokens", "8", *where, "--json")
     told = capsys.readouterr()
     assert all(r["latency_ms"] > 0 for r in json.loads(told.out)["rows"])

@@ -292,6 +292,7 @@ def test_a_warm_phone_cools_down_before_it_is_timed(phone: SimulatedPhone) -> No
     assert note == f"{phone.serial} cools down (52 °C) to 40 °C, for 60 s at most"
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_a_phone_that_stays_hot_is_measured_after_a_while_and_never_valid(
     phone: SimulatedPhone,
 ) -> None:
@@ -308,9 +309,10 @@ def test_a_phone_that_stays_hot_is_measured_after_a_while_and_never_valid(
         assert "the round began at 55 °C, above 40 °C, after 30 s of waiting" in reason
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_a_phone_that_heats_up_or_throttles_meanwhile_is_suspect(phone: SimulatedPhone) -> None:
     executor = Executor(profile(cache="warm"), runtime_on(phone), FAST)
-    phone.warming_c_per_s = 8.0
+    phone.warming_c_per_s = 40.0
     (m, *_) = round_of(executor)
     phone.warming_c_per_s = 0.0
     phone.set_temperature(31.0)

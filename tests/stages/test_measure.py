@@ -87,6 +87,7 @@ class Wobbling(Recorder):
         return result.model_copy(update={"phases": tuple(phases)})
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_contenders_for_the_front_are_measured_again_and_nothing_else_is(
     setup: Setup, use: Callable[[Recorder], Recorder]
 ) -> None:
@@ -96,6 +97,7 @@ def test_contenders_for_the_front_are_measured_again_and_nothing_else_is(
     assert set(rounds_of(calm).values()) == {ROUNDS}
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_wide_intervals_make_contenders(setup: Setup, use: Callable[[Recorder], Recorder]) -> None:
     use(Wobbling())
     dense = prepare("dense", [setup.device.name], scenario="chat=16:8")
@@ -146,6 +148,7 @@ def test_rejected_shapes_are_left_out_with_their_reason_and_taken_up_by_a_later_
     assert ids >= {f.shape.shape_id for f in view.failed if f.name is None}
 
 
+@pytest.mark.usefixtures("small_reference")
 def test_a_search_that_was_cut_off_finishes_what_it_began(
     setup: Setup, use: Callable[[Recorder], Recorder]
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(validation, "LONGER", 2)
+    monkeypatch.setattr("phonelm_search.quality.scoring._TOKEN_UNIT", 4096)
     store, _ = measured(tmp_path)
     with pytest.raises(TrainingError, match="must have scores to validate; run `phonelm-search"):
         validated(store)

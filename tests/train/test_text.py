@@ -16,6 +16,12 @@ from phonelm_search.train import text as x
 from phonelm_search.train.corpus import load_tokens, train_tokenizer
 
 
+@pytest.fixture(scope="module")
+def corpus(text: x.Text, cache: Path) -> TokenisedCorpus:
+    """All of the embedded text."""
+    return tokenise(text, 512, cache)
+
+
 def test_the_embedded_corpus_is_whole_and_split_by_document(text: x.Text) -> None:
     assert (len(text.train), len(text.validation)) == (214, 19)
     assert sum(len(d.encode()) for d in (*text.train, *text.validation)) == 10_761_413
