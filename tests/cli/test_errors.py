@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -170,17 +171,16 @@ def test_a_reference_that_the_kernels_refuse_is_listed_and_not_fatal(
     assert json.loads(captured.out)["rows"]
 
 
-def child(arguments: list[str], **keywords: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-        [sys.executable, "-m", "phonelm_search.cli.main", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=_hear_ctrl_c, **keywords,
-    )  # fmt: skip
-
-
-def _hear_ctrl_c() -> None:
-    """What a shell starts in the background ignores it, and what that starts, too."""
+def hear_ctrl_c() -> None:
+    """What a shell starts in the background ignores it, and so does what that starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def child(arguments: list[str], limit: Callable[[], None] = hear_ctrl_c) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "phonelm_search.cli.main", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit,
+    )  # fmt: skip
 
 
 def measured() -> int:
@@ -196,7 +196,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing() -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 8192, size + 8192))
 
-    process = child([*SEARCH[:-1], "40"], preexec_fn=small_files)
+    process = child([*SEARCH[:-1], "40"], small_files)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in err
