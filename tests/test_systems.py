@@ -1,5 +1,6 @@
 """Studies are read on Windows and macOS, too: no module needs what Linux alone has."""
 
+import os
 import subprocess
 import sys
 
@@ -64,3 +65,9 @@ def test_cores_are_counted_where_the_system_pins_none(monkeypatch: pytest.Monkey
     monkeypatch.delattr("os.sched_getaffinity")
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     assert usable_cores() == {0, 1, 2}
+
+
+@pytest.mark.xdist_group("alone")
+def test_tests_of_a_group_go_to_one_worker(request: pytest.FixtureRequest) -> None:
+    apart = "PYTEST_XDIST_WORKER" in os.environ
+    assert request.node.nodeid.endswith("@alone") == apart

@@ -70,7 +70,7 @@ def trained_scales(shape: ModelShape, corpus: TokenisedCorpus) -> dict[str, floa
     torch.set_num_threads(1)
     model = build_decoder(shape, seed=0)
     optimisers = make_optimisers(model, LearningRates(), fused=True)
-    batches = Batches(corpus.train, sequence=64, batch=8, seed=0)
+    batches = Batches(corpus.train, sequence=64, batch=4, seed=0)
     for step in range(STEPS):
         set_learning_rates(optimisers, min(1, (step + 1) / WARMUP))
         ids = torch.from_numpy(batches[step])

@@ -15,6 +15,8 @@ from phonelm_search.train import TokenisedCorpus, tokenise
 from phonelm_search.train import text as x
 from phonelm_search.train.corpus import load_tokens, train_tokenizer
 
+pytestmark = pytest.mark.xdist_group("text")  # tokenised once
+
 
 @pytest.fixture(scope="module")
 def corpus(text: x.Text, cache: Path) -> TokenisedCorpus:
