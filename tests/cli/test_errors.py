@@ -143,7 +143,7 @@ def test_a_database_of_a_newer_schema(capsys: pytest.CaptureFixture[str]) -> Non
     assert run_command(SEARCH) == 0
     with sqlite3.connect("results/phonelm.db") as connection:
         connection.execute("UPDATE phonelm_schema SET version = 7")
-    assert "must be of schema 5 or older, it is 7" in complaint(capsys, SEARCH)
+    assert "must be of schema 6 or older, it is 7" in complaint(capsys, SEARCH)
 
 
 def test_every_trial_failing_ends_with_the_first_reason(

@@ -25,7 +25,7 @@ from phonelm_search.store.migrate import alembic_config
 from phonelm_search.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 
 FIXTURES = Path(__file__).parent / "fixtures"
-DUMPS = {n: f"phonelm-v{n}.sql" for n in (1, 2, 3)}
+DUMPS = {n: f"phonelm-v{n}.sql" for n in (1, 2, 3, 5)}
 
 
 def restore(folder: Path, version: int) -> None:

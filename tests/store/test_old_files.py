@@ -90,6 +90,17 @@ def test_a_study_of_schema_3_knows_no_accelerator_and_keeps_its_pick(third_relea
     assert third_release.compilation("none") is None
 
 
+def test_rounds_of_schema_5_share_a_process_by_its_conditions(tmp_path: Path) -> None:
+    store = restored(tmp_path, "phonelm-v5.sql")
+    view = load_view(store, STUDY)
+    # As that release printed it.
+    fastest = view.rows[0]
+    assert fastest.shape.shape_id == "w192-l2-f480-h6-kv3-silu-plain-c7c826"
+    assert fastest.time.ttft.ms == pytest.approx(0.5793, abs=5e-5)
+    found = store.measurements()
+    assert {(m.process, m.place) for m in found} == {(None, None)}
+
+
 def test_a_study_is_not_continued_under_another_protocol(first_release: Store) -> None:
     setup = replace(prepare("tiny", ["host-cpu"], study=STUDY), device=fake_device())
     environment = fake_profiler(first_release).environment

@@ -132,6 +132,11 @@ class Measurement:
     """Release that measured; no part of the identity."""
     created_at: str
     """UTC time of the end, ISO 8601."""
+    process: str | None = None
+    """Random name of the process that measured, which its companions share; None in records from
+    before it was kept."""
+    place: int | None = None
+    """Place of its session among those of the process, in the order in which they were made."""
 
     @property
     def environment_id(self) -> str:

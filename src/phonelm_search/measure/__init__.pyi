@@ -1,5 +1,7 @@
 from .executor import Executor as Executor
 from .jobs import rotation_copies as rotation_copies
+from .latency_comparison import LatencyComparison as LatencyComparison
+from .latency_comparison import process_of as process_of
 from .numerics import gate_shape as gate_shape
 from .numerics import refusal as refusal
 from .placement_sweep import Tried as Tried

@@ -80,6 +80,8 @@ def record_of(
         conditions=result.conditions,
         package_version=__version__,
         created_at=now.isoformat(timespec="seconds"),
+        process=job.tag,
+        place=phase.model,
     )
 
 

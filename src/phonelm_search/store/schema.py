@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Number of the last revision in `migrations/versions`."""
 VERSION_TABLE = "phonelm_alembic_version"
 """Of our revisions; Optuna keeps those of its own tables in another one."""
@@ -79,6 +79,8 @@ measurements = Table(
     Column("bandwidth_drift", Float),
     Column("protocol", JSON),
     Column("coverage", Float),  # since schema 4
+    Column("process", String(32)),  # since schema 6
+    Column("place", Integer),
 )
 
 numerics = Table(
