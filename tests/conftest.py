@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from helpers import QUICK, SMALL_REFERENCE, small_text_of
+from helpers import QUICK, SMALL_REFERENCE, small_text_of, small_texts
 from phonelm_search.backends.host import available_bytes
 from phonelm_search.backends.native import toolchain
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
@@ -97,14 +97,10 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def small_text(monkeypatch: pytest.MonkeyPatch, text: Text) -> None:
-    """A twentieth of the embedded text in its place, for whoever trains or calibrates on that."""
-    small = small_text_of(text)
-    for stage in ("train", "compile"):
-        monkeypatch.setattr(
-            f"phonelm_search.stages.{stage}.load_text",
-            lambda data=(): load_text(data) if data else small,
-        )
+def small_text(text: Text) -> Iterator[None]:
+    """See `helpers.small_texts`."""
+    with small_texts(text):
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pytest
 from optuna.trial import FrozenTrial
 
 from phonelm_search.backends import PROTOCOL_VERSION
@@ -26,6 +28,7 @@ from phonelm_search.measure import REFERENCE, MeasureSettings, Profiler, Request
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.space import load_space
 from phonelm_search.store import Store, open_optuna_storage
+from phonelm_search.train import load_text
 from phonelm_search.train.text import Text
 
 SINGLE_ROUND = Reason(kind="single-round", what="single round")
@@ -274,6 +277,19 @@ def small_text_of(text: Text) -> Text:
     """Documents of 10,000 characters, and one to validate on."""
     train = tuple(d[2000:12_000] for d in text.train[:48])
     return Text(name="small", train=train, validation=text.validation[:1])
+
+
+@contextmanager
+def small_texts(text: Text) -> Iterator[None]:
+    """A twentieth of the embedded text in its place, for whoever trains or calibrates on that."""
+    small = small_text_of(text)
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in ("train", "compile"):
+            patch.setattr(
+                f"phonelm_search.stages.{stage}.load_text",
+                lambda data=(): load_text(data) if data else small,
+            )
+        yield
 
 
 WORKLOADS: tuple[Workload, ...] = SCENARIO.workloads

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.test_commands import run_command
-from helpers import small_text_of
+from helpers import small_texts
 from npu.chip import shape, written
 from phonelm_search.backends.qnn import check_key
 from phonelm_search.core.hf_config import load_hf_config
@@ -46,11 +46,10 @@ class Seen:
 def seen(config: str, text: Text, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     results, out, err = tmp_path_factory.mktemp("results"), io.StringIO(), io.StringIO()
     with (
-        pytest.MonkeyPatch.context() as patch,
+        small_texts(text),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        patch.setattr("phonelm_search.stages.compile.load_text", lambda: small_text_of(text))
         code = run_command(profile(config, "--json", "--results", str(results)))
     assert code == 0, err.getvalue()
     return Seen(results, out.getvalue(), err.getvalue())

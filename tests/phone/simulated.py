@@ -48,8 +48,8 @@ CPU part\t: 0xd0b
 CPU revision\t: 0
 
 """
+# What differs between two commands of one kind: the folder, and the tag of the answer.
 _PASSING = re.compile(r"job-[0-9a-f]{16}|[0-9a-f]{16}(?= \$\?)")
-"""What differs between two commands of one kind: the folder, and the tag of the answer."""
 # Android's own: MirBSD's Korn shell, and toybox.
 _SHELL, _TOYBOX, _QEMU = (
     shutil.which(name) or name for name in ("mksh", "toybox", "qemu-aarch64-static")
@@ -67,8 +67,8 @@ PROPERTIES = {
 }
 
 
+# What probes answered: qemu takes a second for each, and they say the same on every phone.
 _probed: dict[tuple[str, bytes], tuple[int, bytes, bytes]] = {}
-"""What probes answered: qemu takes a second for each, and they say the same on every phone."""
 
 
 @dataclass
@@ -300,7 +300,8 @@ class SimulatedPhone:
         fault = self._due(
             ("drop", "hang", "wrong tag", "truncated", "killed", "status", "wrong logits"), command
         )
-        if self.silent or (fault and fault.kind == "hang"):
+        kind = fault.kind if fault else None
+        if self.silent or kind == "hang":
             await asyncio.sleep(3600)
         if fault and fault.kind == "drop" and not fault.after_bytes:
             raise Dropped
@@ -309,15 +310,14 @@ class SimulatedPhone:
         if fault is None and "phonelm-runner" in command and " probe" in command:
             code, out, err = await self._probe(command)
         else:
-            killed = bool(fault and fault.kind == "killed")
-            code, out, err = await self._execute(command, killed=killed)
-        if fault and fault.kind == "status":
+            code, out, err = await self._execute(command, killed=kind == "killed")
+        if kind == "status":
             out = re.sub(rb"(\n[0-9a-f]{16}) \d+\n$", rb"\1 159\n", out)
-        if fault and fault.kind == "wrong tag":
+        if kind == "wrong tag":
             out = re.sub(rb'"tag":"[^"]+"', b'"tag":"0000000000000000"', out)
-        if fault and fault.kind == "wrong logits":
+        if kind == "wrong logits":
             out = re.sub(rb'"first":\[[^\]]+\]', b'"first":[' + b"1.5," * 15 + b"1.5]", out)
-        if fault and fault.kind == "truncated":
+        if kind == "truncated":
             body, _, tag = out.rstrip(b"\n").rpartition(b"\n")
             out = body[: len(body) // 2] + b"\n" + tag + b"\n"
         if fault and fault.kind == "drop":
@@ -345,9 +345,7 @@ class SimulatedPhone:
         script = _LOADER.sub(rf"{qemu} \1", self._mapped(command))
         script = _ANDROID.sub(rf"{qemu} \1", script)
         process = await asyncio.create_subprocess_exec(
-            _SHELL,
-            "-c",
-            script,
+            *(_SHELL, "-c", script),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import Told, study
+from helpers import Told, small_text_of, study
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.outputs.plots import save
@@ -28,8 +28,7 @@ POINTS: list[tuple[float, float | None]] = [(10.0, None), (12.0, None), (15.0, N
 def text_file(tmp_path: Path) -> Path:
     """A tenth of a megabyte to learn from; its validation takes a moment only."""
     file = tmp_path / "text.txt"
-    documents = [d[2000:12_000] for d in load_text().train[:48]]
-    file.write_text(SEPARATOR.join(documents), encoding="utf-8")
+    file.write_text(SEPARATOR.join(small_text_of(load_text()).train), encoding="utf-8")
     return file
 
 

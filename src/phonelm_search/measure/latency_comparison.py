@@ -1,7 +1,7 @@
 """How much faster one shape is than another, from all rounds that they shared or are joined by."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -32,11 +32,11 @@ class LatencyComparison:
         names = [process_of(m) for m in counted]
         self.shape_ids = tuple(dict.fromkeys(m.shape_id for m in counted))
         self.processes = tuple(dict.fromkeys(names))
-        shapes = {name: i for i, name in enumerate(self.shape_ids)}
+        self._index = {name: i for i, name in enumerate(self.shape_ids)}
         processes = {name: i for i, name in enumerate(self.processes)}
         self._observations = Observations(
             log_ms=np.log([np.median(m.samples_ns) / 1e6 for m in counted]),
-            shapes=np.array([shapes[m.shape_id] for m in counted]),
+            shapes=np.array([self._index[m.shape_id] for m in counted]),
             processes=np.array([processes[name] for name in names]),
             covariates=_made_first(counted, names)[:, None],
         )
@@ -63,10 +63,6 @@ class LatencyComparison:
     def usual_ms(self, shape_id: str) -> Extent:
         """A shape's latency on this machine as it usually is."""
         return _extent(np.exp(self.effects.shapes[:, self._index[shape_id]]))
-
-    @cached_property
-    def _index(self) -> Mapping[str, int]:
-        return {name: i for i, name in enumerate(self.shape_ids)}
 
 
 def process_of(m: Measurement) -> str:

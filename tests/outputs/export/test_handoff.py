@@ -12,7 +12,7 @@ import transformers
 import yaml
 
 from documents import python_block
-from helpers import Told, fake_device, small_shape, small_text_of, study
+from helpers import Told, fake_device, small_shape, small_texts, study
 from inline import trained_inline
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ExportError
@@ -40,8 +40,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, text: Text) -> Iterator[Sto
     """Two shapes, really trained for a moment, on a part of the text."""
     store, _ = study(tmp_path_factory.mktemp("r"), [(10.0, None), (20.0, None)], shapes=SHAPES)
     settings = ScoreSettings(tokens_per_parameter=0.05, budget=None, vocab_size=320)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("phonelm_search.stages.train.load_text", lambda data: small_text_of(text))
+    with small_texts(text):
         with trained_inline(), open_session(store, "study", report=Told()) as session:
             score(session, settings, top=2)
         yield store
