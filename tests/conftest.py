@@ -77,15 +77,15 @@ def native_runner(shared: Path) -> None:
 def small_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reference shape of thousands of parameters in place of 33M: it is in every round."""
     for module in (
-        "measure.executor", "measure.profiler", "reading.readings", "speed.plan",
-        "stages.new_phone",
+        "measure.executor", "measure.profiler", "measure.summary", "reading.baseline",
+        "reading.pooled", "speed.costs", "stages.measure", "stages.predict", "stages.new_phone",
     ):  # fmt: skip
         monkeypatch.setattr(f"phonelm_search.{module}.REFERENCE", SMALL_REFERENCE)
 
 
 @pytest.fixture
 def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever measures takes `helpers.QUICK` for the protocol, and judges nothing by its company.
+    """Whoever measures takes `helpers.QUICK` for the protocol, and no width makes a row suspect.
 
     For tests of what happens with measurements, not of how they are made.
     """
@@ -93,7 +93,7 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("measure.profiler", "measure.placement_sweep", "stages.new_phone"):
         monkeypatch.setattr(f"phonelm_search.{module}.MeasureSettings", lambda: QUICK)
     monkeypatch.setattr("phonelm_search.measure.executor._LEAST_BANDWIDTH_BYTES", 2**20)
-    monkeypatch.setattr("phonelm_search.measure.verdict._LEAST_CPU_SHARE", 0.0)
+    monkeypatch.setattr("phonelm_search.measure.verdict.WIDEST_HALF", 1e9)
 
 
 @pytest.fixture

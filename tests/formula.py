@@ -10,7 +10,7 @@ from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.latency import LatencySummary
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import LatencyEstimate, StudyRecord
+from phonelm_search.core.records import StudyRecord
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import Outcome, Request
@@ -39,15 +39,6 @@ def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
     return LatencySummary(
         latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms, p99_ms=ms, samples=9, rounds=3,
         bandwidth_bytes_per_s=None, verdict=verdict, reasons=(Reason(kind="why", what="why"),),
-    )  # fmt: skip
-
-
-def estimate(shape: ModelShape, workload: Workload, ms: float) -> LatencyEstimate:
-    return LatencyEstimate(
-        shape_id=shape.shape_id, device="d", precision="int4-b32", workload=workload,
-        cache_mode="cold", environment_id="e", graph_version=1, protocol_version=3,
-        latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, intercept_ms=0.0, slope_ms=1.0, depths=(1, 2),
-        verdict="valid", reasons=(), created_at="2026-11-24",
     )  # fmt: skip
 
 
@@ -101,7 +92,6 @@ def driver(
     folder: Path,
     source: Any,
     *,
-    whole: Any = None,
     sampler: str = "tpe",
     seed: int = 0,
     wanted: Goals | None = None,
@@ -109,17 +99,9 @@ def driver(
     store = Store(folder)
     store.save_study(StudyRecord(name="st", config={}, environment_id="e"))
     return SearchDriver(
-        store, "st", FEASIBLE, source, wanted or goals(), whole=whole, sampler=sampler, seed=seed
+        store, "st", FEASIBLE, source, wanted or goals(), sampler=sampler, seed=seed
     )
 
 
 def ignore(_: TrialReport) -> None:
     return None
-
-
-class Estimating(Formula):
-    """Answers with estimates that are a fifth too low."""
-
-    def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
-        found = super().latencies(shape, workloads)
-        return {w: estimate(shape, w, 0.8 * f.latency_ms) for w, f in found.items()}

@@ -31,12 +31,13 @@ from phonelm_search.store import Store, open_optuna_storage
 from phonelm_search.train import load_text
 from phonelm_search.train.text import Text
 
-SINGLE_ROUND = Reason(kind="single-round", what="single round")
+REFERENCE_MS = 10.0
+"""End to end of the reference shape in `study`."""
+DOUBT = Reason(kind="few-samples", what="only 2 samples, fewer than 3")
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
 QUICK = MeasureSettings(
-    rounds=1, most_rounds=1, repetitions=5, max_seconds=0.05, truncated_repetitions=5,
-    truncated_seconds=0.05, warmup_window_seconds=0.0, warmup_windows=2, cache_factor=0,
-    drift_limit=1e9, bandwidth_limit=1e9, foreign_limit=1e9,
+    rounds=1, most_rounds=1, repetitions=5, max_seconds=0.05, warmup_window_seconds=0.0,
+    cache_factor=0,
 )  # fmt: skip
 """One short round, whatever else the machine does; nothing is cold."""
 
@@ -97,6 +98,7 @@ def latencies(
 
 
 def measurement(samples_ns: list[int], **changes: Any) -> Measurement:
+    """A measurement; those of a round share its process unless told otherwise."""
     base: dict[str, Any] = {
         "shape_id": small_shape().shape_id,
         "device": "d",
@@ -118,6 +120,9 @@ def measurement(samples_ns: list[int], **changes: Any) -> Measurement:
         "conditions": {"before": {}, "after": {}},
         "package_version": "0",
         "created_at": "2026-01-01T00:00:00+00:00",
+        "process": f"process {changes.get('round', 0)}",
+        "place": 0,
+        "paired_ns": float(np.median(samples_ns)),
     }
     return Measurement(**{**base, **changes})
 
@@ -192,33 +197,41 @@ def study(
     shapes: Sequence[ModelShape] = (),
     **scores: Any,
 ) -> tuple[Store, StudyView]:
-    """A stored study of shapes with given end-to-end milliseconds and bits per byte."""
+    """A stored study of shapes with given end-to-end milliseconds and bits per byte.
+
+    Its space's reference was not measured, so that latencies are shares of the reference shape's.
+    """
     store = Store(folder)
     device = fake_device()
     environment = {"soc": "x"}
     record = study_record(device, environment)
     store.save_study(record)
-    for i, (latency_ms, bits) in enumerate(points):
-        shape = shapes[i] if shapes else small_shape(num_hidden_layers=i + 1)
-        rounds = []
+    chosen = [
+        shapes[i] if shapes else small_shape(num_hidden_layers=i + 1) for i in range(len(points))
+    ]
+    times = [REFERENCE_MS, *(ms for ms, _ in points)]
+    for i, (shape, latency_ms) in enumerate(zip((REFERENCE, *chosen), times, strict=True)):
+        doubted = verdict != "valid" and shape != REFERENCE
         # Prefill takes 1 ms, the seven decode steps the rest.
         step_ns = round((latency_ms - 1) / (SCENARIO.generated_tokens - 1) * 1e6)
         works = zip(SCENARIO.workloads, (10**6, step_ns), strict=True)
-        for (workload, ns), number in product(works, range(3 if verdict == "valid" else 1)):
-            rounds.append(
-                measurement(
-                    [ns] * 9,
-                    round=number,
-                    cache_mode=device.cache_mode(workload),
-                    shape_id=shape.shape_id,
-                    workload=workload,
-                    device=device.name,
-                    environment=environment,
-                    verdict=verdict,
-                    reasons=() if verdict == "valid" else (SINGLE_ROUND,),
-                )
+        rounds = [
+            measurement(
+                [ns] * 9,
+                round=number,
+                place=(i + number) % len(times),
+                cache_mode=device.cache_mode(workload),
+                shape_id=shape.shape_id,
+                workload=workload,
+                device=device.name,
+                environment=environment,
+                verdict=verdict if doubted else "valid",
+                reasons=(DOUBT,) if doubted else (),
             )
+            for (workload, ns), number in product(works, range(3 if verdict == "valid" else 1))
+        ]
         store.add_measurements(shape, rounds)
+    for shape, (_, bits) in zip(chosen, points, strict=True):
         store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
         if bits is not None:
             store.add_score(shape, score(shape, bits, **scores))
@@ -253,11 +266,13 @@ def study_on_devices(
     store.save_study(replace(record, config={**record.config, "beside": beside}))
     for name, device in profiles.items():
         units = (reference_ms[name], reference_ms[name])
-        for shape, ms in zip((REFERENCE, *shapes), (units, *times[name]), strict=True):
+        told = zip((REFERENCE, *shapes), (units, *times[name]), strict=True)
+        for place, (shape, ms) in enumerate(told):
             rounds = [
                 measurement(
                     [round(1e6 * value)] * 9,
                     round=number,
+                    place=(place + number) % (len(shapes) + 1),
                     cache_mode=device.cache_mode(workload),
                     shape_id=shape.shape_id,
                     workload=workload,

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers import fake_device
-from phonelm_search.backends import Job, Placement, Result, WeightsJob
+from phonelm_search.backends import Job, ModelJob, Placement, Result, WeightsJob
 from phonelm_search.backends.fake import FakeRuntime
-from phonelm_search.measure import Profiler
+from phonelm_search.measure import REFERENCE, Profiler
 from phonelm_search.store import Store
 
 
@@ -31,30 +31,39 @@ class Recorder(FakeRuntime):
         return result
 
 
-def slower(result: Result, factor: float, *, reference: bool = False) -> Result:
-    """Multiply the samples of the measured models, or those of the reference, the last one."""
-    last = max(p.model for p in result.phases)
+def is_reference(model: ModelJob) -> bool:
+    """The reference stands anywhere among a job's models; its width tells it."""
+    return any(t.shape == (REFERENCE.hidden_size,) for t in model.weights.tensors)
 
-    def samples(model: int, given: tuple[int, ...]) -> tuple[int, ...]:
-        touched = (model == last) == reference
-        return tuple(round(factor * s) for s in given) if touched else given
 
+def slower(result: Result, factor: float, *models: int) -> Result:
+    """Multiply the samples of some models, by their numbers; of all where none is given."""
     phases = tuple(
-        p.model_copy(update={"samples_ns": samples(p.model, p.samples_ns)}) for p in result.phases
+        p.model_copy(update={"samples_ns": tuple(round(factor * s) for s in p.samples_ns)})
+        if p.model in models or not models
+        else p
+        for p in result.phases
     )
     return result.model_copy(update={"phases": phases})
 
 
-class Restless(Recorder):
-    """The reference is slower in every round than in all before."""
+class Throttled(Recorder):
+    """The device throttles within some processes, counted from 1."""
+
+    def __init__(self, *processes: int) -> None:
+        super().__init__()
+        self.processes = processes
 
     def spoil(self, result: Result) -> Result:
-        return slower(result, 1.3 ** len(self.jobs), reference=True)
+        if len(self.jobs) not in self.processes:
+            return result
+        before, after = ({"frequency_limits_khz": n} for n in (8e6, 6e6))
+        return result.model_copy(update={"conditions": {"before": before, "after": after}})
 
 
 def measured_depths(job: Job) -> list[int]:
-    """Depths of a job's models without the reference."""
-    return [depth(m.weights) for m in job.models[:-1]]
+    """Depths of a job's models without the reference, ascending."""
+    return sorted(depth(m.weights) for m in job.models if not is_reference(m))
 
 
 def depth(weights: WeightsJob) -> int:

@@ -70,7 +70,7 @@ def test_frames_hold_what_the_command_prints(
     for column in ("shape_id", "latency_ms", "bits_per_byte", "pick", "front"):
         assert frame[column].tolist() == [row[column] for row in printed]
     front = api.pareto("study", results=tmp_path)
-    assert front["latency_ms"].tolist() == pytest.approx([10, 30])
+    assert front["latency_ms"].tolist() == pytest.approx([10, 30], rel=5e-3)
     assert isinstance(front, pd.DataFrame)
 
 
@@ -165,12 +165,10 @@ def test_calls_are_kept_as_commands_are(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     Path("device_profiles").mkdir()
     Path("device_profiles/fake-phone.yaml").write_text("name: fake-phone\nruntime: fake\n")
-    api.search("tiny", device="fake-phone", trials=2, strategy="sample")
+    api.search("tiny", device="fake-phone", trials=2)
     record = Store(Path("results")).study("tiny.fake-phone")
     (kept,) = record.config["commands"]
-    assert kept["command"] == (
-        "phonelm_search.api.search('tiny', device='fake-phone', trials=2, strategy='sample')"
-    )
+    assert kept["command"] == ("phonelm_search.api.search('tiny', device='fake-phone', trials=2)")
 
 
 def test_pictures_and_reports(tmp_path: Path) -> None:

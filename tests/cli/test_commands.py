@@ -184,4 +184,4 @@ def test_dry_run_touches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "would train 4 shapes" in out
     assert not Path("results").exists()
     assert run_command(["run", "tiny", "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["trials"] == 20
+    assert json.loads(capsys.readouterr().out)["trials"] == 24

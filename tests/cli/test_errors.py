@@ -17,7 +17,7 @@ from phonelm_search.cli.main import run_command
 
 FAKE = "name: fake-phone\nruntime: fake\nthreads: 2\n"
 SEARCH = [
-    "search", "tiny", "--device", "fake-phone", "--strategy", "sample", "--trials", "4",
+    "search", "tiny", "--device", "fake-phone", "--trials", "4",
 ]  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def local_space(**lines: str) -> None:
         ),
         (["run", "tiny", "--precision", "int3"], "unknown precision 'int3'; known: fp32"),
         (["run", "tiny", "--objective", "x"], "unknown objective 'x'; known: latency"),
-        (["run", "tiny", "--sampler", "x"], "unknown sampler 'x'; known: tpe"),
+        (["run", "tiny", "--sampler", "x"], "unknown sampler 'x'; known: model, tpe"),
         (["run", "tiny", "--pick", "x"], "unknown pick rule 'x'; known: knee"),
         (["run", "tiny", "--scenario", "x"], "a scenario must read NAME=PROMPT:GENERATED"),
         (["run", "tiny", "--study", "a/b"], "a study's name must be"),
@@ -142,8 +142,8 @@ def test_a_results_folder_that_is_not_writable(capsys: pytest.CaptureFixture[str
 def test_a_database_of_a_newer_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(SEARCH) == 0
     with sqlite3.connect("results/phonelm.db") as connection:
-        connection.execute("UPDATE phonelm_schema SET version = 7")
-    assert "must be of schema 6 or older, it is 7" in complaint(capsys, SEARCH)
+        connection.execute("UPDATE phonelm_schema SET version = 8")
+    assert "must be of schema 7 or older, it is 8" in complaint(capsys, SEARCH)
 
 
 def test_every_trial_failing_ends_with_the_first_reason(

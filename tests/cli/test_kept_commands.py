@@ -8,7 +8,7 @@ import pytest
 from phonelm_search.cli.main import run_command
 from phonelm_search.store import Store
 
-SEARCH = ["search", "tiny", "--device", "fake-phone", "--trials", "2", "--strategy", "sample"]
+SEARCH = ["search", "tiny", "--device", "fake-phone", "--trials", "2"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def kept(url: str | None = None) -> list[str]:
 
 def test_commands_are_kept_once_in_the_order_that_they_came_in() -> None:
     assert run_command(SEARCH) == 0
-    more = [*SEARCH[:-4], "--trials", "3", "--strategy", "sample"]
+    more = [*SEARCH[:-2], "--trials", "3"]
     assert run_command(more) == 0
     assert run_command(SEARCH) == 0
     assert kept() == [f"phonelm-search {' '.join(SEARCH)}", f"phonelm-search {' '.join(more)}"]

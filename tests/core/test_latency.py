@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers import SINGLE_ROUND, measurement
-from phonelm_search.core.latency import Extent, Latency, ScenarioTime, Span
+from helpers import DOUBT, measurement
+from phonelm_search.core.latency import Latency, ScenarioTime
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.measure import summarise
 
@@ -20,7 +20,8 @@ def latencies(scenario: Scenario, step_ms: Callable[[int], float]) -> dict[Workl
                     round=n,
                 )
                 for n in range(3)
-            ]
+            ],
+            None,
         )
         for w in scenario.workloads
     }
@@ -68,20 +69,13 @@ def test_intervals_of_independent_parts_add_in_squares() -> None:
     assert width == pytest.approx((1 + (2048 * 2**0.5 / 2) ** 2) ** 0.5)
 
 
-def test_a_time_as_multiples_of_another_keeps_its_shape() -> None:
-    span = Span(30.0, 29.0, 32.0)
-    assert span.in_unit(1.0) == Extent(30.0, 29.0, 32.0)
-    assert span.in_unit(10.0) == Extent(3.0, 2.9, 3.2)
-    assert span.in_unit(10.0).deviation == pytest.approx(span.deviation_ms / 10)
-    assert span.deviation_ms == pytest.approx(3 / 3.92, rel=1e-3)
-
-
 def test_a_missing_latency_makes_no_time_and_the_worst_verdict_counts() -> None:
     scenario = Scenario.parse("essay=64:2049")
     found = latencies(scenario, linear)
     assert ScenarioTime.of(scenario, dict(list(found.items())[:2])) is None
     last = scenario.workloads[-1]
-    found[last] = summarise([measurement([10**6] * 9, workload=last)])
+    doubted = measurement([10**6] * 9, workload=last, verdict="suspect", reasons=(DOUBT,))
+    found[last] = summarise([doubted], None)
     time = ScenarioTime.of(scenario, found)
     assert time
-    assert (time.verdict, time.reasons) == ("suspect", (SINGLE_ROUND,))
+    assert (time.verdict, time.reasons) == ("suspect", (DOUBT,))

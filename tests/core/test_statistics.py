@@ -1,16 +1,11 @@
 """Statistics are pure functions of samples: recorded ones and synthetic ones."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import measurement
-from phonelm_search.core.statistics import interval, repetitions_for, spearman
-from phonelm_search.core.workload import decode, prefill
-from phonelm_search.measure.anchor import Anchor, drift
+from phonelm_search.core.statistics import paired_medians, percentile_interval, spearman
 
 ROUND = st.lists(st.integers(1, 10**9), min_size=1, max_size=40)
 
@@ -25,122 +20,30 @@ RECORDED = [
 ]
 
 
-@given(st.lists(ROUND, min_size=1, max_size=5))
-def test_the_interval_stays_within_the_samples_and_repeats(rounds: list[list[int]]) -> None:
-    found = interval(rounds)
-    samples = [s for r in rounds for s in r]
-    assert min(samples) <= found.low <= found.high <= max(samples)
-    assert found.median == np.median([np.median(r) for r in rounds])
-    assert interval(rounds) == found
-
-
-@given(ROUND)
-def test_the_interval_of_one_round_holds_its_median(samples: list[int]) -> None:
-    found = interval([samples])
-    assert found.low <= found.median <= found.high
-
-
-def test_the_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
+def test_what_a_turn_does_to_all_leaves_no_trace_in_a_pair() -> None:
     rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(200):
-        found = interval([rng.lognormal(size=40)])
-        hits += found.low <= 1.0 <= found.high
-    assert 0.88 <= hits / 200 <= 0.99
+    turns = np.exp(rng.normal(0, 0.5, 9))  # the machine wanders by half between turns
+    first, second = paired_medians([10e6 * turns, 25e6 * turns])
+    assert second / first == pytest.approx(2.5)
+    assert np.exp(np.log([10e6 * turns]).min()) < first < np.exp(np.log([10e6 * turns]).max())
 
 
-def test_rounds_that_differ_widen_the_interval_and_more_samples_do_not_narrow_it() -> None:
-    rng = np.random.default_rng(1)
-    levels = (1.0, 1.04, 0.97)
-    few = interval([level * rng.normal(1, 0.001, 20) for level in levels])
-    many = interval([level * rng.normal(1, 0.001, 2000) for level in levels])
-    assert few.relative_width == pytest.approx(0.07, abs=0.01)
-    assert many.relative_width == pytest.approx(0.07, abs=0.01)
+def test_a_burst_in_one_sample_moves_no_pair() -> None:
+    calm = np.full((3, 9), [[1e6], [2e6], [4e6]])
+    burst = calm.copy()
+    burst[1, 4] *= 5
+    assert paired_medians(burst) == pytest.approx(paired_medians(calm), rel=1e-9)
 
 
-def test_one_bad_round_of_three_does_not_move_the_median() -> None:
-    quiet, burst = [10.0, 10.1, 9.9], [25.0, 26.0, 24.0]
-    assert interval([quiet, quiet, burst]).median == 10.0
-    assert interval([quiet, quiet, burst]).high > 20  # but the interval tells of it
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=9))
+def test_the_paired_median_of_one_alone_is_its_median(samples: list[int]) -> None:
+    expected = np.exp(np.median(np.log(samples)))
+    assert paired_medians([samples]) == pytest.approx([expected])
 
 
-def test_recorded_rounds() -> None:
-    found = interval(RECORDED)
-    assert found.median == pytest.approx(16828.5)
-    assert found.relative_width > 0.10
-    assert interval(RECORDED[:1]).relative_width < 0.01
-
-
-@pytest.mark.parametrize(
-    ("rounds", "median", "width"),
-    [
-        ([[5.0]], 5.0, 0.0),  # one sample
-        ([[7.0] * 9], 7.0, 0.0),  # ties
-        ([[0.0, 0.0, 0.0]], 0.0, 0.0),  # a broken clock
-        ([[1.0] * 10 + [2.0] * 11], 2.0, 0.5),  # two modes
-    ],
-)
-def test_degenerate_samples(rounds: list[list[float]], median: float, width: float) -> None:
-    found = interval(rounds)
-    assert (found.median, found.relative_width) == (median, pytest.approx(width))
-
-
-def test_bursts_inside_a_round_are_ignored_and_drift_is_not() -> None:
-    rng = np.random.default_rng(2)
-    samples = rng.normal(100, 1, 100)
-    bursts = samples.copy()
-    bursts[30:40] *= 4
-    assert interval([bursts]).median == pytest.approx(100, abs=1)
-    drifting = interval([samples, samples * 1.1, samples * 1.2])
-    assert drifting.relative_width == pytest.approx(0.2 / 1.1, abs=0.02)
-
-
-@pytest.mark.parametrize("rounds", [[], [[]], [[1.0], []]])
-def test_empty_rounds_are_refused(rounds: list[list[float]]) -> None:
-    with pytest.raises(ValueError, match="non-empty"):
-        interval(rounds)
-
-
-def test_repetitions_follow_the_spread() -> None:
-    rng = np.random.default_rng(3)
-    narrow, wide = rng.normal(100, 1, 500), rng.normal(100, 10, 500)
-    few = repetitions_for(narrow, rounds=3, half_width=0.01)
-    many = repetitions_for(wide, rounds=3, half_width=0.01)
-    assert many == pytest.approx(100 * few, rel=0.5)
-    # That many samples do give the wished interval.
-    found = interval([rng.normal(100, 10, 3 * many)])
-    assert found.relative_width / 2 == pytest.approx(0.01, rel=0.3)
-    assert repetitions_for([0, 0], rounds=3, half_width=0.01) == 1
-    assert repetitions_for([5, 5, 5], rounds=3, half_width=0.01) == 1
-
-
-def test_drift_of_the_reference() -> None:
-    assert drift(10.0, [10.0]) == 0  # nothing to hold the first one against
-    assert drift(12.0, [10.0, 10.0, 12.0]) == pytest.approx(0.2)
-    assert drift(8.0, [10.0, 10.0, 8.0]) == pytest.approx(-0.2)  # faster than usual
-    assert drift(10.0, [10.0, 30.0, 11.0, 20.0, 10.0]) == pytest.approx(10 / 11 - 1)
-    assert drift(0.0, [0.0, 0.0]) == 0
-
-
-def test_the_anchor_holds_each_workload_against_its_own_latest_readings() -> None:
-    def reading(step: int, gigabytes: float) -> list[Any]:
-        return [
-            measurement([ns] * 5, workload=w, bandwidth_bytes_per_s=gigabytes * 1e9)
-            for w, ns in ((prefill(16), 10 * step), (decode(8), step))
-        ]
-
-    anchor = Anchor([m for step in (100, 100, 100) for m in reading(step, 20 + step / 1e6)])
-    found = anchor.read(reading(130, 10))
-    assert found.drifts == {prefill(16): pytest.approx(0.3), decode(8): pytest.approx(0.3)}
-    assert found.bandwidth_drift == pytest.approx(0.33, abs=0.01)
-    for _ in range(6):
-        found = anchor.read(reading(130, 10))
-    assert set(found.drifts.values()) == {0.0}
-    complete = found.complete(measurement([1], workload=decode(8)))
-    assert (complete.drift, complete.bandwidth_bytes_per_s) == (0.0, 10e9)
-    assert found.complete(measurement([1], workload=decode(99))).drift is None
-    silent = Anchor().read([measurement([5], workload=prefill(16))])
-    assert (silent.bandwidth_bytes_per_s, silent.bandwidth_drift) == (None, None)
+def test_the_ends_of_draws_hold_95_per_cent() -> None:
+    draws = np.random.default_rng(0).normal(size=100_000)
+    assert percentile_interval(draws) == pytest.approx((-1.96, 1.96), abs=0.03)
 
 
 @settings(deadline=None)  # the first example loads scipy.stats

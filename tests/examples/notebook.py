@@ -14,7 +14,7 @@ folder = Path(sys.argv[1])
 results = folder / "results"
 
 # Four shapes of the tiny space, prefill and decode measured on this machine.
-shapes = api.search("tiny", trials=4, strategy="sample", results=results)
+shapes = api.search("tiny", trials=4, results=results)
 print(shapes[["shape_id", "prefill_ms", "decode_ms", "verdict"]].to_string(index=False))
 
 # The front and near-front, trained for a moment; at least 2 tokens per parameter tell something.

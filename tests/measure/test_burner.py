@@ -1,4 +1,4 @@
-"""A processor burner beside a real measurement is noticed. Asserts verdicts, never times."""
+"""A processor burner beside a real measurement: it is recorded, and no reason against anybody."""
 
 import os
 import subprocess
@@ -36,13 +36,15 @@ def burners() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("burners")
-def test_a_burner_is_noticed(tmp_path: Path) -> None:
-    settings = MeasureSettings(rounds=1, most_rounds=2, max_seconds=0.5)
+def test_a_burner_is_recorded_and_disturbs_all_alike(tmp_path: Path) -> None:
+    settings = MeasureSettings(rounds=2, most_rounds=2)
     store = Store(tmp_path)
     profiler = Profiler(store, DeviceProfile(name="here"), settings=settings)
     found = latencies(profiler, SHAPE, [prefill(64), decode(64)])
-    assert {s.verdict for s in found.values()} <= {"suspect", "rejected"}
-    reasons = " ".join(r.text for s in found.values() for r in s.reasons)
-    assert "other processes took" in reasons or "of its cores' time" in reasons
-    rounds = [m for m in store.measurements(shape_ids=[SHAPE.shape_id]) if m.cache_mode == "cold"]
-    assert [m.round for m in rounds] == [0, 1]  # a bad round is made again
+    assert {(s.verdict, s.rounds) for s in found.values()} == {("valid", 2)}
+    windows = [
+        window
+        for m in store.measurements(shape_ids=[SHAPE.shape_id])
+        for window in m.disturbance["windows"]
+    ]
+    assert max(w["foreign_share"] for w in windows) > 0.1

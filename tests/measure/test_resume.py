@@ -9,9 +9,9 @@ from helpers import WORKLOADS, fake_profiler, latencies, small_shape
 from phonelm_search.backends import Result
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.workload import decode
-from phonelm_search.measure import Request
+from phonelm_search.measure import MeasureSettings, Request
 from phonelm_search.store import Store
-from recorder import Recorder, profiler_with
+from recorder import Recorder, Throttled, profiler_with
 
 
 def rows(store: Store, cache: str = "cold") -> list[Any]:
@@ -20,30 +20,17 @@ def rows(store: Store, cache: str = "cold") -> list[Any]:
 
 
 def test_rejected_rounds_alone_are_made_again_by_the_next_call(tmp_path: Path) -> None:
-    class Busy(Recorder):
-        busy = True
-
-        def spoil(self, result: Result) -> Result:
-            phases = tuple(
-                p.model_copy(update={"cpu_ns": tuple(s // 2 for s in p.samples_ns)})
-                for p in result.phases
-            )
-            return result.model_copy(update={"phases": phases}) if self.busy else result
-
-        def environment(self) -> dict[str, str]:
-            return {**super().environment(), "spinning": "on"}
-
-    runtime, store = Busy(), Store(tmp_path)
+    runtime, store = Throttled(*range(1, 6)), Store(tmp_path)
     found = latencies(profiler_with(store, runtime), small_shape(), WORKLOADS)
     assert {s.verdict for s in found.values()} == {"rejected"}
-    runtime.busy = False
+    assert len(runtime.jobs) == MeasureSettings().most_rounds
     found = latencies(profiler_with(store, runtime), small_shape(), WORKLOADS)
     assert {(s.rounds, s.verdict) for s in found.values()} == {(3, "valid")}
     made = len(runtime.jobs)
     latencies(profiler_with(store, runtime), small_shape(), WORKLOADS)
     assert len(runtime.jobs) == made
-    # Measuring again at a busy time forgets nothing.
-    runtime.busy = True
+    # Measuring again while it throttles forgets nothing.
+    runtime.processes = tuple(range(20))
     latencies(profiler_with(store, runtime), small_shape(), WORKLOADS, remeasure=True)
     assert [m.round for m in rows(store) if m.verdict == "valid"] == [5, 6, 7]
 
@@ -104,4 +91,5 @@ def test_a_failure_after_good_rounds_leaves_them(tmp_path: Path) -> None:
             return result
 
     found = latencies(profiler_with(Store(tmp_path), Unplugged()), small_shape(), WORKLOADS)
-    assert {(s.rounds, s.verdict) for s in found.values()} == {(1, "suspect")}
+    assert {(s.rounds, s.verdict) for s in found.values()} == {(1, "valid")}
+    assert all(s.relative.high / s.relative.low > 1.01 for s in found.values() if s.relative)

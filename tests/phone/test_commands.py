@@ -47,7 +47,7 @@ def test_from_a_plugged_in_phone_to_the_pick(
     # Copies that exceed a phone's caches take minutes to make under qemu.
     file.write_text(text.replace("cache: cold", "cache: warm"))
     run = ("run", "tiny", "--device", "odd", "--trials", "2", "--score-top", "2")
-    how = ("--scenario", "chat=8:4", "--strategy", "sample", "--tokens-per-parameter", "0.02")
+    how = ("--scenario", "chat=8:4", "--tokens-per-parameter", "0.02")
     capsys.readouterr()
     call(*run, *how, "--serial", phone.serial, "--json")
     document = json.loads(capsys.readouterr().out)
@@ -81,7 +81,7 @@ def test_a_phone_that_goes_away_stops_the_search_with_one_line(
     write_warm_profile()
     phone.during_run = unplug_at_the_second_job(phone)
     words = ["search", "tiny", "--device", "sim", "--trials", "2", "--scenario", "chat=8:4"]
-    assert run_command([*words, "--strategy", "sample", "--serial", phone.serial]) == 1
+    assert run_command([*words, "--serial", phone.serial]) == 1
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("phonelm-search:")]
     assert phone.serial in line
     assert "stage: transport" in line

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formula import estimate
 from helpers import SCENARIO, score, small_shape, study_on_devices
 from phonelm_search.core.latency import Span
 from phonelm_search.core.precision import get_precision
+from phonelm_search.core.records import LatencyEstimate
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.outputs import doubtful_rows, sensitivity_rows
 from phonelm_search.outputs.plots import draw_sensitivity, save, sensitivity_info
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info
@@ -20,7 +21,6 @@ from phonelm_search.outputs.plots.draw import draw_spread
 from phonelm_search.outputs.plots.info import spread_info
 from phonelm_search.outputs.report.evidence import device_cards
 from phonelm_search.reading import StudyRow, StudyView, analyse, explain_shape, load_view
-from phonelm_search.speed import Roofline
 from phonelm_search.store import Store
 
 INT4 = get_precision("int4-b32")
@@ -52,6 +52,15 @@ def built(
     return store, view
 
 
+def estimate(shape: ModelShape, workload: Workload, ms: float) -> LatencyEstimate:
+    return LatencyEstimate(
+        shape_id=shape.shape_id, device="d", precision="int4-b32", workload=workload,
+        cache_mode="cold", environment_id="e", graph_version=1, protocol_version=3,
+        latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, intercept_ms=0.0, slope_ms=1.0, depths=(1, 2),
+        verdict="valid", reasons=(), created_at="2026-11-24",
+    )  # fmt: skip
+
+
 def estimated(row: StudyRow) -> StudyRow:
     """The same where the device that it is worst off on told blocks alone."""
     parts = [
@@ -75,11 +84,11 @@ def test_speed_moves_on_each_device_by_its_own_times(tmp_path: Path) -> None:
     (depth, _) = found.effects
     for device, slope in (("quick", 0.1), ("slow", 0.3)):
         expected = 100 * np.expm1(-3 * slope)
-        assert depth.percent[f"decode speed on {device}"] == pytest.approx(expected, abs=0.01)
-        assert found.explained[f"decode speed on {device}"] == pytest.approx(1)
-        assert depth.percent[f"prefill speed on {device}"] == pytest.approx(0)
+        assert depth.percent[f"decode speed on {device}"] == pytest.approx(expected, abs=0.5)
+        assert found.explained[f"decode speed on {device}"] == pytest.approx(1, abs=1e-3)
+        assert depth.percent[f"prefill speed on {device}"] == pytest.approx(0, abs=0.5)
     speeds = {s.name: s for s in found.spreads}
-    assert speeds["decode speed on slow"].highest == pytest.approx(10)
+    assert speeds["decode speed on slow"].highest == pytest.approx(10, rel=0.01)
     decode = {d: f"{speeds[f'decode speed on {d}'].percent:.1f} %" for d in ("quick", "slow")}
     assert f"{decode['quick']} (decode) on quick, " in found.claim
     assert f"{decode['slow']} (decode) on slow, loss moves" in found.claim
@@ -97,29 +106,27 @@ def test_shapes_that_one_device_knows_by_blocks_alone_are_left_out(tmp_path: Pat
     assert SHAPES[0] not in found.shapes
 
 
-def test_each_device_has_a_roofline_of_its_own(tmp_path: Path) -> None:
+def test_each_device_has_prices_of_its_own(tmp_path: Path) -> None:
     decode = SCENARIO.workloads[1]
-    slower = Roofline(ns_per_byte=5.0, ns_per_flop=1.0, ns_per_kv_byte=5.0, ns_per_operator=1e3)
     _, view = built(tmp_path, lambda s: 10 + depth_of(s), lambda s: 100 + 50 * depth_of(s))
+    rows = [r for r in view.rows for _ in range(2)]  # prices are fitted to 12 of a workload
 
     def fitting(row: StudyRow, factor: float = 1.0) -> StudyRow:
-        """What each device's roofline tells; decode on the slow one times a factor."""
+        """What bytes and operations cost on each device; decode on the slow one times a factor."""
         times = {}
-        for device, prices in (("quick", Roofline()), ("slow", slower)):
+        for device, ns_per_byte in (("quick", 1 / 30), ("slow", 5.0)):
             time = row.times[device]
-            first, step = (
-                replace(p, latency_ms=prices.milliseconds(row.shape, INT4, w))
-                for w, p in zip(SCENARIO.workloads, time.parts, strict=True)
-            )
-            if device == "slow":
-                step = replace(step, latency_ms=factor * step.latency_ms)
+            read = ns_per_byte * row.shape.weight_bytes(INT4).streamed / 1e6
+            computed = row.shape.prefill_flops(SCENARIO.prompt_tokens) / 120e6
+            first = replace(time.prefill, latency_ms=computed)
+            step = replace(time.steps[0], latency_ms=(factor if device == "slow" else 1.0) * read)
             times[device] = replace(time, prefill=first, steps=(step,))
         worst = times.pop(row.device)
         return replace(row, time=worst, elsewhere=times)
 
-    assert doubtful_rows(replace(view, rows=tuple(map(fitting, view.rows)))) == []
-    rows = (*map(fitting, view.rows[:-1]), fitting(view.rows[-1], 1.6))
-    (found,) = doubtful_rows(replace(view, rows=rows))
+    assert doubtful_rows(replace(view, rows=tuple(map(fitting, rows)))) == []
+    odd = (*map(fitting, rows[:-1]), fitting(rows[-1], 1.6))
+    (found,) = doubtful_rows(replace(view, rows=odd))
     assert found["shape_id"] == rows[-1].shape.shape_id
     assert found["why"].startswith(f"{decode.name} on slow takes 1.")
 

@@ -11,7 +11,7 @@ from phonelm_search.reading import choose, score_pairs
 
 def picked(folder: Path, points: list[tuple[float, float | None]], rule: str = "knee") -> float:
     _, view = study(folder, points)
-    return round(choose(view, rule).row.end_to_end_ms, 3)  # type: ignore[arg-type]
+    return round(choose(view, rule).row.end_to_end_ms, 1)  # type: ignore[arg-type]
 
 
 def test_the_knee_is_farthest_from_the_chord(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_slower_shapes_that_are_not_better_are_dropped(tmp_path: Path) -> None:
     points = [(10.0, 2.50), (20.0, 2.49), (30.0, 2.48), (40.0, 2.30)]
     _, view = study(tmp_path, points)
     pick = choose(view)
-    assert pick.row.end_to_end_ms == pytest.approx(40)
+    assert pick.row.end_to_end_ms == pytest.approx(40, rel=5e-3)
     assert "no faster shape reaches" in pick.why
     assert pick.tied == ()
 
@@ -39,7 +39,7 @@ def test_a_dropped_shape_still_drops_slower_ones(tmp_path: Path) -> None:
 def test_with_ties_the_fastest_is_taken_and_the_pick_is_provisional(tmp_path: Path) -> None:
     _, view = study(tmp_path, [(10.0, 2.50), (20.0, 2.49), (30.0, 2.485)])
     pick = choose(view)
-    assert pick.row.end_to_end_ms == pytest.approx(10)
+    assert pick.row.end_to_end_ms == pytest.approx(10, rel=5e-3)
     assert "the fastest of 3 shapes that the score cannot tell from the best" in pick.why
     assert len(pick.tied) == 2
     assert any("tied within two paired deviations" in d for d in pick.provisional)
@@ -48,8 +48,8 @@ def test_with_ties_the_fastest_is_taken_and_the_pick_is_provisional(tmp_path: Pa
 def test_rules_can_be_chosen(tmp_path: Path) -> None:
     points = [(10.0, 3.0), (20.0, 2.2), (30.0, 2.1), (60.0, 2.0)]
     _, view = study(tmp_path, points)
-    assert choose(view, "fastest").row.end_to_end_ms == pytest.approx(10)
-    assert choose(view, "best").row.end_to_end_ms == pytest.approx(60)
+    assert choose(view, "fastest").row.end_to_end_ms == pytest.approx(10, rel=5e-3)
+    assert choose(view, "best").row.end_to_end_ms == pytest.approx(60, rel=5e-3)
 
 
 def test_enough_tokens_and_clear_scores_make_a_sure_pick(tmp_path: Path) -> None:
@@ -59,12 +59,14 @@ def test_enough_tokens_and_clear_scores_make_a_sure_pick(tmp_path: Path) -> None
     _, quick = study(tmp_path / "quick", points, tokens_per_parameter=0.5)
     assert "a quick look: trained on 0.5 tokens" in choose(quick).provisional[0]
     _, suspect = study(tmp_path / "suspect", points, verdict="suspect")
-    assert choose(suspect).provisional == ("its latency is suspect: single round",)
+    (doubt,) = choose(suspect).provisional
+    assert doubt.startswith("its latency is suspect: it is 1.")  # of one round
+    assert doubt.endswith("only 2 samples, fewer than 3")
 
 
 def test_rejected_and_unscored_shapes_are_never_picked(tmp_path: Path) -> None:
     _, view = study(tmp_path / "a", [(5.0, None), (10.0, 2.5)])
-    assert choose(view).row.end_to_end_ms == pytest.approx(10)
+    assert choose(view).row.end_to_end_ms == pytest.approx(10, rel=5e-3)
     _, none = study(tmp_path / "b", [(5.0, None)])
     with pytest.raises(TrainingError, match="must have a scored shape to pick; run"):
         choose(none)

@@ -1,5 +1,6 @@
 """Rows that programs read."""
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -10,11 +11,10 @@ import pytest
 from helpers import SCENARIO, measurement, score, study
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import judged_together
+from phonelm_search.core.records import StudyShape, judged_together
 from phonelm_search.outputs import doubtful_rows, study_rows
 from phonelm_search.outputs.export import write_tables
 from phonelm_search.reading import StudyRow, load_view
-from phonelm_search.speed import Roofline
 
 INT4 = get_precision("int4-b32")
 ROW_KEYS = [
@@ -94,10 +94,10 @@ def test_scores_of_another_seed_are_not_mixed_in(tmp_path: Path) -> None:
 def test_a_provisional_pick_says_so_in_every_table(tmp_path: Path) -> None:
     store, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0)], verdict="suspect")
     write_tables(view, store.results / "study")
-    lines = (store.results / "study/front.csv").read_text().splitlines()
-    table = [dict(zip(lines[0].split(","), line.split(","), strict=False)) for line in lines[1:]]
+    with (store.results / "study/front.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
     assert [r["pick"] for r in table] == ["False", "True"]
-    assert "latency is suspect" in lines[2]
+    assert "latency is suspect" in table[1]["provisional"]
 
 
 def test_the_front_knows_how_sure_it_is(tmp_path: Path) -> None:
@@ -111,26 +111,55 @@ def test_doubtful_shapes_are_listed_with_their_reasons(tmp_path: Path) -> None:
     assert doubtful_rows(sure) == []
     _, view = study(tmp_path / "suspect", [(10.0, 3.0)], verdict="suspect")
     (row,) = doubtful_rows(view)
-    assert (row["verdict"], row["why"]) == ("suspect", "single round")
+    assert row["verdict"] == "suspect"
+    assert row["why"].startswith("it is 0.")
+    assert row["why"].endswith("only 2 samples, fewer than 3")
 
 
-def test_a_latency_far_from_the_roofline_is_doubtful(tmp_path: Path) -> None:
-    _, view = study(tmp_path, [(10.0 + n, 3.0) for n in range(8)])
+def test_a_latency_far_from_what_its_costs_predict_is_doubtful(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0 + n, 3.0) for n in range(14)])
 
     def row(r: StudyRow, factor: float) -> StudyRow:
-        """The same with what the default roofline predicts, decode times a factor."""
-        times = [Roofline().milliseconds(r.shape, INT4, w) for w in SCENARIO.workloads]
-        first = replace(r.time.prefill, latency_ms=times[0])
-        step = replace(r.time.steps[0], latency_ms=factor * times[1])
+        """The same with what its bytes and operations cost, decode times a factor."""
+        read, computed = r.shape.weight_bytes(INT4).streamed / 30e6, r.shape.prefill_flops(16) / 1e8
+        first = replace(r.time.prefill, latency_ms=computed)
+        step = replace(r.time.steps[0], latency_ms=factor * read)
         return replace(r, time=replace(r.time, prefill=first, steps=(step,)))
 
     assert doubtful_rows(replace(view, rows=tuple(row(r, 1.1) for r in view.rows))) == []
-    factors = [1.0] * 7 + [1.6]
+    factors = [1.0] * 13 + [1.6]
     rows = tuple(row(r, f) for r, f in zip(view.rows, factors, strict=True))
     (found,) = doubtful_rows(replace(view, rows=rows))
     assert found["shape_id"] == rows[-1].shape.shape_id
     assert re.match(r"tg @ d\d+ takes 1\.[3-6]\d times what its bytes", found["why"])
     assert doubtful_rows(replace(view, rows=rows[3:])) == []  # too few for a fit
+
+
+def test_latencies_are_shares_of_the_baseline_with_their_interval(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(7.1, None), (20.0, None)])
+    assert view.baseline == "the reference shape"
+    row = view.rows[0]
+    assert row.latency.low < 0.71 < row.latency.high
+    assert row.latency_text.startswith("0.71 of the reference shape (0.")
+    assert row.latency_text.endswith(" ms")
+    (first, _) = study_rows(view)
+    told = [first[k] for k in ("relative_latency", "relative_low", "relative_high")]
+    assert told == pytest.approx(row.latency)
+    assert first["relative_to"] == "the reference shape"
+    assert view.smallest_difference is not None
+    assert 0 < view.smallest_difference < 0.05
+
+
+def test_a_spaces_reference_is_the_baseline_where_it_was_measured(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(8.0, None), (20.0, None)])
+    slow = view.rows[1].shape
+    part = StudyShape(shape_id=slow.shape_id, role="reference", name="tiny-llama")
+    store.set_study_shape("study", slow, part)
+    again = load_view(store, "study")
+    assert again.baseline == "tiny-llama"
+    assert again.rows[0].latency.value == pytest.approx(0.4, rel=0.01)
+    (same,) = [r for r in again.rows if r.name]
+    assert same.latency == pytest.approx((1, 1, 1))
 
 
 def test_an_advice_that_several_reasons_share_stands_once() -> None:

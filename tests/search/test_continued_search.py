@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from formula import FEASIBLE, Estimating, Formula, driver, goals, ignore, summary
+from formula import FEASIBLE, Formula, driver, goals, ignore, summary
 from helpers import SCENARIO, trials_of
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.latency import LatencySummary
@@ -68,7 +67,7 @@ def test_failed_shapes_are_failed_trials_with_a_reason_and_not_tried_again(tmp_p
     asked = len(source.asked)
     bad = next(r.shape for r in reports if "kernels refuse" in (r.reason or ""))
     again = driver(tmp_path, source)
-    refused = again._measure({bad.shape_id: bad}, source)[bad.shape_id]
+    refused = again._measure({bad.shape_id: bad})[bad.shape_id]
     assert refused.values is None
     assert refused.reason == "the kernels refuse it (stage: load)"
     assert len(source.asked) == asked
@@ -96,22 +95,39 @@ def test_what_was_left_out_in_a_noisy_moment_is_measured_once_more(tmp_path: Pat
     assert [p.reason for p in Store(tmp_path).study_shapes("st")] == [None] * 4
 
 
-def test_estimated_shapes_are_measured_whole_where_that_is_wanted(tmp_path: Path) -> None:
-    estimates, whole = Estimating(), Formula()
-    search = driver(tmp_path, estimates, whole=whole)
+def test_shapes_that_an_earlier_release_estimated_are_measured_where_that_is_wanted(
+    tmp_path: Path,
+) -> None:
+    first = driver(tmp_path, Formula())
     reports: list[TrialReport] = []
-    search.run(4, reports.append)
+    first.run(4, reports.append)
     chosen = reports[0].shape
-    again = driver(tmp_path, estimates, whole=whole)  # as another process would go on
+    trial = first._study.ask(first._distributions)
+    trial.set_user_attr("shape_id", chosen.shape_id)
+    trial.set_user_attr("kind", "estimated")
+    first._study.tell(trial, [0.5, float(chosen.decoder_parameters)])
+    source = Formula()
+    again = driver(tmp_path, source)  # as another process would go on
     again.measure_whole([chosen.shape_id], reports.append)
     again.measure_whole([chosen.shape_id], reports.append)
-    assert (len(estimates.asked), whole.asked) == (4, [chosen])
+    assert source.asked == [chosen]
     assert again.finished() == 4
-    trials = trials_of(Store(tmp_path), "st")
-    assert [t.user_attrs["kind"] for t in trials] == ["estimated"] * 4 + ["measured"]
-    assert trials[4].user_attrs["shape_id"] == chosen.shape_id
-    assert trials[4].values == goals().values(chosen, whole.latencies(chosen, SCENARIO.workloads))
-    assert trials[0].values[0] == pytest.approx(0.8 * trials[4].values[0])
+    last = trials_of(Store(tmp_path), "st")[-1]
+    assert (last.user_attrs["kind"], last.user_attrs["shape_id"]) == ("measured", chosen.shape_id)
+    assert last.values == goals().values(chosen, source.latencies(chosen, SCENARIO.workloads))
+
+
+def test_a_search_goes_on_no_longer_than_it_is_told(tmp_path: Path) -> None:
+    asked: list[int] = []
+    search = driver(tmp_path, Formula())
+
+    def go_on() -> bool:
+        asked.append(search.finished())
+        return len(asked) < 3
+
+    search.run(40, ignore, go_on)
+    assert asked == [0, 4, 8]  # batches of four
+    assert search.finished() == 8
 
 
 def test_what_may_not_fail_again_is_tried_by_the_next_run(tmp_path: Path) -> None:
@@ -160,32 +176,15 @@ def test_what_was_cut_off_is_measured_by_the_next_run(tmp_path: Path) -> None:
     assert {s.shape_id for s in source.asked} < parts
 
 
-def test_a_shape_that_was_estimated_and_then_rejected_is_tried_again(tmp_path: Path) -> None:
-    class Noisy(Formula):
-        def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
-            return {w: summary(1.0, "rejected") for w in workloads}
-
-    first = driver(tmp_path, Estimating(), whole=Noisy())
-    reports: list[TrialReport] = []
-    first.run(4, reports.append)
-    chosen = reports[0].shape
-    first.measure_whole([chosen.shape_id], ignore)
-    whole = Formula()
-    again = driver(tmp_path, Estimating(), whole=whole)
-    assert again.left_out() == 1
-    again.retry(ignore)
-    assert (again.left_out(), whole.asked) == (0, [chosen])
-
-
 def test_a_point_left_in_the_queue_is_told_its_own_values(tmp_path: Path) -> None:
-    whole = Formula()
-    search = driver(tmp_path, Estimating(), whole=whole)
+    search = driver(tmp_path, Formula())
     search.run(4, ignore)
     left, wanted = (FEASIBLE.shape(row) for row in (100, 2000))
     search._study.enqueue_trial(search._coordinates.point(100))  # and then the process was killed
-    again = driver(tmp_path, Estimating(), whole=whole)
+    source = Formula()
+    again = driver(tmp_path, source)
     again.measure_whole([wanted.shape_id], ignore)
-    assert whole.asked == [left, wanted]
+    assert source.asked == [left, wanted]
     for trial in trials_of(Store(tmp_path), "st")[4:]:
         shape = next(s for s in (left, wanted) if s.shape_id == trial.user_attrs["shape_id"])
         assert trial.values == goals().values(shape, Formula().latencies(shape, SCENARIO.workloads))

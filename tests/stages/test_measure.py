@@ -1,21 +1,24 @@
 """The measuring half of a run: contenders, what was left out, what was cut off."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from helpers import Told, fake_device
+from helpers import Told, fake_device, trials_of
 from phonelm_search.backends import Result
 from phonelm_search.backends.registry import RUNTIMES
-from phonelm_search.measure import MeasureSettings
+from phonelm_search.graph import fnv1a64
 from phonelm_search.reading import StudyView
 from phonelm_search.stages import SearchPlan, Setup, prepare, run_search
+from phonelm_search.stages.session import SETTINGS
 from phonelm_search.store import Store
-from recorder import Recorder, measured_depths
+from recorder import Recorder, measured_depths, slower
 
-ROUNDS = MeasureSettings().rounds
-MOST_ROUNDS = ROUNDS + 1  # a search makes one bad round again, more for contenders alone
+ROUNDS = SETTINGS.rounds
 
 
 @pytest.fixture
@@ -57,9 +60,9 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recorder], Recorder]:
     return install
 
 
-def search(setup: Setup, trials: int = 6, **changes: str) -> tuple[StudyView, Told]:
+def search(setup: Setup, trials: int = 6, **changes: Any) -> tuple[StudyView, Told]:
     told = Told()
-    plan = SearchPlan(trials=trials, strategy=changes.get("strategy", "sample"))  # type: ignore[arg-type]
+    plan = SearchPlan(trials=trials, **changes)
     view = run_search(Store(Path("results")), setup, plan, report=told)
     return view, told
 
@@ -75,74 +78,143 @@ def rounds_of(view: StudyView) -> dict[str, int]:
 
 
 class Wobbling(Recorder):
-    """Rounds differ by up to 12 per cent, each model in its own way."""
+    """Rounds of a model differ by up to 12 per cent, each in its own way."""
 
     def spoil(self, result: Result) -> Result:
-        phases = []
-        for p in result.phases:
-            seed = 7 * len(self.jobs) + 3 * sum(p.samples_ns) % 11
-            factor = 1 + 0.06 * (seed % 5 - 2) if p.model < len(self.jobs[-1].beside) else 1.0
-            samples = tuple(round(factor * s) for s in p.samples_ns)
-            phases.append(p.model_copy(update={"samples_ns": samples}))
-        return result.model_copy(update={"phases": tuple(phases)})
+        for number in range(len(self.jobs[-1].models)):
+            draw = fnv1a64(f"{len(self.jobs)} {number}") % 5 - 2
+            result = slower(result, 1 + 0.06 * draw, number)
+        return result
 
 
 @pytest.mark.usefixtures("small_reference")
-def test_contenders_for_the_front_are_measured_again_and_nothing_else_is(
+def test_where_all_is_told_apart_nothing_is_measured_more_than_twice(
     setup: Setup, use: Callable[[Recorder], Recorder]
 ) -> None:
     use(Recorder())
     calm, told = search(setup, 12)
-    assert not any("may belong to the front" in s for s in told.stages)
+    assert not any("where the front is open" in s for s in told.stages)
     assert set(rounds_of(calm).values()) == {ROUNDS}
+    assert {r.verdict for r in calm.rows} == {"valid"}
 
 
 @pytest.mark.usefixtures("small_reference")
-def test_wide_intervals_make_contenders(setup: Setup, use: Callable[[Recorder], Recorder]) -> None:
+def test_rounds_go_where_the_front_is_open(
+    setup: Setup, use: Callable[[Recorder], Recorder]
+) -> None:
     use(Wobbling())
     dense = prepare("dense", [setup.device.name], scenario="chat=16:8")
-    view, told = search(dense, 20)
-    (stage,) = [s for s in told.stages if "may belong to the front" in s]
+    view, told = search(dense, 12)
+    assert "more rounds where the front is open" in told.stages
     made = rounds_of(view)
-    again = {i for i, n in made.items() if n > MOST_ROUNDS}
-    assert stage == f"measuring {len(again)} shapes again that may belong to the front"
+    assert max(made.values()) > ROUNDS
+    left = [n for n in told.notes if "more --minutes would tell" in n]
     likely = view.search_probabilities
-    assert 0 < len(again) < len(made)
-    assert all(likely[i] > 0 for i in again)
+    open_still = sum(0.05 < p < 0.95 for p in likely.values())
+    if open_still:
+        assert left[0].startswith(f"{open_still} shapes may or may not belong to the front")
 
 
-class Busy(Recorder):
-    """The processor is taken away from shapes of five layers, until all is quiet."""
+@pytest.mark.usefixtures("small_reference")
+def test_references_are_measured_beside_trials_and_the_first_one_twice(
+    setup: Setup, use: Callable[[Recorder], Recorder]
+) -> None:
+    use(Recorder())
+    view, _ = search(setup, 12)
+    (reference,) = [r for r in view.rows if r.name]
+    assert (reference.name, view.baseline) == ("tiny-llama", "tiny-llama")
+    (pair,) = view.twins
+    assert pair.shape == reference.shape
+    assert pair.ratio.low < 1 < pair.ratio.high
+    rounds = [
+        m
+        for m in Store(Path("results")).measurements(shape_ids=[reference.shape.shape_id])
+        if m.workload.phase == "decode" and not m.is_control
+    ]
+    assert sum(m.twin for m in rounds) == ROUNDS
+    assert sum(not m.twin for m in rounds) > ROUNDS  # a round more with every batch
+    beside = {m.process for m in rounds}
+    assert len(beside) > 2
 
-    quiet = False
 
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "spinning": "on"}
+@pytest.mark.usefixtures("small_reference")
+def test_shapes_that_are_predicted_to_be_fast_are_measured(
+    setup: Setup, use: Callable[[Recorder], Recorder]
+) -> None:
+    use(Recorder())
+    view, told = search(setup, 24)
+    assert "measuring shapes that are predicted to be fast" in told.stages
+    prediction = view.record.config["prediction"]
+    assert prediction["shapes"] == len(setup.feasible)
+    assert all(h["median"] < 0.05 for h in prediction["held_out"].values())
+    order = {
+        t.user_attrs["shape_id"]: t.number
+        for t in trials_of(Store(Path("results")), view.record.name)
+    }
+    times = {r.shape.shape_id: r.end_to_end_ms for r in view.sampled}
+    drawn = [ms for i, ms in times.items() if order[i] < 12]
+    predicted = [ms for i, ms in times.items() if order[i] >= 12]
+    assert len(drawn) == len(predicted) == 12
+    assert np.median(predicted) < 0.8 * np.median(drawn)
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_another_sampler_predicts_nothing(
+    setup: Setup, use: Callable[[Recorder], Recorder]
+) -> None:
+    use(Recorder())
+    view, told = search(setup, 16, sampler="random")
+    assert len(view.sampled) == 16
+    assert "measuring shapes that are predicted to be fast" not in told.stages
+    assert "prediction" not in view.record.config
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_the_minutes_end_a_search_and_what_was_measured_is_kept(
+    setup: Setup, use: Callable[[Recorder], Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Slow(Recorder):
+        def spoil(self, result: Result) -> Result:
+            now[0] += 20.0  # seconds of a process
+            return result
+
+    runtime = use(Slow())
+    view, _ = search(setup, 40, minutes=4.0)
+    assert 8 <= len(runtime.jobs) <= 12
+    assert 0 < len(view.sampled) < 40
+    assert view.failed == ()
+    later, _ = search(setup, 40, minutes=4.0)  # goes on for as long
+    assert len(later.sampled) > len(view.sampled)
+
+
+class Throttling(Recorder):
+    """The device throttles whenever a shape of five layers is measured, until it is cool."""
+
+    cool = False
 
     def spoil(self, result: Result) -> Result:
-        depths = measured_depths(self.jobs[-1])
-        phases = []
-        for p in result.phases:
-            disturbed = not self.quiet and p.model < len(depths) and depths[p.model] == 5
-            cpu = tuple(s if disturbed else 2 * s for s in p.samples_ns)
-            phases.append(p.model_copy(update={"cpu_ns": cpu}))
-        return result.model_copy(update={"phases": tuple(phases)})
+        if self.cool or 5 not in measured_depths(self.jobs[-1]):
+            return result
+        before, after = ({"frequency_limits_khz": n} for n in (8e6, 6e6))
+        return result.model_copy(update={"conditions": {"before": before, "after": after}})
 
 
-@pytest.mark.parametrize("strategy", ["sample", "blocks"])
 def test_rejected_shapes_are_left_out_with_their_reason_and_taken_up_by_a_later_run(
-    setup: Setup, use: Callable[[Recorder], Recorder], strategy: str
+    setup: Setup, use: Callable[[Recorder], Recorder]
 ) -> None:
-    runtime = use(Busy())
-    assert isinstance(runtime, Busy)
-    view, _ = search(setup, 10, strategy=strategy)
+    runtime = use(Throttling())
+    assert isinstance(runtime, Throttling)
+    view, _ = search(setup, 10)
     assert view.sampled
     assert view.failed
-    assert all("of its cores' time" in f.reason for f in view.failed)
+    assert all("device throttled" in f.reason for f in view.failed)
     assert {r.verdict for r in view.rows} <= {"valid", "suspect"}
     assert not {f.shape.shape_id for f in view.failed} & {r.shape.shape_id for r in view.rows}
-    runtime.quiet = True
-    later, _ = search(setup, 10, strategy=strategy)
+    runtime.cool = True
+    later, _ = search(setup, 10)
     assert later.failed == ()
     ids = {r.shape.shape_id for r in later.sampled}
     assert ids >= {f.shape.shape_id for f in view.failed if f.name is None}
@@ -170,5 +242,6 @@ def test_a_search_that_was_cut_off_finishes_what_it_began(
     assert {r.verdict for r in view.measured} == {"valid"}
     assert all(n >= ROUNDS for n in rounds_of(view).values())
     made = len(runtime.jobs)
-    assert search(setup, 8)[0] == view
+    again, _ = search(setup, 8)
+    assert [r.latency for r in again.rows] == [r.latency for r in view.rows]
     assert len(runtime.jobs) == made

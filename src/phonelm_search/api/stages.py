@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +18,6 @@ from phonelm_search.stages import (
     ProfilePlan,
     SearchPlan,
     Setup,
-    Strategy,
     call_text,
     prepare,
     profile_shapes,
@@ -45,7 +44,7 @@ def run(
     data: Sequence[str] = (),
     scenario: str = d.DEFAULT_SCENARIO,
     objective: Names = (),
-    strategy: Strategy | None = None,
+    minutes: float | None = d.DEFAULT_MINUTES,
     sampler: str = d.DEFAULT_SAMPLER,
     pick: Rule = d.DEFAULT_RULE,
     seed: int = 0,
@@ -58,6 +57,7 @@ def run(
     """Search, train the front, pick, and write the study's files. See `search` and `score`.
 
     Args:
+        minutes: Time for measuring and training together; None: as long as it takes.
         pick: ``knee``, ``fastest`` or ``best``.
 
     Returns:
@@ -73,8 +73,7 @@ def run(
         vocab_size=vocab_size, precision=precision, command=call,
     )  # fmt: skip
     plan = SearchPlan(
-        trials=trials, strategy=strategy, near_front=score_top, sampler=sampler, seed=seed,
-        remeasure=remeasure,
+        trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes,
     )  # fmt: skip
     _, view = run_all(
         Store(Path(results), url=storage), setup, plan, settings,
@@ -92,7 +91,7 @@ def search(
     trials: int = d.DEFAULT_TRIALS,
     scenario: str = d.DEFAULT_SCENARIO,
     objective: Names = (),
-    strategy: Strategy | None = None,
+    minutes: float | None = None,
     sampler: str = d.DEFAULT_SAMPLER,
     seed: int = 0,
     vocab_size: int | None = None,
@@ -111,8 +110,8 @@ def search(
         trials: Distinct shapes that the study shall have in total.
         scenario: ``NAME=P:G``, a prompt of P tokens and G generated ones.
         objective: ``latency``, ``prefill``, ``decode``, ``parameters`` or ``memory``, or several.
-        strategy: ``sample`` or ``blocks``; None: blocks where that is quick.
-        sampler: ``tpe``, ``nsga2``, ``random`` or ``grid``.
+        minutes: Time for measuring; None: as long as it takes.
+        sampler: ``model``, ``tpe``, ``nsga2``, ``random`` or ``grid``.
         seed: Of the sampler.
         vocab_size: In place of the space's.
         precision: In place of the profile's.
@@ -127,7 +126,7 @@ def search(
         vocab_size=vocab_size, precision=precision, command=call,
     )  # fmt: skip
     plan = SearchPlan(
-        trials=trials, strategy=strategy, sampler=sampler, seed=seed, remeasure=remeasure
+        trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes
     )
     return frame_of(
         run_search(Store(Path(results), url=storage), setup, plan, report=LoggedReporter())
@@ -193,7 +192,6 @@ def profile(
     device: Names = d.DEFAULT_DEVICE,
     serial: Names = (),
     precision: str | None = None,
-    method: Literal["whole", "blocks"] = "whole",
     prompt_tokens: Sequence[int] = (),
     context_tokens: Sequence[int] = (),
     scenario: Names = (),
@@ -209,7 +207,7 @@ def profile(
     """
     plan = ProfilePlan(
         shapes=list_of(shapes), study=study, everything=everything, devices=list_of(device),
-        serials=list_of(serial), precision=precision, method=method, prompt_tokens=prompt_tokens,
+        serials=list_of(serial), precision=precision, prompt_tokens=prompt_tokens,
         context_tokens=context_tokens, scenarios=[Scenario.parse(s) for s in list_of(scenario)],
         remeasure=remeasure,
     )  # fmt: skip

@@ -52,7 +52,7 @@ def plot(
     Args:
         study: Name of the study.
         kind: ``front``, ``training``, ``spread``, ``latency-vs-depth``, ``bandwidth``,
-            ``devices`` or ``validation``.
+            ``devices``, ``processes`` or ``validation``.
     """
     if kind in PICTURES:
         store = open_store(results, storage)

@@ -145,7 +145,7 @@ class Job(_Document):
     """Samples at most of a phase of one model."""
     warmup: WarmupJob
     max_seconds: float = Field(gt=0)
-    """For a phase's timed runs of one model; it stops then with what it has, at least 5."""
+    """For a phase's timed runs of one model; it stops then with what it has, at least 3."""
     cache: CacheJob
     tiny: ModelJob | None = None
     """Wakes the workers after a flush, and shows what the loop itself costs."""

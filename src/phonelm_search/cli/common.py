@@ -33,8 +33,9 @@ _COLUMNS = (
     ("prefill_ms", "prefill ms"),
     ("decode_ms", "decode ms"),
     ("tokens_per_s", "tokens/s"),
+    ("relative_latency", "end to end"),
+    ("relative_interval", "95 %"),
     ("latency_ms", "end-to-end ms"),
-    ("relative_latency", "× reference"),
     ("device", "worst on"),
     ("kind", "kind"),
     ("estimate_ms", "by blocks ms"),
@@ -101,25 +102,17 @@ def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
             trainings=len(trained),
             tokens=plan.scoring.tokens,
             search_seconds=round(plan.search_seconds),
-            blocks=plan.blocks,
-            block_seconds=round(plan.block_seconds),
             score_seconds=round(plan.score_seconds),
         )
         return
     sizes = [c.trained.decoder_parameters for c in plan.scoring.candidates]
-    blocks = ""
-    if not setup.device.accelerated:  # blocks are for processors
-        blocks = (
-            f"or all {plan.blocks} blocks, which tell every shape (--strategy blocks): "
-            f"about {format_seconds(plan.block_seconds)}\n"
-        )
     typer.echo(
         f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
         f"{', '.join(setup.goals.objectives)}\n"
         f"would measure {plan.trials} trials and {plan.references} references "
         f"({', '.join(names)}; {setup.device.precision} on {devices}): "
         f"about {format_seconds(plan.search_seconds)}\n"
-        f"{blocks}would train {len(sizes)} shapes of {format_count(min(sizes))} to "
+        f"would train {len(sizes)} shapes of {format_count(min(sizes))} to "
         f"{format_count(max(sizes))} decoder parameters on {format_count(plan.scoring.tokens)} "
         f"tokens each: about {format_seconds(plan.score_seconds)}"
     )
@@ -134,7 +127,7 @@ def show_study(
     if as_json:
         print_json(found)
         return
-    print_rows(found, _columns(found), fmt, title=_title(view))
+    _print_study(view, found, fmt)
     if (pick := current_pick(view)) is not None:
         say(pick_line(pick))
 
@@ -166,13 +159,24 @@ def _regret_text(cell: Regret) -> str:
     return f"{cell.mean:.1%}, {cell.worst:.1%}"
 
 
+def _print_study(view: StudyView, rows: Sequence[Row], fmt: Format) -> None:
+    """Rows for people with both ends of an interval in one cell."""
+    columns = _columns(rows)
+    if fmt not in ("csv", "jsonl"):
+        rows = [
+            {**r, "relative_interval": f"{r['relative_low']:.3g} to {r['relative_high']:.3g}"}
+            for r in rows
+        ]
+    print_rows(rows, columns, fmt, title=_title(view))
+
+
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Columns of the table; blocks, several devices and the front only where that says anything."""
+    """Columns of the table; several devices and the front only where that says anything."""
     hidden: set[str] = set()
     if not any(r["estimate_ms"] is not None for r in rows):
         hidden |= {"kind", "estimate_ms"}
-    if not any(r["relative_latency"] is not None for r in rows):
-        hidden |= {"relative_latency", "device"}
+    if len({r["device"] for r in rows}) < 2:
+        hidden.add("device")
     if all(r["front"] for r in rows if r["name"] is None):
         hidden.add("front")
     return [c for c in _COLUMNS if c[0] not in hidden]
@@ -196,7 +200,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
         }
         print_json(rows, pick=verdict, pairs=score_pairs(view))
         return
-    print_rows(rows, _columns(rows), fmt, title=_title(view))
+    _print_study(view, rows, fmt)
     tell = typer.echo if fmt == "table" else say
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
@@ -210,6 +214,8 @@ def _title(view: StudyView) -> str:
     """Headline of a study's table, with what bits per byte compare to."""
     precision = view.device.precision
     text = f"{view.record.name}: {view.scenario} on {', '.join(view.devices)}, {precision}"
+    if view.baseline:
+        text += f"; end to end as a share of {view.baseline}"
     if view.scored:
         text += f"; lzma on the whole validation text: {view.lzma_bits_per_byte:.2f} bits per byte"
     return text

@@ -60,6 +60,7 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
         yield f"  suspect: {reason.text}"
     for note in row.notes:
         yield f"  note: {note}"
+    yield f"  {row.latency_text}, end to end"
     for device, time in row.times.items():
         ttft, tpot, whole = time.ttft, time.tpot, time.end_to_end
         yield (
@@ -72,7 +73,7 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
         half = f" ± {row.score.interval:.3f}" if row.score.interval else ""
         yield f"  bits per byte: {row.bits_per_byte:.3f}{half}"
     if found.chance is not None:
-        yield f"  on the front in {found.chance:.0%} of draws from the latencies' intervals"
+        yield f"  on the front in {found.chance:.0%} of joint draws of the latencies"
     yield ""
     yield f"Neighbours of equal size (± 5 %): {found.equals} sampled shapes of the study"
     for title, members in (("faster", found.faster), ("better", found.better)):
@@ -109,10 +110,12 @@ def _none(title: str, found: "Explanation") -> str:
 
 
 def _near(near: "Neighbour") -> str:
-    apart = "" if near.latency_differs else ", intervals overlap"
+    low, high = near.latency_ratio.low - 1, near.latency_ratio.high - 1
+    apart = "" if near.latency_differs else ", not told apart"
     state = "" if near.row.kind == "measured" else ", estimated"
     state += "" if near.row.verdict == "valid" else f", itself {near.row.verdict}"
-    told = f"{near.row.label}, {near.latency_ratio - 1:+.1%} time{apart}{state}"
+    time = f"{near.latency_ratio.value - 1:+.1%} time ({low:+.1%} to {high:+.1%})"
+    told = f"{near.row.label}, {time}{apart}{state}"
     if near.bits is not None:
         tied = " (tied)" if near.bits_tied else ""
         told += f", {near.bits:+.3f} bits per byte{tied}"

@@ -45,15 +45,16 @@ ObjectiveOption = Annotated[
         "Default: latency, and parameters where sizes differ.",
     ),
 ]
-StrategyOption = Annotated[
-    Literal["sample", "blocks"] | None,
+MinutesOption = Annotated[
+    float | None,
     typer.Option(
-        "--strategy",
-        help="Sample shapes, or measure every block of the space, which tells every shape. "
-        "Default: blocks where they take at most ten minutes.",
+        "--minutes",
+        min=0.1,
+        help="Time for measuring and training together; rounds go where the front is open. "
+        "Told again, a study goes on for as long.",
     ),
 ]
-SamplerOption = Annotated[str, typer.Option("--sampler", help="tpe, nsga2, random or grid.")]
+SamplerOption = Annotated[str, typer.Option("--sampler", help="model, tpe, nsga2, random or grid.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of sampler and training.")]
 VocabOption = Annotated[
     int | None, typer.Option("--vocab-size", min=1, help="Overrides the space's vocabulary.")

@@ -15,7 +15,15 @@ HELP = (
     "(.png, .svg or .pdf), or --kind all for every picture there is"
 )
 Kind = Literal[
-    "front", "training", "spread", "latency-vs-depth", "bandwidth", "devices", "validation", "all"
+    "front",
+    "training",
+    "spread",
+    "latency-vs-depth",
+    "bandwidth",
+    "processes",
+    "devices",
+    "validation",
+    "all",
 ]
 
 
@@ -26,7 +34,8 @@ def command(
         typer.Option(
             "--kind",
             help="Latency–quality front, training curves, speed over depth, a layer's price, "
-            "bytes per second of decode, several devices, scores against longer runs.",
+            "bytes per second of decode, how the machine wandered, several devices, scores "
+            "against longer runs.",
         ),
     ] = "front",
     output: Annotated[

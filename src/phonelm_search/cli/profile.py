@@ -1,6 +1,6 @@
 """``phonelm-search profile``: latencies of given shapes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -57,10 +57,6 @@ ShapesArgument = Annotated[
 DevicesOption = Annotated[
     list[str] | None, typer.Option("--device", help="A device profile; repeats.")
 ]
-MethodOption = Annotated[
-    Literal["whole", "blocks"],
-    typer.Option("--method", help="Measure whole models, or estimate them from blocks."),
-]
 PromptsOption = Annotated[
     list[int] | None, typer.Option("--prompt-tokens", min=1, help="Prompt length; repeats.")
 ]
@@ -89,7 +85,6 @@ def command(
     device: DevicesOption = None,
     serial: o.SerialsOption = None,
     precision: o.PrecisionOption = None,
-    method: MethodOption = "whole",
     prompt_tokens: PromptsOption = None,
     context_tokens: ContextsOption = None,
     scenario: ScenariosOption = None,
@@ -114,7 +109,6 @@ def command(
             devices=device or [d.DEFAULT_DEVICE],
             serials=serial or (),
             precision=precision,
-            method=method,
             prompt_tokens=prompt_tokens or (),
             context_tokens=context_tokens or (),
             scenarios=[Scenario.parse(text) for text in scenario or []],

@@ -30,7 +30,7 @@ def command(
     data: o.DataOption = None,
     scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
-    strategy: o.StrategyOption = None,
+    minutes: o.MinutesOption = d.DEFAULT_MINUTES,
     sampler: o.SamplerOption = d.DEFAULT_SAMPLER,
     pick: o.PickOption = d.DEFAULT_RULE,
     seed: o.SeedOption = 0,
@@ -74,8 +74,7 @@ def command(
         show_dry_run(setup, plan_run(setup, left, score_top, settings), as_json=as_json)
         return
     plan = SearchPlan(
-        trials=trials, strategy=strategy, near_front=score_top, sampler=sampler, seed=seed,
-        remeasure=remeasure,
+        trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes,
     )  # fmt: skip
     store = Store(results, url=storage)
     with ProgressReporter() as report:

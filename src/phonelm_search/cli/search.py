@@ -19,7 +19,7 @@ def command(
     trials: o.TrialsOption = d.DEFAULT_TRIALS,
     scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
-    strategy: o.StrategyOption = None,
+    minutes: o.MinutesOption = None,
     sampler: o.SamplerOption = d.DEFAULT_SAMPLER,
     seed: o.SeedOption = 0,
     vocab_size: o.VocabOption = None,
@@ -51,10 +51,8 @@ def command(
     store = Store(results, url=storage)
     with ProgressReporter() as report:
         plan = SearchPlan(
-            trials=trials, strategy=strategy, sampler=sampler, seed=seed, remeasure=remeasure
+            trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes
         )
         view = run_search(store, setup, plan, report=report)
     show_study(view, view.front, as_json=as_json, fmt=fmt)
-    estimated = len(view.sampled) - len(view.measured)
-    more = f", {estimated} estimated from blocks" if estimated else ""
-    say(f"{len(view.measured)} shapes measured{more}; next: `phonelm-search score {setup.study}`")
+    say(f"{len(view.measured)} shapes measured; next: `phonelm-search score {setup.study}`")

@@ -8,8 +8,10 @@ DEFAULT_DEVICE = "host-cpu"
 DEFAULT_PHONE = "android-arm64"
 DEFAULT_PRECISION = "int4-b32"
 DEFAULT_SCENARIO = "chat=256:128"
-DEFAULT_TRIALS = 20
-DEFAULT_SAMPLER = "tpe"
+DEFAULT_TRIALS = 24
+DEFAULT_MINUTES = 10.0
+"""Of `run`: measuring and training together."""
+DEFAULT_SAMPLER = "model"
 DEFAULT_RULE: Literal["knee"] = "knee"
 DEFAULT_TOP = 4
 """Shapes of the front and near-front that enter training."""

@@ -16,11 +16,13 @@ class LatencySummary:
     """What the rounds of one measurement say together."""
 
     latency_ms: float
-    """Median of the rounds' medians."""
+    """On the machine as it usually is."""
     ci_low_ms: float
-    """Lower end of its 95 % interval, rounds and samples resampled."""
+    """Lower end of its 95 % interval."""
     ci_high_ms: float
     """Upper end."""
+    relative: "Extent | None" = None
+    """The same over the reference shape's latency, which shares its processes."""
     p90_ms: float
     """90th percentile of all samples."""
     p99_ms: float
@@ -49,11 +51,6 @@ class LatencySummary:
 Latency = LatencySummary | LatencyEstimate
 
 
-def _deviation(low: float, high: float) -> float:
-    """Standard deviation of a normal error whose 95 % interval has these ends."""
-    return (high - low) / (2 * Z_95)
-
-
 class Span(NamedTuple):
     """A time with its 95 % interval, in ms."""
 
@@ -64,11 +61,7 @@ class Span(NamedTuple):
     @property
     def deviation_ms(self) -> float:
         """Standard deviation of a normal error with an interval as wide."""
-        return _deviation(self.low_ms, self.high_ms)
-
-    def in_unit(self, unit_ms: float) -> "Extent":
-        """The same as multiples of another time."""
-        return Extent(self.ms / unit_ms, self.low_ms / unit_ms, self.high_ms / unit_ms)
+        return (self.high_ms - self.low_ms) / (2 * Z_95)
 
 
 class Extent(NamedTuple):
@@ -77,11 +70,6 @@ class Extent(NamedTuple):
     value: float
     low: float
     high: float
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation of a normal error with an interval as wide."""
-        return _deviation(self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

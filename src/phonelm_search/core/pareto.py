@@ -54,35 +54,27 @@ def front(items: Sequence[Item], point: Callable[[Item], Sequence[float]]) -> li
     return [item for item, on_front in zip(items, kept, strict=True) if on_front]
 
 
-def membership_probability(
-    points: npt.ArrayLike, deviations: npt.ArrayLike, *, draws: int = 1000, seed: int = 0
-) -> Points:
-    """How probable it is that each point belongs to the front, given the errors of its values.
+def membership_probability(draws: npt.ArrayLike, exact: npt.ArrayLike) -> Points:
+    """How probable it is that each point belongs to the front of two objectives.
 
     Args:
-        points: ``[n, m]``, smaller is better.
-        deviations: ``[n, m]``, standard deviations of independent normal errors; 0 for values
-            that are exact.
-        draws: Fronts that are drawn.
-        seed: Seed of the draws.
+        draws: ``[draws, n]`` of the first objective, smaller is better; a row is drawn jointly.
+        exact: ``[n]``, the second, which has no error. A point with a NaN is never in the front.
 
     Returns:
         ``[n]``: the share of draws in which the point is not dominated.
     """
     from moocore import is_nondominated
 
-    values, errors = _checked(points), _checked(deviations)
-    if errors.shape != values.shape or not ((errors >= 0) & np.isfinite(errors)).all():
-        raise ValueError(
-            f"deviations must be non-negative {values.shape}, got shape {errors.shape}"
-        )
-    rows, usable = _comparable(values)
-    random = np.random.default_rng(seed)
-    count = np.zeros(len(values))
-    for _ in range(draws):
-        moved = usable + (errors * random.standard_normal(values.shape))[rows]
-        count[rows] += is_nondominated(np.nan_to_num(moved), keep_weakly=True)
-    share: Points = count / draws
+    first, second = _checked(draws), np.asarray(exact, np.float64)
+    if second.shape != first.shape[1:]:
+        raise ValueError(f"exact must be {first.shape[1:]}, got shape {second.shape}")
+    rows, usable = _comparable(np.stack([first.mean(axis=0), second], axis=1))
+    count = np.zeros(len(second))
+    for drawn in np.nan_to_num(first[:, rows]):
+        usable[:, 0] = drawn
+        count[rows] += is_nondominated(usable, keep_weakly=True)
+    share: Points = count / len(first)
     return share
 
 

@@ -77,6 +77,9 @@ class Measurement:
 
     shape_id: str
     """The shape that was measured."""
+    twin: bool = False
+    """Whether it is the second of an A/A pair: the same shape with other weights, measured as if it
+    were another one, so that a study shows how far apart equal shapes are told."""
     device: str
     """Name of the device profile."""
     precision: str
@@ -113,11 +116,12 @@ class Measurement:
     """Per sample: ``cpu_ns`` and involuntary context ``switches`` of the runner; ``windows`` of
     the system's load."""
     drift: float | None = None
-    """How much slower the reference shape was than usual in this round, as a share."""
+    """How much slower the reference shape was than usual in this round, as a share; None in records
+    since rounds are compared by their processes."""
     bandwidth_bytes_per_s: float | None = None
     """Read bandwidth in the round's process."""
     bandwidth_drift: float | None = None
-    """How far that is from the usual, as a share."""
+    """How far that is from the usual, as a share; None in the same records."""
     protocol: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the measuring protocol."""
     verdict: Verdict
@@ -133,15 +137,21 @@ class Measurement:
     created_at: str
     """UTC time of the end, ISO 8601."""
     process: str | None = None
-    """Random name of the process that measured, which its companions share; None in records from
-    before it was kept."""
+    """Random name of the process that measured, which its companions share."""
     place: int | None = None
     """Place of its session among those of the process, in the order in which they were made."""
+    paired_ns: float | None = None
+    """Median of the samples without what each turn did to all models of the process."""
 
     @property
     def environment_id(self) -> str:
         """Digest of the environment."""
         return identity(self.environment)
+
+    @property
+    def serial(self) -> str | None:
+        """The phone that it was made on; None on a device without serial."""
+        return (self.conditions.get("before") or {}).get("serial")
 
     @property
     def is_control(self) -> bool:
@@ -151,23 +161,50 @@ class Measurement:
     @property
     def key(self) -> str:
         """Digest of everything that makes measurements comparable."""
-        w = self.workload
-        return measurement_key(
-            shape_id=self.shape_id,
-            workload=w,
-            precision=self.precision,
-            environment_id=self.environment_id,
-            cache_mode=self.cache_mode,
-            weights_source=self.weights_source,
-            graph_version=self.graph_version,
-            protocol_version=self.protocol_version,
-        )
+        return measurement_key(workload=self.workload, parts=_key_parts(self), twin=self.twin)
 
 
-def measurement_key(*, workload: Workload, **parts: str | int) -> str:
-    """Digest of what identifies a measurement: shape, work, precision, place and versions."""
+def _key_parts(record: "Measurement | LatencyEstimate") -> dict[str, str | int]:
+    names = (
+        "shape_id", "precision", "environment_id", "cache_mode", "weights_source",
+        "graph_version", "protocol_version",
+    )  # fmt: skip
+    return {name: getattr(record, name) for name in names if hasattr(record, name)}
+
+
+def measurement_key(
+    *, workload: Workload, parts: Mapping[str, str | int], twin: bool = False
+) -> str:
+    """Digest of what identifies a measurement.
+
+    Args:
+        workload: What is timed.
+        parts: Shape, precision, environment, cache mode, source of the weights, versions.
+        twin: See `Measurement.twin`.
+    """
     work = (workload.phase, workload.tokens, workload.past_tokens, workload.logits)
-    return identity({**parts, "workload": list(work)})
+    second = {"twin": True} if twin else {}  # keys from before there were twins stay
+    return identity({**parts, **second, "workload": list(work)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundMedian:
+    """What the comparison of shapes needs of a measurement: everything but its samples."""
+
+    shape_id: str
+    """The shape."""
+    twin: bool
+    """See `Measurement.twin`."""
+    paired_ns: float
+    """See `Measurement.paired_ns`."""
+    process: str
+    """The process that measured it."""
+    place: int
+    """Place of its session in the process."""
+    serial: str | None
+    """The phone; None on a device without serial."""
+    created_at: str
+    """UTC time of the end, ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,14 +328,7 @@ class LatencyEstimate:
     def key(self) -> str:
         """Digest of everything that makes estimates comparable."""
         return measurement_key(
-            shape_id=self.shape_id,
-            workload=self.workload,
-            precision=self.precision,
-            environment_id=self.environment_id,
-            cache_mode=self.cache_mode,
-            weights_source="memory",
-            graph_version=self.graph_version,
-            protocol_version=self.protocol_version,
+            workload=self.workload, parts={**_key_parts(self), "weights_source": "memory"}
         )
 
 

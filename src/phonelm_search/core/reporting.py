@@ -1,6 +1,7 @@
 """Progress that a person sees, as the stages tell it."""
 
 import logging
+import time
 from typing import Protocol
 
 from phonelm_search.core.shape import ModelShape
@@ -39,34 +40,44 @@ class LoggedReporter:
         _LOG.info("%s", text)
 
 
-class ShapeProgress:
-    """Counts shapes as done by their rounds; rounds made again count no further.
+class RoundProgress:
+    """Counts rounds of a stage, or the seconds that it may take, and ends at the whole.
 
     Args:
-        report: Where the stage was started, in shapes.
-        rounds: Rounds that a shape takes when nothing disturbs it.
+        report: Where stages are shown.
     """
 
-    def __init__(self, report: Reporter, rounds: int) -> None:
-        self._report, self._rounds = report, rounds
-        self._made: dict[str, int] = {}
-        self._done: set[str] = set()
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._left: float = 0.0
+        self._seconds = False
+        self._last = 0.0
 
-    def restart(self) -> None:
-        """A new stage, in which shapes of an earlier one may come again."""
-        self._made.clear()
-        self._done.clear()
+    def begin(self, title: str, rounds: float, seconds: float = 0.0) -> None:
+        """A stage begins.
+
+        Args:
+            title: What it does.
+            rounds: Rounds that it makes when nothing is made again.
+            seconds: In place of them, the time that it fills.
+        """
+        self._seconds, self._left = seconds > 0, seconds or rounds
+        self._last = time.monotonic()
+        self._report.stage(title, self._left)
 
     def on_round(self, shape: ModelShape) -> None:
-        """A round of a shape is finished."""
-        made = self._made.get(shape.shape_id, 0)
-        self._made[shape.shape_id] = made + 1
-        self._report.advance(1 / self._rounds if made < self._rounds else 0, shape.shape_id)
+        """A round of a shape is finished; one that is made again counts no further."""
+        now = time.monotonic()
+        amount = now - self._last if self._seconds else 1.0
+        self._last = now
+        self._advance(amount, shape.shape_id)
 
-    def on_shape(self, shape: ModelShape) -> None:
-        """A shape is done, perhaps without a round."""
-        if shape.shape_id in self._done:
-            return
-        self._done.add(shape.shape_id)
-        made = min(self._rounds, self._made.get(shape.shape_id, 0))
-        self._report.advance(1 - made / self._rounds, shape.shape_id)
+    def end(self) -> None:
+        """The stage is over, whatever is left of it; nothing where none was begun."""
+        self._advance(self._left)
+
+    def _advance(self, amount: float, detail: str = "") -> None:
+        amount = min(amount, self._left)
+        if amount > 0 or detail:
+            self._left -= amount
+            self._report.advance(amount, detail)

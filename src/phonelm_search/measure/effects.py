@@ -12,12 +12,11 @@ where shapes are drawn (Henderson's equations). What is common to a process leav
 difference of two shapes that shared it; shapes that never met are joined by those that both met.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
-from scipy.special import gammaln
 
 from phonelm_search.core.statistics import Floats
 
@@ -26,6 +25,7 @@ Indices = npt.NDArray[np.intp]
 DRAWS = 1000
 _BURN_IN = 200
 _FREEDOM = np.array([2.5, 4.0, 8.0, 16.0, 64.0])
+_LOG_GAMMA = np.array([math.lgamma(f / 2) for f in _FREEDOM])
 # Priors as weak as a few rounds; what they are worth where there is but one round is its interval.
 _REST, _REST_WEIGHT = 0.012, 2.0  # deviation of the rest, as measured on shared machines
 _PROCESS, _PROCESS_WEIGHT = 0.05, 1.0
@@ -149,6 +149,8 @@ class _Sampler:
         scaled = cells / of_process[:, None]
         matrix -= cells.T @ scaled
         side -= scaled.T @ np.bincount(self._processes, pulled, processes)
+        from scipy.linalg import solve_triangular  # loaded where draws are not kept yet
+
         lower = np.linalg.cholesky(matrix)
         half = solve_triangular(lower, side, lower=True, check_finite=False)
         half += self._random.standard_normal(len(side))
@@ -166,7 +168,7 @@ class _Sampler:
         )
         self._spread2 = total / random.gamma(_PROCESS_WEIGHT + self._count[1] / 2)
         half = _FREEDOM / 2
-        score = count * (half * np.log(half) - gammaln(half))
+        score = count * (half * np.log(half) - _LOG_GAMMA)
         score += (half - 1) * np.log(self.weights).sum() - half * self.weights.sum()
         share = np.exp(score - score.max())
         self._freedom = float(random.choice(_FREEDOM, p=share / share.sum()))

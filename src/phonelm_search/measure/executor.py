@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 from phonelm_search.backends import PROTOCOL_VERSION, Runtime
 from phonelm_search.backends.qnn import Context, Contexts, check_accelerated
@@ -13,7 +14,7 @@ from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import jobs, numerics
-from phonelm_search.measure.recording import record_of
+from phonelm_search.measure.recording import paired, record_of
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.static_jobs import prepare_static
@@ -23,13 +24,25 @@ _LEAST_BANDWIDTH_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """What one process measured; nothing is judged yet."""
+class Model:
+    """One of the models that share a process."""
 
-    shapes: tuple[list[Measurement], ...]
-    """Of each shape, a record by workload, then by control."""
+    shape: ModelShape
+    """Its shape."""
+    number: int = 0
+    """Of its round."""
+    twin: bool = False
+    """See `Measurement.twin`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one process measured."""
+
+    models: tuple[list[Measurement], ...]
+    """Of each model, a record by workload, then by control."""
     reference: list[Measurement]
-    """Of the reference that stepped in turn with them, by workload."""
+    """The same of the reference that stepped in turn with them."""
 
 
 class Executor:
@@ -82,59 +95,64 @@ class Executor:
             if ours.get(k) != environment.get(k)
         )
 
-    def key(self, shape: ModelShape, workload: Workload, source: str = "memory") -> str:
+    def key(
+        self,
+        shape: ModelShape,
+        workload: Workload,
+        *,
+        source: Literal["memory", "file"] = "memory",
+        twin: bool = False,
+    ) -> str:
         """Key of a measurement on this device."""
-        return self.key_of(shape.shape_id, workload, source)
+        common = self.common(workload, source)
+        parts = {"shape_id": shape.shape_id, **common}
+        return measurement_key(workload=workload, twin=twin, parts=parts)
 
-    def key_of(self, shape_id: str, workload: Workload, source: str = "memory") -> str:
-        """The same by the shape's id."""
-        return measurement_key(
-            shape_id=shape_id,
-            workload=workload,
-            precision=self.device.precision.of(workload.phase),
-            environment_id=self.environment_id,
-            cache_mode=self.device.cache_mode(workload),
-            weights_source=source,
-            graph_version=GRAPH_VERSION,
-            protocol_version=PROTOCOL_VERSION,
-        )
+    def common(
+        self, workload: Workload, source: Literal["memory", "file"] = "memory"
+    ) -> dict[str, str | int]:
+        """What keys of measurements on this device are made of, but for shape and workload."""
+        return {
+            "precision": self.device.precision.of(workload.phase),
+            "environment_id": self.environment_id,
+            "cache_mode": self.device.cache_mode(workload),
+            "weights_source": source,
+            "graph_version": GRAPH_VERSION,
+            "protocol_version": PROTOCOL_VERSION,
+        }
 
     def round(
         self,
-        shapes: Sequence[ModelShape],
+        models: Sequence[Model],
         workloads: Sequence[Workload],
         *,
-        numbers: Sequence[int],
-        repetitions: int,
-        max_seconds: float,
-        with_controls: bool,
+        with_controls: bool = False,
     ) -> Round:
-        """One round of shapes in one process, the reference in turn with them.
+        """One round of models in one process, the reference in turn with them.
+
+        Sessions are made and stepped in an order that is drawn for each process.
 
         Raises:
             UnsupportedShapeError: If the kernels refuse the shape.
             MeasurementError: If no complete result came back.
         """
-        company = [*shapes, REFERENCE]
-        counted = [*numbers, 0]
+        company = [*models, Model(shape=REFERENCE)]
         found: list[list[Measurement]] = [[] for _ in company]
-        sampling = replace(self.settings, max_seconds=max_seconds)
         for device, part in self._parts(workloads):
-            if device.accelerated:
-                made = [
-                    self._accelerated(company, device, w, sampling, repetitions, counted)
-                    for w in part
-                ]
-            else:
-                prepared = self._prepared(
-                    company, device, part, sampling, repetitions, with_controls=with_controls
-                )
-                made = [self._run(company, prepared, numbers=counted)]
-            for records in made:
-                for mine, new in zip(found, records, strict=True):
-                    mine += new
+            for some in [[w] for w in part] if device.accelerated else [part]:
+                tag = jobs.new_tag()
+                order = jobs.drawn_order(tag, len(company))
+                drawn = [company[i] for i in order]
+                if device.accelerated:
+                    made = self._accelerated(tag, drawn, device, some[0])
+                else:
+                    made = self._run(
+                        drawn, self._prepared(tag, drawn, device, some, with_controls=with_controls)
+                    )
+                for i, new in zip(order, made, strict=True):
+                    found[i] += new
         *found, reference = found
-        return Round(shapes=tuple(found), reference=[m for m in reference if not m.is_control])
+        return Round(models=tuple(found), reference=reference)
 
     def _parts(
         self, workloads: Sequence[Workload]
@@ -147,16 +165,16 @@ class Executor:
 
     def _prepared(
         self,
-        company: Sequence[ModelShape],
+        tag: str,
+        company: Sequence[Model],
         device: DeviceProfile,
         workloads: Sequence[Workload],
-        settings: MeasureSettings,
-        repetitions: int,
         *,
         with_controls: bool,
     ) -> jobs.Prepared:
+        shapes = [m.shape for m in company]
         cache = jobs.plan_cache(
-            company,
+            shapes,
             device,
             workloads,
             turn_bytes=self._turn_bytes,
@@ -164,24 +182,19 @@ class Executor:
         )
         controls = jobs.controls(workloads, cache) if with_controls else ()
         return jobs.prepare(
-            company,
+            shapes,
             device,
             [*map(jobs.phase_of, workloads), *controls],
             cache,
             self._placement,
-            settings,
-            repetitions=repetitions,
+            self.settings,
+            repetitions=self.settings.repetitions,
+            tag=tag,
             bandwidth_bytes=self._bandwidth_bytes,
         )
 
     def _accelerated(
-        self,
-        company: Sequence[ModelShape],
-        device: DeviceProfile,
-        workload: Workload,
-        settings: MeasureSettings,
-        repetitions: int,
-        numbers: Sequence[int],
+        self, tag: str, company: Sequence[Model], device: DeviceProfile, workload: Workload
     ) -> list[list[Measurement]]:
         """A phase on compiled graphs; nothing is kept where the logits are not theirs."""
         if self._contexts is None:
@@ -189,17 +202,18 @@ class Executor:
                 f"{self.device.name} runs compiled graphs, which are calibrated on text; "
                 "give the profiler some"
             )
-        contexts = [self._contexts.of(shape, workload) for shape in company]
+        contexts = [self._contexts.of(m.shape, workload) for m in company]
         prepared = prepare_static(
-            company,
+            [m.shape for m in company],
             contexts,
             device,
             workload,
             self._placement,
-            settings,
-            repetitions=repetitions,
+            self.settings,
+            repetitions=self.settings.repetitions,
+            tag=tag,
         )
-        return self._run(company, prepared, numbers=numbers, contexts=contexts)
+        return self._run(company, prepared, contexts=contexts)
 
     @property
     def _bandwidth_bytes(self) -> int:
@@ -239,7 +253,7 @@ class Executor:
             repetitions=0,
             from_file=True,
         )
-        ((found,),) = self._run([shape], prepared, numbers=[number])
+        ((found,),) = self._run([Model(shape=shape, number=number)], prepared)
         return found
 
     @property
@@ -288,17 +302,11 @@ class Executor:
             )
         return checks
 
-    def judged(self, m: Measurement) -> Measurement:
-        """The same round with its verdict."""
-        verdict, reasons = judge_round(m, self.settings, cache_bytes=self.cache_bytes)
-        return replace(m, verdict=verdict, reasons=reasons)
-
     def _run(
         self,
-        shapes: Sequence[ModelShape],
+        models: Sequence[Model],
         prepared: jobs.Prepared,
         *,
-        numbers: Sequence[int],
         contexts: Sequence[Context] = (),
     ) -> list[list[Measurement]]:
         result = self._runtime.run(prepared.job, prepared.files)
@@ -308,19 +316,21 @@ class Executor:
             raise MeasurementError(
                 f"the environment must stay the same while measuring, {differs}", stage="protocol"
             )
-        found: list[list[Measurement]] = [[] for _ in shapes]
-        for phase in result.phases:
-            i = phase.model
-            found[i].append(
-                record_of(
-                    shapes[i],
-                    prepared,
-                    result,
-                    phase,
-                    device=self.device,
-                    settings=self.settings,
-                    number=numbers[i],
-                    now=self._clock(),
-                )
+        found: list[list[Measurement]] = [[] for _ in models]
+        for phase, paired_ns in zip(result.phases, paired(prepared.job, result), strict=True):
+            record = record_of(
+                models[phase.model].shape,
+                prepared,
+                result,
+                phase,
+                device=self.device,
+                settings=self.settings,
+                number=models[phase.model].number,
+                now=self._clock(),
+            )
+            verdict, reasons = judge_round(record, self.settings, cache_bytes=self.cache_bytes)
+            twin = models[phase.model].twin
+            found[phase.model].append(
+                replace(record, twin=twin, paired_ns=paired_ns, verdict=verdict, reasons=reasons)
             )
         return found

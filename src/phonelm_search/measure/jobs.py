@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from phonelm_search.backends import (
     CacheJob,
     Files,
@@ -105,6 +107,7 @@ def prepare(
     settings: MeasureSettings,
     *,
     repetitions: int,
+    tag: str | None = None,
     from_file: bool = False,
     bandwidth_bytes: int = 0,
 ) -> Prepared:
@@ -118,6 +121,7 @@ def prepare(
         placement: Threads and cores.
         settings: Warm-up and time.
         repetitions: Samples at most; 0 for one run without warm-up.
+        tag: Name of the process; None: a random one.
         from_file: Load the weights from storage, for peak memory.
         bandwidth_bytes: Buffer for the read bandwidth; 0 for none.
 
@@ -138,7 +142,7 @@ def prepare(
         tiny = ModelJob(graph=_TINY_GRAPH, vocab_size=TINY.vocab_size, weights=_weights(small))
     job = Job(
         **first.model_dump(),
-        **common_parts(device, placement, settings, warm_up=repetitions > 0),
+        **common_parts(tag or new_tag(), device, placement, settings, warm_up=repetitions > 0),
         beside=tuple(beside),
         phases=tuple(phases),
         repetitions=max(1, repetitions),
@@ -164,16 +168,34 @@ def _models(
         yield ModelJob(graph=_GRAPH.format(i), vocab_size=shape.vocab_size, weights=weights)
 
 
+def new_tag() -> str:
+    """A random name for a process."""
+    return secrets.token_hex(8)
+
+
+def drawn_order(tag: str, count: int) -> list[int]:
+    """In which order a process makes its sessions and steps them: drawn from its name.
+
+    The first one that is made is slower (results/LOG.md), so none must be first every time.
+    """
+    return [int(i) for i in np.random.default_rng(int(tag, 16)).permutation(count)]
+
+
 def common_parts(
-    device: DeviceProfile, placement: Placement, settings: MeasureSettings, *, warm_up: bool = True
+    tag: str,
+    device: DeviceProfile,
+    placement: Placement,
+    settings: MeasureSettings,
+    *,
+    warm_up: bool = True,
 ) -> dict[str, Any]:
     """What every job has by its place and by the protocol, whatever it runs."""
     return {
-        "tag": secrets.token_hex(8),
+        "tag": tag,
         "warmup": WarmupJob(
             window_seconds=settings.warmup_window_seconds,
-            tolerance=settings.warmup_tolerance,
-            most=settings.warmup_windows if warm_up else 0,
+            tolerance=1.0,  # one window is enough: models that take turns are disturbed alike
+            most=1 if warm_up else 0,
         ),
         "max_seconds": settings.max_seconds,
         "threads": placement.threads,

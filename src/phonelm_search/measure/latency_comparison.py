@@ -1,90 +1,141 @@
 """How much faster one shape is than another, from all rounds that they shared or are joined by."""
 
-import json
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
 from phonelm_search.core.latency import Extent
-from phonelm_search.core.records import Measurement
-from phonelm_search.core.statistics import Floats, percentile_interval
+from phonelm_search.core.records import RoundMedian
+from phonelm_search.core.statistics import Z_95, Floats, percentile_interval
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
+from phonelm_search.measure.effects_file import keep_arrays, kept_arrays
+
+_POWER_80 = 0.841621
+"""Quantile of the normal distribution: a difference so much larger than its limit is told in 80 %
+of trials."""
 
 
 class LatencyComparison:
-    """Shapes of one workload beside each other.
+    """Shapes of one workload at one place beside each other.
 
     Args:
-        rounds: Measurements of one workload at one place, in the order in which they were stored,
-            the reference's among them; controls are left out.
+        rounds: Of one workload at one place, the reference's among them.
+        file: Where draws are kept for the next reading; None keeps none.
 
     Raises:
-        ValueError: If there is none, or if they are of several workloads or places.
+        ValueError: If there is no round.
     """
 
-    def __init__(self, rounds: Sequence[Measurement]) -> None:
-        counted = [m for m in rounds if not m.is_control]
-        kinds = {(m.workload, m.environment_id, m.cache_mode, m.weights_source) for m in counted}
-        if len(kinds) != 1:
-            raise ValueError(f"rounds must be of one workload at one place, got {len(kinds)} kinds")
-        self.rounds = tuple(counted)
-        names = [process_of(m) for m in counted]
-        self.shape_ids = tuple(dict.fromkeys(m.shape_id for m in counted))
-        self.processes = tuple(dict.fromkeys(names))
-        self._index = {name: i for i, name in enumerate(self.shape_ids)}
+    def __init__(self, rounds: Sequence[RoundMedian], *, file: Path | None = None) -> None:
+        if not rounds:
+            raise ValueError("at least one round must be given, got none")
+        self.rounds, self.file = tuple(rounds), file
+        self._index: dict[tuple[str, bool], int] = {}
+        for m in rounds:
+            self._index.setdefault((m.shape_id, m.twin), len(self._index))
+        self.processes = tuple(dict.fromkeys(m.process for m in rounds))
         processes = {name: i for i, name in enumerate(self.processes)}
         self._observations = Observations(
-            log_ms=np.log([np.median(m.samples_ns) / 1e6 for m in counted]),
-            shapes=np.array([self._index[m.shape_id] for m in counted]),
-            processes=np.array([processes[name] for name in names]),
-            covariates=_made_first(counted, names)[:, None],
+            log_ms=np.log([m.paired_ns / 1e6 for m in rounds]),
+            shapes=np.array([self._index[m.shape_id, m.twin] for m in rounds]),
+            processes=np.array([processes[m.process] for m in rounds]),
+            covariates=_covariates(rounds),
         )
 
     @cached_property
-    def effects(self) -> Effects:
-        """Draws of all effects; what `shape_ids` and `processes` number."""
-        return fit_effects(self._observations)
+    def digest(self) -> str:
+        """Of everything that the draws depend on."""
+        found = sha256()
+        for field in fields(Observations):
+            found.update(np.ascontiguousarray(getattr(self._observations, field.name)).tobytes())
+        return found.hexdigest()
 
-    def log_ratios(self, shape_id: str, to: str) -> Floats:
-        """``[draws]``: logarithm of a shape's latency over another's.
+    @cached_property
+    def effects(self) -> Effects:
+        """Draws of all effects, processes as `processes` numbers them."""
+        kept = kept_arrays(self.file, self.digest) if self.file else None
+        if kept is not None:
+            return Effects(**kept)
+        found = fit_effects(self._observations)
+        if self.file is None:
+            return found
+        arrays = {f.name: getattr(found, f.name) for f in fields(Effects)}
+        return Effects(**keep_arrays(self.file, self.digest, arrays))
+
+    def __contains__(self, shape_id: str) -> bool:
+        """Whether a shape has a round."""
+        return (shape_id, False) in self._index
+
+    @property
+    def shape_ids(self) -> tuple[str, ...]:
+        """Shapes that have a round; twins aside."""
+        return tuple(shape_id for shape_id, twin in self._index if not twin)
+
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """Shapes that were measured twice, under two identities."""
+        return tuple(i for i, twin in self._index if twin and i in self)
+
+    def log_ms(self, shape_id: str, *, twin: bool = False) -> Floats:
+        """``[draws]``: logarithm of a shape's milliseconds in the usual process.
 
         Raises:
-            KeyError: If one of them has no round.
+            KeyError: If it has no round.
         """
-        first, second = (self._index[s] for s in (shape_id, to))
-        drawn: Floats = self.effects.shapes[:, first] - self.effects.shapes[:, second]
+        drawn: Floats = self.effects.shapes[:, self._index[shape_id, twin]]
         return drawn
 
     def ratio(self, shape_id: str, to: str) -> Extent:
         """A shape's latency over another's, with its 95 % interval."""
-        return _extent(np.exp(self.log_ratios(shape_id, to)))
+        return extent(np.exp(self.log_ms(shape_id) - self.log_ms(to)))
+
+    def twin_ratio(self, shape_id: str) -> Extent:
+        """A shape's latency over that of the same shape under another identity: 1, but for noise.
+
+        Raises:
+            KeyError: If it was not measured twice.
+        """
+        return extent(np.exp(self.log_ms(shape_id, twin=True) - self.log_ms(shape_id)))
 
     def usual_ms(self, shape_id: str) -> Extent:
         """A shape's latency on this machine as it usually is."""
-        return _extent(np.exp(self.effects.shapes[:, self._index[shape_id]]))
+        return extent(np.exp(self.log_ms(shape_id)))
 
 
-def process_of(m: Measurement) -> str:
-    """What is equal of measurements of one process, and of no other.
-
-    Records from before it was kept share the conditions and the bandwidth that were read there.
-    """
-    return m.process or json.dumps([m.conditions, m.bandwidth_bytes_per_s], sort_keys=True)
-
-
-def _made_first(rounds: Sequence[Measurement], processes: Sequence[str]) -> Floats:
-    """1 for rounds of the session that was made first in its process, else 0.
-
-    Older records are stored in the order of their sessions.
-    """
-    seen: set[str] = set()
-    first = []
-    for m, process in zip(rounds, processes, strict=True):
-        first.append(m.place == 0 if m.place is not None else process not in seen)
-        seen.add(process)
-    return np.array(first, float)
-
-
-def _extent(draws: Floats) -> Extent:
+def extent(draws: Floats) -> Extent:
+    """Median and 95 % interval of draws."""
     return Extent(float(np.median(draws)), *percentile_interval(draws))
+
+
+def smallest_difference(draws: Floats) -> float | None:
+    """The difference of two latencies, as a share, that is told in 80 % of trials.
+
+    Of the median pair of shapes, by the joint deviations of their differences; two-sided at 5 %.
+
+    Args:
+        draws: ``[draws, shapes]`` of logarithms of latencies.
+
+    Returns:
+        None where there are fewer than two shapes.
+    """
+    count = draws.shape[1]
+    if count < 2:
+        return None
+    covariance = np.cov(draws, rowvar=False)
+    variances = np.diag(covariance)
+    of_pairs = variances[:, None] + variances[None, :] - 2 * covariance
+    deviation = float(np.sqrt(np.median(of_pairs[np.triu_indices(count, 1)])))
+    return float(np.expm1((Z_95 + _POWER_80) * deviation))
+
+
+def _covariates(rounds: Sequence[RoundMedian]) -> Floats:
+    """``[rounds, 1 + phones − 1]``: whether a session was made first; on which phone it ran."""
+    columns = [np.array([m.place == 0 for m in rounds], float)]
+    for serial in sorted({m.serial or "" for m in rounds})[1:]:
+        phone = np.array([(m.serial or "") == serial for m in rounds], float)
+        columns.append(phone - phone.mean())  # shapes are told as on the phones' average
+    return np.stack(columns, axis=1)

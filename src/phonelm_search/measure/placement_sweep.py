@@ -116,20 +116,13 @@ def _try(
         cores=cores, threads=threads, prefill_ms=None, decode_ms=None, end_to_end_ms=None
     )
     try:
-        executor = Executor(profile, runtime_of(profile), MeasureSettings())
-        made = executor.round(
-            (),
-            scenario.workloads,
-            numbers=(),
-            repetitions=_REPETITIONS,
-            max_seconds=_SECONDS,
-            with_controls=False,
-        )
+        settings = MeasureSettings(repetitions=_REPETITIONS, max_seconds=_SECONDS)
+        made = Executor(profile, runtime_of(profile), settings).round((), scenario.workloads)
     except MeasurementError as error:
         if error.stage == "transport":
             raise
         return replace(failed, failure=str(error))
-    rounds = [executor.judged(m) for m in made.reference]
+    rounds = made.reference
     verdict, reasons = judged_together(rounds)
     medians = {m.workload: float(np.median(m.samples_ns)) / 1e6 for m in rounds}
     prefill, *steps = (medians[w] for w in scenario.workloads)

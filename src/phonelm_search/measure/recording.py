@@ -2,13 +2,15 @@
 
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
 from phonelm_search import __version__
-from phonelm_search.backends import PROTOCOL_VERSION, PhaseResult, Result
+from phonelm_search.backends import PROTOCOL_VERSION, Job, PhaseResult, Result
 from phonelm_search.core.records import CONTROL_MODES, Measurement
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import paired_medians
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
@@ -32,7 +34,7 @@ def record_of(
     number: int,
     now: datetime,
 ) -> Measurement:
-    """The record of a phase; nothing is judged yet.
+    """The record of a phase, not judged yet.
 
     Args:
         shape: What ran.
@@ -48,7 +50,6 @@ def record_of(
     workload = Workload(phase=phase.kind, tokens=phase.tokens, past_tokens=phase.past_tokens)
     cold = phase.kind == "decode" and not phase.control
     protocol = asdict(settings)
-    protocol |= {"repetitions": job.repetitions, "max_seconds": job.max_seconds}
     protocol["rotation_bytes"] = prepared.rotation_bytes if cold else 0
     return Measurement(
         shape_id=shape.shape_id,
@@ -83,6 +84,22 @@ def record_of(
         process=job.tag,
         place=phase.model,
     )
+
+
+def paired(job: Job, result: Result) -> list[float]:
+    """`Measurement.paired_ns` of each phase of a result, in its order."""
+    loops: dict[tuple[Any, ...], list[int]] = {}
+    for i, p in enumerate(result.phases):
+        alone = p.control is not None or (p.kind == "decode" and job.cache.mode == "warm")
+        work = (p.kind, p.tokens, p.past_tokens)
+        loops.setdefault((p.control, p.model, work) if alone else work, []).append(i)
+    found = [0.0] * len(result.phases)
+    for members in loops.values():
+        turns = min(len(result.phases[i].samples_ns) for i in members)
+        samples = [[max(1, s) for s in result.phases[i].samples_ns[:turns]] for i in members]
+        for i, median_ns in zip(members, paired_medians(samples).tolist(), strict=True):
+            found[i] = median_ns
+    return found
 
 
 def _notes(

@@ -27,6 +27,7 @@ def prepare_static(
     settings: MeasureSettings,
     *,
     repetitions: int,
+    tag: str,
 ) -> Prepared:
     """The job of one phase, all models in turn.
 
@@ -40,6 +41,7 @@ def prepare_static(
         placement: Threads and cores of what the processor does beside.
         settings: Warm-up and time.
         repetitions: Samples at most.
+        tag: Name of the process.
     """
     first, *beside = (
         ModelJob(
@@ -52,7 +54,7 @@ def prepare_static(
     )
     job = Job(
         **first.model_dump(),
-        **common_parts(device, placement, settings),
+        **common_parts(tag, device, placement, settings),
         beside=tuple(beside),
         phases=(phase_of(workload),),
         repetitions=repetitions,

@@ -8,6 +8,7 @@ from .rows import Row as Row
 from .rows import compilation_row as compilation_row
 from .rows import doubtful_rows as doubtful_rows
 from .rows import latency_row as latency_row
+from .rows import resolution_row as resolution_row
 from .rows import scenario_rows as scenario_rows
 from .rows import sensitivity_rows as sensitivity_rows
 from .rows import study_rows as study_rows

@@ -55,6 +55,9 @@ def latency_row(
         "latency_ms": found.latency_ms if found else None,
         "ci_low_ms": found.ci_low_ms if found else None,
         "ci_high_ms": found.ci_high_ms if found else None,
+        "relative_latency": measured.relative.value if measured and measured.relative else None,
+        "relative_low": measured.relative.low if measured and measured.relative else None,
+        "relative_high": measured.relative.high if measured and measured.relative else None,
         "tokens_per_s": 1000 * workload.tokens / found.latency_ms if found else None,
         "p90_ms": measured.p90_ms if measured else None,
         "p99_ms": measured.p99_ms if measured else None,
@@ -157,7 +160,8 @@ STUDY_COLUMNS = (
     "name", "shape_id", "hidden_size", "intermediate_size", "num_hidden_layers",
     "num_attention_heads", "num_key_value_heads", "hidden_act", "ffn", "parameters",
     "decoder_parameters", "kind", "device", "precision", "scenario", "prefill_ms", "decode_ms",
-    "tokens_per_s", "latency_ms", "estimate_ms", "relative_latency", "ci_low_ms", "ci_high_ms",
+    "tokens_per_s", "relative_latency", "relative_low", "relative_high", "relative_to",
+    "latency_ms", "estimate_ms", "ci_low_ms", "ci_high_ms",
     "peak_bytes", "verdict", "reasons", "notes", "coverage", "unaligned", "bits_per_byte",
     "score_ci", "quantised_bits_per_byte", "tokens", "tokens_per_parameter", "seeds",
     "miniature", "trained_parameters", "trained_total_parameters", "score_notes",
@@ -187,9 +191,12 @@ def _study_row(
         "prefill_ms": row.time.ttft.ms,
         "decode_ms": row.time.tpot.ms,
         "tokens_per_s": 1000 / row.time.tpot.ms,
+        "relative_latency": row.latency.value,
+        "relative_low": row.latency.low,
+        "relative_high": row.latency.high,
+        "relative_to": row.baseline,
         "latency_ms": row.end_to_end_ms,
         "estimate_ms": row.estimate_ms,
-        "relative_latency": row.latency.value if row.elsewhere else None,
         "ci_low_ms": row.time.end_to_end.low_ms,
         "ci_high_ms": row.time.end_to_end.high_ms,
         "peak_bytes": row.peak_bytes,
@@ -283,6 +290,24 @@ def doubtful_rows(view: StudyView) -> list[Row]:
     return [*suspect, *failed, *surprising]
 
 
+def resolution_row(view: StudyView) -> Row:
+    """What a study can tell apart: smallest difference, A/A pairs, errors of its predictions."""
+    return {
+        "smallest_difference": view.smallest_difference,
+        "twins": [
+            {
+                "shape_id": t.shape.shape_id,
+                "device": t.device,
+                "ratio": t.ratio.value,
+                "low": t.ratio.low,
+                "high": t.ratio.high,
+            }
+            for t in view.twins
+        ],
+        "prediction": view.record.config.get("prediction"),
+    }
+
+
 def _far_off(view: StudyView, device: DeviceProfile) -> list[Row]:
     """Measurements far from the roofline that all of the study's on a device are fitted by."""
     where = f" on {device.name}" if len(view.devices) > 1 else ""
@@ -305,8 +330,7 @@ def _far_off(view: StudyView, device: DeviceProfile) -> list[Row]:
             "shape_id": row.shape.shape_id,
             "verdict": row.verdict,
             "why": f"{w.name}{where} takes {ratio:.2f} times what its bytes, FLOPs and operators "
-            "predict from all shapes; a kernel that is off its fast path, or a disturbance: "
-            "measure again",
+            "predict from all shapes; a kernel that is off its fast path",
         }
         for i, ratio in sorted(ratios.items())
         for row, w, _ in [found[i]]

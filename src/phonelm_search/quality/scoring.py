@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.defaults import (
     DEFAULT_BUDGET,
     DEFAULT_FINALISTS,
@@ -39,7 +40,10 @@ from phonelm_search.train import (
 
 _COMPARED = "all candidates must come to a rung to be compared"
 _TOKEN_UNIT = 16_384
-_LOCAL_SPEED = 4000.0  # tokens/s of a 1M decoder on one core, for the dry run's estimate
+_NEVER = Deadline()
+_TOGETHER = 1.15  # trainings beside each other take so much longer than one alone
+_LEAST_TRAINED = 2
+_LOCAL_SPEED = 3000.0  # tokens/s of a 1M decoder on one core, for the dry run's estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,7 @@ def score_shapes(
     report: Reporter,
     on_settled: Callable[[Mapping[str, Any]], None] = lambda settled: None,
     retrain: bool = False,
+    deadline: Deadline = _NEVER,
     pool: Callable[[], Pool] | None = None,
 ) -> Scoring:
     """Score shapes by training each for the same tokens.
@@ -161,6 +166,8 @@ def score_shapes(
         report: Shows progress.
         on_settled: Called with what later scorings must keep, as soon as it is decided.
         retrain: Train what is known, too.
+        deadline: Where it comes too early for all, fewer are trained, spread over the list; two are
+            in any case.
         pool: Makes what trains; by default child processes, one per core or GPU.
 
     Raises:
@@ -174,15 +181,21 @@ def score_shapes(
         store, file, scheme=scheme.name, report=report, pool=pool() if pool else None
     ) as runner:
         training, settled = _settle(plan.candidates, training, settings, runner, report, on_settled)
+        chosen = _affordable(plan.candidates, training, settings, settled, runner, deadline)
+        if len(chosen) < len(plan.candidates):
+            report.note(
+                f"time for {len(chosen)} of {len(plan.candidates)} trainings; more --minutes "
+                "train the others"
+            )
         runs = [
             Run(candidate=c, settings=training, seed=settings.seed, keep_weights=True)
-            for c in plan.candidates
+            for c in chosen
         ]
         seeded = [replace(r, seed=seed) for seed in settings.all_seeds for r in runs]
         if retrain:
             runner.forget(seeded)
         halving = Halving(
-            store, study, training, plan.candidates,
+            store, study, training, chosen,
             seed=settings.seed, finalists=settings.finalists, anew=retrain,
         )  # fmt: skip
         first = _halve(halving, runs, runner)
@@ -192,6 +205,31 @@ def score_shapes(
         )
     scores = gather([*first, *others])
     return Scoring(settings=training, seeds=settings.all_seeds, scores=scores, settled=settled)
+
+
+def _affordable(
+    candidates: Sequence[Candidate],
+    training: TrainingSettings,
+    settings: ScoreSettings,
+    settled: Mapping[str, Any],
+    runner: TrainingRuns,
+    deadline: Deadline,
+) -> Sequence[Candidate]:
+    """Candidates that can be trained in time, by the speed that was measured."""
+    if not deadline.ends:
+        return candidates
+    variant = training.number_type + (", compiled" if training.compiled else "")
+    speed = settled["acceleration"]["tokens_per_s"][variant]
+    each = _TOGETHER * len(settings.all_seeds) * training.tokens / speed
+    known = {run[1] for run in runner.known(
+        [Run(candidate=c, settings=training, seed=settings.seed) for c in candidates]
+    )}  # fmt: skip
+    waves = int(deadline.left / each)
+    count = max(_LEAST_TRAINED, waves * runner.pool.workers + len(known))
+    if count >= len(candidates):
+        return candidates
+    rows = {round(i * (len(candidates) - 1) / (count - 1)) for i in range(count)}
+    return [c for i, c in enumerate(candidates) if i in rows or c.shape.shape_id in known]
 
 
 def _training_settings(

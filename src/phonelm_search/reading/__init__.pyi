@@ -11,7 +11,7 @@ from .pick import score_pairs as score_pairs
 from .pick import trust as trust
 from .readings import Place as Place
 from .readings import Readings as Readings
-from .readings import Summaries as Summaries
+from .readings import comparisons as comparisons
 from .readings import environments as environments
 from .regret import Regret as Regret
 from .regret import quality_of as quality_of
@@ -27,6 +27,7 @@ from .shortlist import typical_size as typical_size
 from .view import FailedShape as FailedShape
 from .view import StudyRow as StudyRow
 from .view import StudyView as StudyView
+from .view import TwinPair as TwinPair
 from .view import find_row as find_row
 from .view import least_coverage as least_coverage
 from .view import load_view as load_view

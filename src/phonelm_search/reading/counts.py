@@ -2,7 +2,6 @@
 
 from phonelm_search.core.records import StudyRecord
 from phonelm_search.core.workload import Scenario
-from phonelm_search.measure import REFERENCE
 from phonelm_search.reading.readings import places_of, scores_of
 from phonelm_search.store import Store, StudyCounts
 
@@ -19,8 +18,6 @@ def count_shapes(store: Store, record: StudyRecord) -> StudyCounts:
     return store.study_counts(
         record.name,
         [{w: place.common(w) for w in workloads} for place in places],
-        # Times of several devices are told in those of the reference shape.
-        reference=REFERENCE.shape_id if len(places) > 1 else None,
         settings_id=settings_id,
         seeds=seeds,
     )

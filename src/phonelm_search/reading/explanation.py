@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from phonelm_search.core.latency import Extent
 from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.measure import extent
 from phonelm_search.reading.pick import Pick, choose, current_pick
 from phonelm_search.reading.sensitivity import Effect, additive_effects, blind_dimensions, too_few
 from phonelm_search.reading.view import StudyRow, StudyView, find_row
-from phonelm_search.speed import against_roofline
+from phonelm_search.speed import against_prices
 
 EQUAL_SIZE = 0.05
 """Decoder parameters that far apart count as equal."""
@@ -26,14 +28,17 @@ class Neighbour:
     """The shape."""
     changes: tuple[str, ...]
     """How it differs, a dimension each."""
-    latency_ratio: float
-    """Its latency over that of the explained shape."""
-    latency_differs: bool
-    """Whether their 95 % intervals are apart."""
+    latency_ratio: Extent
+    """Its latency over that of the explained shape, by joint draws."""
     bits: float | None
     """Its bits per byte less those of the explained shape; None where one has no score."""
     bits_tied: bool
     """Whether the score cannot tell them apart."""
+
+    @property
+    def latency_differs(self) -> bool:
+        """Whether the 95 % interval of their ratio is apart from 1."""
+        return not self.latency_ratio.low <= 1 <= self.latency_ratio.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +115,7 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
         chance=None if row.name else view.front_probabilities.get(row.shape.shape_id),
         equals=len(equals),
         scored_equals=sum(r.bits_per_byte is not None for r in equals),
-        faster=tuple(n for n in neighbours if n.latency_ratio < 1)[:_SHOWN],
+        faster=tuple(n for n in neighbours if n.latency_ratio.value < 1)[:_SHOWN],
         better=tuple(n for n in neighbours if n.bits is not None and n.bits < 0)[:_SHOWN],
         time_effects=time_effects,
         loss_effects=loss_effects,
@@ -147,9 +152,7 @@ def _neighbour(other: StudyRow, row: StudyRow, view: StudyView) -> Neighbour:
     return Neighbour(
         row=other,
         changes=_changes(row.shape, other.shape),
-        latency_ratio=other.latency.value / row.latency.value,
-        latency_differs=other.latency.high < row.latency.low
-        or other.latency.low > row.latency.high,
+        latency_ratio=extent(other.draws / row.draws),
         bits=bits,
         bits_tied=tied,
     )
@@ -220,7 +223,7 @@ def _evidence(row: StudyRow, view: StudyView) -> str:
     for place, workload in enumerate(view.scenario.workloads):
         scheme = view.device.scheme_of(workload.phase)
         points = [(r.shape, workload, r.times[row.device].parts[place].latency_ms) for r in rows]
-        ratios = against_roofline(points, scheme)
+        ratios = against_prices(points, scheme)
         if ratios is None:
             return f"no evidence: {len(rows)} measured shapes are too few to predict one from"
         told.append(f"{workload.name} {ratios[rows.index(row)]:.2f}")

@@ -2,18 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from phonelm_search.core.latency import LatencySummary, ScenarioTime
-from phonelm_search.core.records import LatencyEstimate, Measurement, StudyRecord, measurement_key
+import numpy as np
+
+from phonelm_search.core.latency import ScenarioTime
+from phonelm_search.core.records import (
+    LatencyEstimate,
+    Measurement,
+    StudyRecord,
+    identity,
+    measurement_key,
+)
+from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import REFERENCE, summarise
+from phonelm_search.measure import LatencyComparison, summarise
+from phonelm_search.reading.pooled import pooled_log_ms
 from phonelm_search.store import Store
 
-Summaries = dict[tuple[str, tuple[int, ...]], LatencySummary]
-"""Latencies by a measurement's key and the numbers of its rounds, which are never given twice."""
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
 """Of studies that were started before versions were kept."""
 
@@ -32,7 +39,7 @@ class Place:
     def key(self, shape_id: str, workload: Workload, source: str = "memory") -> str:
         """Key of measurements of a shape here."""
         common = self.common(workload, source)
-        return measurement_key(shape_id=shape_id, workload=workload, **common)
+        return measurement_key(workload=workload, parts={"shape_id": shape_id, **common})
 
     def common(self, workload: Workload, source: str = "memory") -> dict[str, str | int]:
         """What keys of measurements here are made of, but for shape and workload."""
@@ -76,6 +83,25 @@ def environments(record: StudyRecord) -> dict[str, Mapping[str, str]]:
     return {first: record.environment, **{n: p["environment"] for n, p in beside.items()}}
 
 
+def comparisons(
+    store: Store, place: Place, scenario: Scenario, shape_ids: Sequence[str]
+) -> dict[Workload, LatencyComparison]:
+    """Shapes of a study at one place beside each other, for each workload that has rounds.
+
+    Raises:
+        StoreError: If the database cannot be read.
+    """
+    found = {}
+    for workload in scenario.workloads:
+        common = place.common(workload)
+        if rounds := store.companion_rounds(shape_ids, workload, common):
+            work = (workload.phase, workload.tokens, workload.past_tokens)
+            name = identity({**common, "work": work, "shapes": sorted(shape_ids)})
+            file = store.results / "cache/effects" / f"{name}.npz"
+            found[workload] = LatencyComparison(rounds, file=file)
+    return found
+
+
 class Readings:
     """Latencies of some shapes at one place.
 
@@ -84,48 +110,40 @@ class Readings:
         place: Where.
         scenario: Of what.
         shape_ids: Of which shapes.
-        summaries: Of earlier readings; what rounds say together is worked out once.
 
     Raises:
         StoreError: If the database cannot be read.
     """
 
     def __init__(
-        self,
-        store: Store,
-        place: Place,
-        scenario: Scenario,
-        shape_ids: Sequence[str],
-        *,
-        summaries: Summaries | None = None,
+        self, store: Store, place: Place, scenario: Scenario, shape_ids: Sequence[str]
     ) -> None:
-        self.place, self._scenario, self._store = place, scenario, store
-        self._summaries: Summaries = {} if summaries is None else summaries
+        self.place, self._scenario = place, scenario
         self._measured: dict[str, list[Measurement]] = {}
-        self._read(list(shape_ids))
-        found = store.estimates(shape_ids=shape_ids, environment_id=place.environment_id)
-        self._estimates: dict[str, LatencyEstimate] = {e.key: e for e in found}
-
-    def _read(self, shape_ids: list[str]) -> None:
-        where = self.place.environment_id
-        for m in self._store.measurements(shape_ids=shape_ids, environment_id=where):
+        where = place.environment_id
+        for m in store.measurements(shape_ids=shape_ids, environment_id=where):
             self._measured.setdefault(m.key, []).append(m)
+        self.comparisons = comparisons(store, place, scenario, shape_ids)
+        """Shapes beside each other, and all that shared a process with them, by workload."""
+        shapes = store.shapes({i for c in self.comparisons.values() for i in c.shape_ids})
+        self._log_ms = {
+            w: pooled_log_ms(c, shapes, place.device.scheme_of(w.phase), w)
+            for w, c in self.comparisons.items()
+        }
+        found = store.estimates(shape_ids=shape_ids, environment_id=where)
+        self._estimates: dict[str, LatencyEstimate] = {e.key: e for e in found}
 
     def measured(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole."""
-        keys = self._keys(shape_id)
-        found = {w: self._summary(k) for w, k in keys.items() if k in self._measured}
+        found = {
+            w: summarise(self._measured[k], self.comparisons.get(w))
+            for w, k in self._keys(shape_id).items()
+            if k in self._measured
+        }
         return ScenarioTime.of(self._scenario, found)
 
-    def _summary(self, key: str) -> LatencySummary:
-        rounds = self._measured[key]
-        identity = key, tuple(m.round for m in rounds)
-        if identity not in self._summaries:
-            self._summaries[identity] = summarise(rounds)
-        return self._summaries[identity]
-
     def estimated(self, shape_id: str) -> ScenarioTime | None:
-        """As its blocks tell it."""
+        """As an earlier release estimated it from blocks of its layers."""
         keys = self._keys(shape_id)
         found = {w: self._estimates[k] for w, k in keys.items() if k in self._estimates}
         return ScenarioTime.of(self._scenario, found)
@@ -134,18 +152,41 @@ class Readings:
         """As measured, else as estimated, else None."""
         return self.measured(shape_id) or self.estimated(shape_id)
 
+    def end_to_end_draws(self, shape_id: str, *, twin: bool = False) -> Floats | None:
+        """``[draws]``: ms of the whole scenario; draws of the same number belong together.
+
+        By what all measured shapes say of it; a twin, and where they are few, by its own rounds.
+        None where a workload has no round that counts.
+        """
+        told = [self._workload_draws(w, shape_id, twin=twin) for w in self._scenario.workloads]
+        known = [np.exp(t) for t in told if t is not None]
+        if len(known) < len(told):
+            return None
+        first, *steps = known
+        drawn: Floats = first + (self._scenario.generated_tokens - 1) * np.mean(steps, axis=0)
+        return drawn
+
+    def _workload_draws(self, workload: Workload, shape_id: str, *, twin: bool) -> Floats | None:
+        pooled = self._log_ms.get(workload, {})
+        if shape_id in pooled and not twin:
+            return pooled[shape_id]
+        comparison = self.comparisons.get(workload)
+        try:
+            return comparison.log_ms(shape_id, twin=twin) if comparison else None
+        except KeyError:
+            return None
+
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """Shapes that were measured twice in all workloads."""
+        found = [set(c.twins) for c in self.comparisons.values()]
+        return tuple(sorted(set.intersection(*found))) if found else ()
+
     def peak_bytes(self, shape_id: str) -> int | None:
         """Peak memory, where it was measured."""
         key = self.place.key(shape_id, self._scenario.workloads[0], "file")
         found = self._measured.get(key, [])
         return found[-1].peak_bytes if found else None
-
-    @cached_property
-    def reference_ms(self) -> float | None:
-        """Time of the whole scenario of the reference shape, which every round measures."""
-        self._read([REFERENCE.shape_id])  # it has more rounds than all others: only when asked for
-        time = self.measured(REFERENCE.shape_id)
-        return time.end_to_end.ms if time else None
 
     def _keys(self, shape_id: str) -> dict[Workload, str]:
         return {w: self.place.key(shape_id, w) for w in self._scenario.workloads}

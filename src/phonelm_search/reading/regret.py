@@ -103,9 +103,11 @@ def _times(store: Store, view: StudyView, rows: Sequence[StudyRow]) -> dict[str,
         name = place.device.name
         if name in found:  # the same profile in another environment
             name = f"{name} ({place.environment_id})"
-        found[name] = {
-            i: t.end_to_end.ms for i, t in measured.items() if t and t.verdict != "rejected"
-        }
+        found[name] = {}
+        for shape_id, time in measured.items():
+            draws = readings.end_to_end_draws(shape_id)
+            if time and time.verdict != "rejected" and draws is not None:
+                found[name][shape_id] = float(np.median(draws))
     return found
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
 from phonelm_search.core.pareto import front, membership_probability
@@ -18,11 +20,14 @@ from phonelm_search.core.records import (
     rejection,
 )
 from phonelm_search.core.shape import TILE, ModelShape
+from phonelm_search.core.statistics import Floats
 from phonelm_search.core.units import format_ms
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
+from phonelm_search.measure import extent, smallest_difference, too_wide
 from phonelm_search.quality import Comparison, Score, Validation, gather
-from phonelm_search.reading.readings import Place, Readings, Summaries, places_of, scores_of
+from phonelm_search.reading.baseline import Baseline, find_baseline
+from phonelm_search.reading.readings import Place, Readings, places_of, scores_of
 from phonelm_search.store import Store
 
 _EMBEDDED_LZMA = 2.18
@@ -49,9 +54,15 @@ class StudyRow:
     """Name of that device's profile."""
     elsewhere: Mapping[str, ScenarioTime] = field(default_factory=dict)
     """Its times on the study's other devices, by their names."""
-    unit_ms: float = 1.0
-    """What latency is told in: the reference shape's time on that device, where the study has
-    several devices; else a millisecond."""
+    latency: Extent
+    """What rows are compared by: time of the whole scenario as a share of the baseline's, which
+    shared processes with it; see `StudyView.baseline`."""
+    baseline: str
+    """Name of what it is a share of."""
+    draws: Floats = field(repr=False, compare=False)
+    """``[draws]`` of it; draws of the same number belong together."""
+    doubts: tuple[Reason, ...] = ()
+    """Why `latency` is suspect, whatever stands behind it."""
     peak_bytes: int | None
     """Peak memory, where it was measured."""
     score: Score | None
@@ -70,19 +81,15 @@ class StudyRow:
         return self.time.end_to_end.ms
 
     @property
-    def latency(self) -> Extent:
-        """What rows are compared by: time of the whole scenario in `unit_ms`."""
-        return self.time.end_to_end.in_unit(self.unit_ms)
-
-    @property
     def verdict(self) -> Verdict:
-        """The worst of its latencies', on all devices."""
-        return judged_together(self._parts)[0]
+        """The worst of its latencies', on all devices, and of the whole."""
+        found = judged_together(self._parts)[0]
+        return "suspect" if found == "valid" and self.doubts else found
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
-        return judged_together(self._parts)[1]
+        return (*self.doubts, *judged_together(self._parts)[1])
 
     @property
     def coverage(self) -> float | None:
@@ -110,16 +117,14 @@ class StudyRow:
         return self.score.bits_per_byte if self.score else None
 
     @property
-    def latency_deviation(self) -> float:
-        """Standard deviation of a normal error of `latency` with an interval as wide."""
-        return self.latency.deviation
-
-    @property
     def latency_text(self) -> str:
-        """`latency` with its unit."""
-        if not self.elsewhere:
-            return f"{format_ms(self.latency.value)} ms"
-        return f"{self.latency.value:.3g} times the reference shape's on {self.device}"
+        """`latency` in words, with its interval, and milliseconds beside."""
+        middle, low, high = self.latency
+        on = f" on {self.device}" if self.elsewhere else ""
+        return (
+            f"{middle:.3g} of {self.baseline} ({low:.3g} to {high:.3g}), "
+            f"{format_ms(self.end_to_end_ms)} ms{on}"
+        )
 
     @property
     def label(self) -> str:
@@ -139,6 +144,18 @@ class FailedShape:
     """Why."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinPair:
+    """A shape that was measured twice, under two identities: the A/A pair."""
+
+    shape: ModelShape
+    """The shape."""
+    device: str
+    """Where."""
+    ratio: Extent
+    """Its second latency of the whole scenario over the first: 1, but for noise."""
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: what is derived is worked out once
 class StudyView:
     """A study as it is read: never touches a device."""
@@ -153,6 +170,10 @@ class StudyView:
     """Measured shapes, fastest first; references among them."""
     failed: tuple[FailedShape, ...]
     """What could not be measured."""
+    baseline: str = ""
+    """What latencies are shares of: a reference's name, or the shape that every round measures."""
+    twins: tuple[TwinPair, ...] = ()
+    """Shapes that were measured twice."""
 
     @property
     def device(self) -> DeviceProfile:
@@ -216,8 +237,7 @@ class StudyView:
     def front_probabilities(self) -> dict[str, float]:
         """Shape id → how probable it is that the shape belongs to the front.
 
-        From the intervals of the latencies; a score counts as it is, its ties are the pick's
-        matter.
+        From joint draws of the latencies; a score counts as it is, its ties are the pick's matter.
         """
         return _probabilities(self.scored, _scored_point) or self.search_probabilities
 
@@ -225,6 +245,12 @@ class StudyView:
     def search_probabilities(self) -> dict[str, float]:
         """The same of the front by latency and size, scored or not: what a search goes by."""
         return _probabilities(self.sampled, _sized_point)
+
+    @cached_property
+    def smallest_difference(self) -> float | None:
+        """Difference of two latencies, as a share, that this study tells in 80 % of trials."""
+        told = [r.draws for r in self.measured]
+        return smallest_difference(np.log(np.stack(told, axis=1))) if len(told) > 1 else None
 
 
 def _scored_point(row: StudyRow) -> tuple[float, float]:
@@ -240,8 +266,8 @@ def _probabilities(
 ) -> dict[str, float]:
     if not rows:
         return {}
-    errors = [[r.latency_deviation, 0.0] for r in rows]
-    found = membership_probability([point(r) for r in rows], errors)
+    draws = np.stack([r.draws for r in rows], axis=1)
+    found = membership_probability(draws, [point(r)[1] for r in rows])
     return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
 
 
@@ -265,13 +291,12 @@ def find_row(view: StudyView, shape_id: str) -> StudyRow:
     )
 
 
-def load_view(store: Store, study: str, *, summaries: Summaries | None = None) -> StudyView:
+def load_view(store: Store, study: str) -> StudyView:
     """Read a study.
 
     Args:
         store: The database.
         study: Name of the study.
-        summaries: Of an earlier reading of the same study, see `Readings`.
 
     Raises:
         UnknownNameError: If there is none of that name.
@@ -286,7 +311,8 @@ def load_view(store: Store, study: str, *, summaries: Summaries | None = None) -
     found_scores = store.scores(shape_ids=ids, settings_id=settings_id)
     scores = gather(s for s in found_scores if s.seed in seeds)
     places = tuple(places_of(record))
-    readings = [Readings(store, place, scenario, ids, summaries=summaries) for place in places]
+    readings = [Readings(store, place, scenario, ids) for place in places]
+    baseline = find_baseline(_in_order(parts, record), readings)
     rows: list[StudyRow] = []
     failed = [
         FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
@@ -294,58 +320,79 @@ def load_view(store: Store, study: str, *, summaries: Summaries | None = None) -
         if p.reason is not None
     ]
     for part in _one_part_each(parts):
-        if part.reason is not None:
+        if part.reason is not None or baseline is None:
             continue
         shape = shapes[part.shape_id]
-        told = [_Told.at(r, part.shape_id, alone=len(readings) == 1) for r in readings]
-        known = [t for t in told if t is not None]
+        times = [r.time(part.shape_id) for r in readings]
+        known = [t for t in times if t is not None]
         if len(known) < len(readings):
             continue
-        if error := rejection(p for t in known for p in t.time.parts):
+        if error := rejection(p for t in known for p in t.parts):
             failed.append(FailedShape(shape=shape, name=part.name, reason=str(error)))
             continue
-        worst = max(known, key=lambda t: t.time.end_to_end.ms / t.unit_ms)
-        rows.append(
-            StudyRow(
-                shape=shape,
-                name=part.name,
-                time=worst.time,
-                elsewhere={t.readings.place.device.name: t.time for t in known if t is not worst},
-                device=worst.readings.place.device.name,
-                unit_ms=worst.unit_ms,
-                peak_bytes=worst.readings.peak_bytes(part.shape_id),
-                score=scores.get(part.shape_id),
-                estimate_ms=worst.estimate_ms,
-            )
-        )
+        rows.append(_row(part, shape, readings, known, baseline, scores.get(part.shape_id)))
     return StudyView(
         record=record,
         places=places,
         scenario=scenario,
         rows=tuple(sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))),
         failed=tuple(failed),
+        baseline=baseline.name if baseline else "",
+        twins=tuple(t for r in readings for t in _twins(r, shapes)),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """A shape's time on one of the study's devices."""
+def _row(
+    part: StudyShape,
+    shape: ModelShape,
+    readings: Sequence[Readings],
+    times: Sequence[ScenarioTime],
+    baseline: Baseline,
+    score: Score | None,
+) -> StudyRow:
+    """A shape with its times at all places; in every draw the place where it is worst counts."""
+    told = [baseline.relative(i, r, part.shape_id) for i, r in enumerate(readings)]
+    draws = np.max(told, axis=0)
+    worst = int(np.argmax(np.median(told, axis=1)))
+    latency = extent(draws)
+    estimated = readings[worst].estimated(part.shape_id)
+    wide = too_wide(latency, baseline.name)
+    return StudyRow(
+        shape=shape,
+        name=part.name,
+        time=times[worst],
+        elsewhere={
+            r.place.device.name: t
+            for i, (r, t) in enumerate(zip(readings, times, strict=True))
+            if i != worst
+        },
+        device=readings[worst].place.device.name,
+        latency=latency,
+        baseline=baseline.name,
+        draws=draws,
+        doubts=(wide,) if wide else (),
+        peak_bytes=readings[worst].peak_bytes(part.shape_id),
+        score=score,
+        estimate_ms=estimated.end_to_end.ms if estimated else None,
+    )
 
-    readings: Readings
-    time: ScenarioTime
-    unit_ms: float
-    estimate_ms: float | None
 
-    @classmethod
-    def at(cls, readings: Readings, shape_id: str, *, alone: bool) -> "_Told | None":
-        """None where it, or the reference that it is told in, is not known."""
-        time = readings.time(shape_id)
-        unit_ms = 1.0 if alone else readings.reference_ms
-        if time is None or unit_ms is None:
-            return None
-        estimated = readings.estimated(shape_id)
-        estimate_ms = estimated.end_to_end.ms if estimated else None
-        return cls(readings=readings, time=time, unit_ms=unit_ms, estimate_ms=estimate_ms)
+def _twins(readings: Readings, shapes: Mapping[str, ModelShape]) -> Iterator[TwinPair]:
+    for shape_id in readings.twins:
+        first, second = (readings.end_to_end_draws(shape_id, twin=t) for t in (False, True))
+        if shape_id in shapes and first is not None and second is not None:
+            yield TwinPair(
+                shape=shapes[shape_id],
+                device=readings.place.device.name,
+                ratio=extent(second / first),
+            )
+
+
+def _in_order(parts: Sequence[StudyShape], record: StudyRecord) -> list[StudyShape]:
+    """References as the space names them first."""
+    names = [r["name"] for r in record.config.get("space", {}).get("references", ())]
+    places = {name: i for i, name in enumerate(names)}
+    return sorted(parts, key=lambda p: places.get(p.name or "", len(names)))
 
 
 def _one_part_each(parts: Iterable[StudyShape]) -> Iterator[StudyShape]:

@@ -45,7 +45,7 @@ class Answer(Protocol):
 
 
 class LatencySource(Protocol):
-    """Where latencies come from: `measure.Profiler`, or `latency.BlockEstimator`."""
+    """Where latencies come from; `measure.Profiler` is one."""
 
     def measure(
         self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
@@ -62,6 +62,7 @@ class _Finished:
     reason: str | None
     transient: bool = False
     estimated: bool = False
+    """Whether an earlier release has only estimated it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,6 @@ class SearchDriver:
         study: Name of the study.
         feasible: The shapes.
         source: Where the latencies of sampled shapes come from.
-        whole: What measures whole models; by default the same.
         goals: Objectives and scenario.
         sampler: Name of the sampler.
         seed: Seed of the sampler.
@@ -107,7 +107,6 @@ class SearchDriver:
         source: LatencySource,
         goals: Goals,
         *,
-        whole: LatencySource | None = None,
         sampler: str = "tpe",
         seed: int = 0,
         batch: int = 4,
@@ -115,8 +114,7 @@ class SearchDriver:
     ) -> None:
         self._on_round, self._batch = on_round, batch
         self._store, self._name, self._feasible = store, study, feasible
-        self._source, self._whole = source, whole or source
-        self._goals, self._sampler = goals, sampler
+        self._source, self._goals, self._sampler = source, goals, sampler
         self._random = np.random.default_rng(seed)
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
@@ -163,20 +161,30 @@ class SearchDriver:
         """Distinct shapes of the study, measured or not."""
         return len(self._known)
 
-    def run(self, trials: int, on_trial: Callable[[TrialReport], None]) -> None:
+    def run(
+        self,
+        trials: int,
+        on_trial: Callable[[TrialReport], None],
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Run until the study has so many distinct shapes in all, or the space has no more.
 
         A shape that is asked again is told its known values, so that the sampler learns from it,
         and counts no further; where a sampler asks nothing new for a while, it is given a shape
         that it has not asked yet.
 
+        Args:
+            trials: Distinct shapes, those of earlier runs among them.
+            on_trial: Told of each trial.
+            go_on: Asked before each batch.
+
         Raises:
             StoreError: If the database cannot be written; what was finished is kept.
         """
         wanted = min(trials, len(self._feasible))
-        while self.finished() < wanted:
+        while self.finished() < wanted and go_on():
             asked = self._ask_batch(min(self._batch, wanted - self.finished()), wanted)
-            self._finish(asked, wanted, self._source, on_trial)
+            self._finish(asked, wanted, on_trial)
 
     def measure_whole(
         self, shape_ids: Collection[str], on_trial: Callable[[TrialReport], None]
@@ -196,17 +204,13 @@ class SearchDriver:
             # Points that a killed process left in the queue come first.
             queued = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         asked = [self._ask() for _ in queued]
-        self._finish(asked, len(self._known) + len(rows), self._whole, on_trial)
+        self._finish(asked, len(self._known) + len(rows), on_trial)
 
     def _ask(self) -> tuple[optuna.Trial, ModelShape]:
         """The next point and the shape nearest to it."""
         with optuna_calls("write"):
             trial = self._study.ask(self._distributions)
         return trial, self._feasible.shape(self._coordinates.nearest(trial.params))
-
-    def estimated(self) -> set[str]:
-        """Ids of shapes whose latest trial tells an estimate."""
-        return {i for i, f in self._known.items() if f.estimated}
 
     def left_out(self) -> int:
         """How many shapes have no latency for reasons that may pass, as a noisy moment."""
@@ -227,11 +231,10 @@ class SearchDriver:
         self,
         asked: Sequence[tuple[optuna.Trial, ModelShape]],
         wanted: int,
-        source: LatencySource,
         on_trial: Callable[[TrialReport], None],
     ) -> None:
         """Find the latencies of what was asked and tell the study."""
-        found = self._measure({shape.shape_id: shape for _, shape in asked}, source)
+        found = self._measure({shape.shape_id: shape for _, shape in asked})
         for trial, shape in asked:
             outcome = found[shape.shape_id]
             with optuna_calls("write"):
@@ -274,9 +277,7 @@ class SearchDriver:
         rows = self._random.permutation(len(self._feasible))
         return next(int(r) for r in rows if self._feasible.shape(int(r)).shape_id not in seen)
 
-    def _measure(
-        self, shapes: Mapping[str, ModelShape], source: LatencySource
-    ) -> dict[str, _Finished]:
+    def _measure(self, shapes: Mapping[str, ModelShape]) -> dict[str, _Finished]:
         """Values of shapes, or why there are none."""
         found = {i: self._known[i] for i in shapes if i in self._known}
         fresh = [s for i, s in shapes.items() if i not in found]
@@ -284,7 +285,7 @@ class SearchDriver:
             part = StudyShape(shape_id=shape.shape_id, role="trial")
             self._store.set_study_shape(self._name, shape, part)
         requests = [Request(shape=s, workloads=self._goals.workloads) for s in fresh]
-        answers = source.measure(requests, on_round=self._on_round)
+        answers = self._source.measure(requests, on_round=self._on_round)
         for shape, answer in zip(fresh, answers, strict=True):
             found[shape.shape_id] = self._judge(shape, answer)
         return found
@@ -295,14 +296,13 @@ class SearchDriver:
             transient = isinstance(error, MeasurementError) and error.transient
             return _Finished(values=None, reason=str(error), transient=transient)
         values = tuple(self._goals.values(shape, answer.latencies, unit_ms=answer.unit_ms))
-        estimated = any(found.kind == "estimated" for found in answer.latencies.values())
-        return _Finished(values=values, reason=None, estimated=estimated)
+        return _Finished(values=values, reason=None)
 
     def _record(self, trial: optuna.Trial, shape: ModelShape, found: _Finished) -> None:
         for name, value in {**shape.columns(), "vocab_size": shape.vocab_size}.items():
             trial.set_user_attr(name, value)
         if found.values is not None:
-            trial.set_user_attr(_KIND, "estimated" if found.estimated else "measured")
+            trial.set_user_attr(_KIND, "measured")
         if found.reason is not None:
             trial.set_user_attr(_REASON, found.reason)
             part = StudyShape(

@@ -7,7 +7,7 @@ import optuna
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.space import Coordinates
 
-SamplerName = Literal["tpe", "nsga2", "random", "grid"]
+SamplerName = Literal["model", "tpe", "nsga2", "random", "grid"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 _STARTUP = 10
 _POPULATION = 20
@@ -15,6 +15,9 @@ _POPULATION = 20
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """A sampler; ``grid`` draws nothing itself, its points are enqueued.
+
+    ``model`` draws at random: half of a study's shapes, of which a model of latency tells the
+    shapes that the other half is made of.
 
     Raises:
         UnknownNameError: If there is none of that name.
@@ -25,7 +28,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         )
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
-    if name in ("random", "grid"):
+    if name in ("model", "random", "grid"):
         return optuna.samplers.RandomSampler(seed=seed)
     raise UnknownNameError("sampler", name, list(SAMPLERS))
 

@@ -21,7 +21,7 @@ class WorstAnswer:
     error: MeasurementError | UnsupportedShapeError | None = None
     """Why there are none."""
     unit_ms: float = 1.0
-    """Time of the reference shape's whole scenario there."""
+    """Time of the baseline's whole scenario there."""
 
 
 class WorstDevice:
@@ -29,18 +29,18 @@ class WorstDevice:
 
     Args:
         sources: One for each device.
-        references: The time of the reference shape's whole scenario on each device, in ms; asked
-            after measuring.
+        baselines: The time of a known model's whole scenario on each device, in ms; asked after
+            measuring.
         scenario: By whose time devices are compared.
     """
 
     def __init__(
         self,
         sources: Sequence[LatencySource],
-        references: Sequence[Callable[[], float | None]],
+        baselines: Sequence[Callable[[], float | None]],
         scenario: Scenario,
     ) -> None:
-        self._devices = list(zip(sources, references, strict=True))
+        self._devices = list(zip(sources, baselines, strict=True))
         self._scenario = scenario
 
     def measure(
@@ -56,12 +56,12 @@ class WorstDevice:
             An answer for each request, in order; an error where any device has one.
         """
         told: list[tuple[Sequence[Answer], float]] = []
-        for source, reference in self._devices:
+        for source, baseline in self._devices:
             last = source is self._devices[-1][0]
             answers = source.measure(requests, on_round=on_round if last else _ignore)
-            unit_ms = reference()
+            unit_ms = baseline()
             if unit_ms is None and requests and not all(a.error for a in answers):
-                raise MeasurementError("the reference shape must be measured first", stage="run")
+                raise MeasurementError("a reference must be measured first", stage="run")
             told.append((answers, unit_ms or 1.0))
         return [self._worst([(a[i], unit) for a, unit in told]) for i in range(len(requests))]
 

@@ -1,4 +1,4 @@
-"""Latency of whole models from what was measured of their blocks."""
+"""Latency of every shape of a space from what was measured."""
 
 import lazy_loader
 

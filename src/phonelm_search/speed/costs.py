@@ -1,53 +1,66 @@
-"""What measuring costs on a device, by what was measured on it."""
+"""About how long measuring takes, before anything is measured."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from phonelm_search.core.records import Measurement
-from phonelm_search.core.statistics import median_of_rounds
+from phonelm_search.core.precision import Precision
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile, Thermal
-from phonelm_search.measure import Profiler
-from phonelm_search.speed.plan import Costs
-from phonelm_search.speed.roofline import features, fit_roofline
-from phonelm_search.store import Store
+from phonelm_search.measure import REFERENCE, MeasureSettings, rotation_copies
+from phonelm_search.speed.columns import Columns, features
 
-_UNKNOWN_COOLDOWN = 0.1  # of the longest that a profile allows
-
-
-def device_costs(store: Store, profiler: Profiler) -> Costs:
-    """What measuring costs on a device, with prices fitted to what was measured on it."""
-    scheme = profiler.device.scheme
-    known = store.measurements(environment_id=profiler.environment_id)
-    usable = [
-        m
-        for m in known
-        if m.precision == scheme.name
-        and m.verdict == "valid"
-        and m.weights_source == "memory"
-        and m.cache_mode == profiler.device.cache_mode(m.workload)
-    ]
-    shapes = store.shapes(list({m.shape_id for m in usable}))
-    return Costs(
-        roofline=fit_roofline(
-            [features(shapes[m.shape_id], scheme, m.workload) for m in usable],
-            [median_of_rounds([m.samples_ns]) / 1e6 for m in usable],
-        ),
-        scheme=scheme,
-        cache_bytes=profiler.cache_bytes,
-        settings=profiler.settings,
-        cooldown_s=_usual_cooldown_s(profiler.device, usable),
-    )
+_USUAL_PRICES = np.array([1 / 30, 1 / 30, 1 / 30, 1 / 120, 1 / 120, 1 / 120, 1 / 60, 10_000, 0])
+"""Of `features`, in ns: two cores with 30 GB/s, 120 GFLOP/s and 10 µs an operator."""
+_START_SECONDS = 1.0  # a process, and the read bandwidth in it
+_WEIGHT_BYTES_PER_SECOND = 250e6  # making and packing
+_LEAST_SAMPLES = 3
+_UNKNOWN_COOLDOWN = 0.1  # of the longest that a profile allows: a guess
 
 
-def expected_cooldown_s(device: DeviceProfile) -> float:
-    """How long a phone may cool down before a process, where nothing is known yet: a guess."""
+def measuring_seconds(
+    shapes: Sequence[ModelShape],
+    workloads: Sequence[Workload],
+    device: DeviceProfile,
+    *,
+    settings: MeasureSettings,
+    cache_bytes: int,
+) -> float:
+    """Time to measure shapes in all their rounds, a few and the reference to a process.
+
+    Args:
+        shapes: What is measured.
+        workloads: Of each.
+        device: Where.
+        settings: Rounds and their length.
+        cache_bytes: Size of the last-level cache, which copies must exceed.
+    """
+    scheme, models = device.scheme, settings.models
+    company = Columns.of([*shapes, REFERENCE])
+    weights = [s.weight_bytes(scheme) for s in (*shapes, REFERENCE)]
+    typical = models * np.mean([w.streamed for w in weights[:-1]]) + weights[-1].streamed
+    copies = rotation_copies(round(float(typical)), settings.turn_bytes(cache_bytes))
+    each = copies * np.array([w.total for w in weights]) / _WEIGHT_BYTES_PER_SECOND
+    for workload in workloads:
+        each += _running(company, scheme, workload, settings)
+    process = _START_SECONDS + float(each[-1]) + _cooldown_s(device)
+    return settings.rounds * (float(each[:-1].sum()) + len(shapes) / models * process)
+
+
+def _running(
+    shapes: Columns, scheme: Precision, workload: Workload, settings: MeasureSettings
+) -> np.ndarray:
+    """``[n]`` seconds of warm-up and samples."""
+    one = features(shapes, scheme, workload) @ _USUAL_PRICES / 1e9
+    samples = np.minimum(settings.repetitions * one, settings.max_seconds)
+    warm_up = np.maximum(one, settings.warmup_window_seconds / settings.models)
+    seconds: np.ndarray = np.maximum(_LEAST_SAMPLES * one, samples) + warm_up
+    return seconds
+
+
+def _cooldown_s(device: DeviceProfile) -> float:
+    """How long a phone may cool down before a process."""
     if device.connection == "local":
         return 0.0
     return _UNKNOWN_COOLDOWN * (device.thermal or Thermal()).longest_cooldown_s
-
-
-def _usual_cooldown_s(device: DeviceProfile, known: Sequence[Measurement]) -> float:
-    waits = [m.conditions.get("before", {}).get("cooldown_s") for m in known]
-    told = [float(w) for w in waits if w is not None]
-    return float(np.mean(told)) if told else expected_cooldown_s(device)

@@ -4,7 +4,6 @@ from .inventory import bundle_for_phones as bundle_for_phones
 from .inventory import environment_of as environment_of
 from .inventory import known_devices as known_devices
 from .measure import SearchPlan as SearchPlan
-from .measure import Strategy as Strategy
 from .measure import run_search as run_search
 from .new_phone import Added as Added
 from .new_phone import add_phone as add_phone

@@ -1,31 +1,29 @@
 """The measuring half of a run: references, trials, and a front that its intervals allow."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
-from phonelm_search.core.defaults import DEFAULT_SAMPLER, DEFAULT_TOP
-from phonelm_search.core.errors import ConfigurationError, MeasurementError
+import numpy as np
+
+from phonelm_search.core.deadline import Deadline
+from phonelm_search.core.defaults import DEFAULT_SAMPLER
+from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.records import StudyShape, rejection
-from phonelm_search.core.reporting import Reporter, ShapeProgress
+from phonelm_search.core.reporting import Reporter, RoundProgress
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.units import format_seconds
-from phonelm_search.measure import Profiler, Request
+from phonelm_search.measure import REFERENCE, Outcome, Profiler, Request
 from phonelm_search.outputs.export import write_tables
-from phonelm_search.reading import Place, Readings, StudyView, near_front
+from phonelm_search.reading import Place, Readings, StudyView
 from phonelm_search.search import LatencySource, SearchDriver, TrialReport, WorstDevice
-from phonelm_search.speed import BlockEstimator, device_costs
-from phonelm_search.stages.screening import MOST_BLOCKS, ScreeningPlan, plan_screening, screen
+from phonelm_search.stages.predict import likely_shapes
+from phonelm_search.stages.race import race
 from phonelm_search.stages.session import MeasuringSession, open_measuring
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
 
-_UNSURE = (0.05, 0.95)
-_WHOLE_TURNS = 5
-_BATCH = 4  # trials whose rounds are made in turn, so that each is spread over time
-_QUICK_SECONDS = 600.0
-Strategy = Literal["sample", "blocks"]
+_BATCH = 8  # trials that are measured together, so that companions change
+_PREDICTED_TURNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +32,18 @@ class SearchPlan:
 
     trials: int
     """Distinct shapes that the study shall have in total."""
-    strategy: Strategy | None = None
-    """Sample the space, or measure all its blocks; None: blocks where that is quick. Sampled
-    shapes are estimated from their blocks, too, where that is quicker than measuring them whole."""
-    near_front: int = DEFAULT_TOP
-    """Shapes of the near-front to measure whole after screening, for training."""
     sampler: str = DEFAULT_SAMPLER
     """Name of the sampler."""
     seed: int = 0
     """Its seed."""
     remeasure: bool = False
     """Measure what the study has already, too."""
+    minutes: float | None = None
+    """Time for measuring, and for training where that follows; None: as long as it takes."""
+
+    def deadline(self) -> Deadline:
+        """From now on."""
+        return Deadline() if self.minutes is None else Deadline(60 * self.minutes)
 
 
 def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter) -> StudyView:
@@ -56,40 +55,36 @@ def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter
         StoreError: If the database cannot be used, or another process works on the study.
         ExportError: If a table cannot be written.
     """
+    deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
-        search(session, plan)
+        search(session, plan, deadline)
+        race(session, deadline)
         write_tables(session.view, session.folder)
         return session.view
 
 
-def search(session: MeasuringSession, plan: SearchPlan) -> None:
-    """Measure references and shapes, then settle the front.
+def search(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> None:
+    """Measure references and shapes: sampled ones, then those that may belong to the front.
 
     Raises:
         MeasurementError: If not one shape could be measured.
         StoreError: If the database cannot be used.
     """
-    setup, report, profilers = session.setup, session.report, session.profilers
     if plan.remeasure:
         _measure_again(session)
-    # What an accelerator's compiler makes of a layer is not the same in every depth.
-    accelerated = any(d.accelerated for d in setup.devices)
-    estimators = [
-        BlockEstimator(session.store, p, device_costs(session.store, p)) for p in profilers
-    ]
-    trials = _Trials(session, profilers if accelerated else estimators, plan)
+    trials = _Trials(session, plan, deadline)
     trials.retry()  # what an earlier run did not finish
-    screening = _screening(setup, estimators, plan, report)
-    if screening is not None:
-        report.stage("measuring references", len(setup.space.references))
-        _measure_references(session)
-        screen(session, screening)
-    else:
-        left = max(0, plan.trials - trials.driver.finished())
-        report.stage("measuring", len(setup.space.references) + left)
-        _measure_references(session)
-        trials.sample(plan.trials)
-    _measure_front_whole(session, trials, plan.near_front)
+    left = max(0, plan.trials - trials.driver.finished())
+    predicts = plan.sampler == "model"
+    trials.sample(plan.trials - (left // 2 if predicts else 0))
+    for _ in range(_PREDICTED_TURNS if predicts else 0):
+        missing = min(_BATCH, plan.trials - trials.driver.finished())
+        chosen = likely_shapes(session, missing) if missing > 0 else []
+        if not chosen or not trials.has_time():
+            break
+        trials.measure_whole(chosen, "measuring shapes that are predicted to be fast")
+    trials.sample(plan.trials)
+    trials.measure_left()
     trials.retry()
     if not session.view.sampled and plan.trials > 0:
         reasons = [f.reason for f in session.view.failed]
@@ -98,22 +93,67 @@ def search(session: MeasuringSession, plan: SearchPlan) -> None:
             f"{reasons[0] if reasons else 'unknown'}",
             stage="run",
         )
-    _settle_front(session)
 
 
 def measure_chosen(session: MeasuringSession, shapes: Sequence[ModelShape]) -> None:
-    """Measure references and given shapes of the space whole, as trials of the study.
+    """Measure references and given shapes of the space, as trials of the study.
 
     Raises:
         StudyMismatchError: If the study exists with another configuration or environment.
         StoreError: If the database cannot be used.
     """
-    trials = _Trials(session, session.profilers, SearchPlan(trials=len(shapes)))
+    trials = _Trials(session, SearchPlan(trials=len(shapes)), Deadline())
     trials.retry()
-    session.report.stage("measuring", len(session.setup.space.references) + len(shapes))
-    _measure_references(session)
-    trials.measure_whole([s.shape_id for s in shapes])
+    trials.measure_whole([s.shape_id for s in shapes], "measuring")
+    trials.measure_left()
     trials.retry()
+
+
+class _Accompanied:
+    """A profiler that measures a study's references beside whatever it is asked for.
+
+    All latencies are told as shares of the first one's, so it has a round more with every batch;
+    it is measured a second time under another identity, which shows what a study cannot tell.
+
+    Args:
+        profiler: What measures.
+        session: The study.
+        deadline: When no process is started any more.
+    """
+
+    def __init__(self, profiler: Profiler, session: MeasuringSession, deadline: Deadline) -> None:
+        setup = session.setup
+        self._profiler, self._deadline = profiler, deadline
+        self._workloads = setup.goals.workloads
+        self._shapes = [r.shape(setup.space) for r in setup.space.references]
+        self._batches = 0
+        self.errors: dict[str, str | None] = {}
+        """Why a reference was left out, by its shape's id."""
+
+    def measure(
+        self, requests: Sequence[Request], *, on_round: Callable[[ModelShape], None]
+    ) -> list[Outcome]:
+        """See `Profiler.measure`."""
+        beside = self._references()
+        found = self._profiler.measure(
+            [*requests, *beside], deadline=self._deadline, on_round=on_round
+        )
+        for request, outcome in zip(beside, found[len(requests) :], strict=True):
+            if not request.twin:
+                error = outcome.error or rejection(outcome.latencies.values())
+                self.errors[request.shape.shape_id] = None if error is None else str(error)
+        return found[: len(requests)]
+
+    def _references(self) -> list[Request]:
+        """The references, the first one twice; what failed before is not asked for again."""
+        known = [s for s in self._shapes if not self.errors.get(s.shape_id)]
+        usual = self._profiler.settings.rounds
+        found = [Request(shape=s, workloads=self._workloads, rounds=usual) for s in known]
+        if known:
+            found.append(replace(found[0], twin=True))
+            found[0] = replace(found[0], rounds=usual + self._batches)
+        self._batches += 1
+        return found
 
 
 class _Trials:
@@ -121,162 +161,115 @@ class _Trials:
 
     Args:
         session: The study.
-        sources: Where latencies of sampled shapes come from, one for each device.
         plan: Sampler and seed.
+        deadline: When no process is started any more.
     """
 
-    def __init__(
-        self,
-        session: MeasuringSession,
-        sources: Sequence[BlockEstimator] | Sequence[Profiler],
-        plan: SearchPlan,
-    ) -> None:
+    def __init__(self, session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> None:
+        self._session, self._deadline = session, deadline
         self._report = session.report
-        self._progress = ShapeProgress(session.report, session.profilers[0].settings.rounds)
+        self._progress = RoundProgress(session.report)
+        self._sources = [_Accompanied(p, session, deadline) for p in session.profilers]
         self.driver = SearchDriver(
             session.store,
             session.study,
             session.setup.feasible,
-            _worst_of(session, sources),
+            _worst_of(session, self._sources),
             session.setup.goals,
-            whole=_worst_of(session, session.profilers),
             sampler=plan.sampler,
             seed=plan.seed,
             batch=_BATCH * max(p.workers for p in session.profilers),
             on_round=self._progress.on_round,
         )
 
-    def sample(self, trials: int) -> None:
-        """Run until the study has so many distinct shapes."""
-        self.driver.run(trials, self._tell)
-        self._progress.restart()
+    def has_time(self) -> bool:
+        """Whether the next batch would have at least one round of each shape."""
+        processes = _BATCH / min(p.settings.models for p in self._session.profilers)
+        seconds = sum(p.process_seconds for p in self._session.profilers)
+        return self._deadline.left > processes * seconds
 
-    def measure_whole(self, shape_ids: Collection[str]) -> None:
-        """Measure shapes of the space whole."""
+    def sample(self, trials: int) -> None:
+        """Run until the study has so many distinct shapes, or the time is used."""
+        left = trials - self.driver.finished()
+        if left > 0:
+            self._begin("measuring", left)
+            self.driver.run(trials, self._tell, self.has_time)
+            self._end()
+
+    def measure_whole(self, shape_ids: Collection[str], title: str) -> None:
+        """Measure shapes of the space."""
+        self._begin(title, len(shape_ids))
         self.driver.measure_whole(shape_ids, self._tell)
-        self._progress.restart()
+        self._end()
+
+    def measure_left(self) -> None:
+        """Measure references where no trial took them along."""
+        for source in self._sources:
+            if not source.errors:
+                source.measure([], on_round=lambda shape: None)
+        self._end()
 
     def retry(self) -> None:
-        """Measure whole, once more, what was cut off or left out for a reason that may pass."""
-        if left := self.driver.left_out():
-            self._report.stage(f"measuring {left} shapes again that were left out", left)
-            self._progress.restart()
+        """Measure once more what was cut off or left out for a reason that may pass."""
+        if (left := self.driver.left_out()) and self.has_time():
+            self._begin(f"measuring {left} shapes again that were left out", left)
             self.driver.retry(self._tell)
-            self._progress.restart()
+            self._end()
+
+    def _begin(self, title: str, shapes: int) -> None:
+        rounds = self._session.profilers[0].settings.rounds
+        self._progress.begin(title, shapes * rounds)
+
+    def _end(self) -> None:
+        self._progress.end()
+        for reference in self._session.setup.space.references:
+            shape = reference.shape(self._session.setup.space)
+            told = [s.errors[shape.shape_id] for s in self._sources if shape.shape_id in s.errors]
+            if told:
+                self._tell_reference(reference.name, shape, next(filter(None, told), None))
+
+    def _tell_reference(self, name: str, shape: ModelShape, reason: str | None) -> None:
+        """What the runtime refuses is listed and never fatal."""
+        part = StudyShape(shape_id=shape.shape_id, role="reference", name=name, reason=reason)
+        if part in self._session.store.study_shapes(self._session.study):
+            return
+        if reason:
+            self._report.note(f"reference {name} left out: {reason}")
+        self._session.store.set_study_shape(self._session.study, shape, part)
 
     def _tell(self, trial: TrialReport) -> None:
-        """Count a trial as done, and say why one was left out."""
+        """Say why a trial was left out."""
         if trial.reason:
             self._report.note(f"{trial.shape.shape_id} left out: {trial.reason}")
-        self._progress.on_shape(trial.shape)
-
-
-def _screening(
-    setup: Setup, estimators: Sequence[BlockEstimator], plan: SearchPlan, report: Reporter
-) -> ScreeningPlan | None:
-    """The plan of the blocks where they are wanted, or quick; None: sample."""
-    if setup.beside and plan.strategy == "blocks":
-        raise ConfigurationError(
-            f"--strategy blocks is for one device, got {len(setup.devices)}; leave it out"
-        )
-    if setup.device.accelerated and plan.strategy == "blocks":
-        raise ConfigurationError(
-            f"--strategy blocks is for processors, {setup.device.name} runs "
-            f"{' and '.join(setup.device.accelerated_phases)} on an accelerator; leave it out"
-        )
-    if setup.beside or setup.device.accelerated or plan.strategy == "sample":
-        return None
-    (estimator,) = estimators
-    if plan.strategy is None and setup.feasible.block_count() > MOST_BLOCKS:
-        return None
-    screening = plan_screening(setup, estimator)
-    if plan.strategy is None and screening.seconds > _QUICK_SECONDS:
-        return None
-    report.note(
-        f"{screening.wanted} blocks tell all {len(screening.shapes)} shapes: about "
-        f"{format_seconds(screening.seconds)}, whole models about "
-        f"{format_seconds(screening.whole_seconds)}"
-    )
-    return screening
-
-
-def _measure_front_whole(session: MeasuringSession, trials: _Trials, count: int) -> None:
-    """Measure whole what belongs, or may belong, to the front of estimates; a few turns of it."""
-    for _ in range(_WHOLE_TURNS):
-        view = session.view
-        likely = view.search_probabilities
-        near = near_front(view.sampled, count)
-        chosen = [
-            r.shape.shape_id
-            for r in view.sampled
-            if r.kind == "estimated"
-            and (likely[r.shape.shape_id] > _UNSURE[0] or r.shape.shape_id in near)
-        ]
-        # A shape with rounds whose trial still tells an estimate was cut off.
-        chosen += trials.driver.estimated() & {r.shape.shape_id for r in view.measured}
-        if not chosen:
-            return
-        session.report.stage(f"measuring {len(chosen)} shapes of the front whole", len(chosen))
-        trials.measure_whole(chosen)
-
-
-def _settle_front(session: MeasuringSession) -> None:
-    """Measure again what may or may not belong to the front, before it is declared."""
-    view, report = session.view, session.report
-    likely = view.search_probabilities
-    unsure = [r.shape for r in view.measured if _UNSURE[0] < likely[r.shape.shape_id] < _UNSURE[1]]
-    if not unsure:
-        return
-    report.stage(f"measuring {len(unsure)} shapes again that may belong to the front", len(unsure))
-    for profiler in session.profilers:
-        profiler.measure(
-            [Request(shape=s, workloads=session.setup.goals.workloads) for s in unsure],
-            extra_rounds=1,
-            on_round=lambda shape: report.advance(1 / len(session.profilers), shape.shape_id),
-        )
 
 
 def _measure_again(session: MeasuringSession) -> None:
-    """Measure again what a study has whole; the sampler goes on with the values it was told."""
-    profilers, report = session.profilers, session.report  # first: they may start the study
+    """Measure again what a study has; the sampler goes on with the values it was told."""
+    profilers, workloads = session.profilers, session.setup.goals.workloads  # may start the study
     shapes = [r.shape for r in session.view.rows if r.kind == "measured"]
-    report.stage(f"measuring {len(shapes)} shapes again", len(shapes) * len(profilers))
+    progress = RoundProgress(session.report)
+    rounds = sum(p.settings.rounds for p in profilers)
+    progress.begin(f"measuring {len(shapes)} shapes again", len(shapes) * rounds)
     for profiler in profilers:
-        progress = ShapeProgress(report, profiler.settings.rounds)
-        profiler.measure(
-            [Request(shape=s, workloads=session.setup.goals.workloads) for s in shapes],
-            remeasure=True,
-            on_round=progress.on_round,
-        )
+        requests = [Request(shape=s, workloads=workloads) for s in shapes]
+        profiler.measure(requests, remeasure=True, on_round=progress.on_round)
+    progress.end()
 
 
-def _measure_references(session: MeasuringSession) -> None:
-    """Measure the known models; what the runtime refuses is listed and never fatal."""
-    setup, report = session.setup, session.report
-    shapes = [r.shape(setup.space) for r in setup.space.references]
-    requests = [Request(shape=s, workloads=setup.goals.workloads) for s in shapes]
-    outcomes = [p.measure(requests) for p in session.profilers]
-    for i, (reference, shape) in enumerate(zip(setup.space.references, shapes, strict=True)):
-        errors = [o[i].error or rejection(o[i].latencies.values()) for o in outcomes]
-        reason = next((str(e) for e in errors if e), None)
-        if reason:
-            report.note(f"reference {reference.name} left out: {reason}")
-        part = StudyShape(
-            shape_id=shape.shape_id, role="reference", name=reference.name, reason=reason
-        )
-        session.store.set_study_shape(session.study, shape, part)
-        report.advance(1, reference.name)
-
-
-def _worst_of(
-    session: MeasuringSession, sources: Sequence[BlockEstimator] | Sequence[Profiler]
-) -> LatencySource:
+def _worst_of(session: MeasuringSession, sources: Sequence[LatencySource]) -> LatencySource:
     """One source of latencies; of several devices the worst."""
     if len(sources) == 1:
         return sources[0]
 
-    def reference_ms(place: Place) -> float | None:
-        return Readings(session.store, place, session.setup.goals.scenario, ()).reference_ms
+    setup = session.setup
+    known = [r.shape(setup.space).shape_id for r in setup.space.references]
 
-    references = [partial(reference_ms, place) for place in session.view.places]
-    return WorstDevice(sources, references, session.setup.goals.scenario)
+    def baseline_ms(place: Place) -> float | None:
+        """Time of the first reference that was measured there, else of the rounds' own."""
+        ids = [*known, REFERENCE.shape_id]
+        readings = Readings(session.store, place, setup.goals.scenario, ids)
+        found = (readings.end_to_end_draws(i) for i in ids)
+        return next((float(np.median(d)) for d in found if d is not None), None)
+
+    baselines = [partial(baseline_ms, place) for place in session.view.places]
+    return WorstDevice(sources, baselines, setup.goals.scenario)

@@ -9,17 +9,15 @@ from phonelm_search.core.errors import StoreError, TrainingError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import MeasureSettings
 from phonelm_search.quality import ScorePlan, ScoreSettings, plan_scoring
 from phonelm_search.reading import typical_size
-from phonelm_search.speed import Costs, Roofline, expected_cooldown_s, plan_blocks, planned_seconds
-from phonelm_search.stages.screening import MOST_BLOCKS
+from phonelm_search.speed import measuring_seconds
+from phonelm_search.stages.session import SETTINGS
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
 from phonelm_search.train import too_narrow
 from phonelm_search.work import usable_cores
 
-_REPEATED = 1.3  # rounds made again, on a machine that is not quite quiet
 _COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
 
 
@@ -34,11 +32,7 @@ class DryRun:
     trials: int
     """Trials to measure."""
     search_seconds: float
-    """About how long measuring takes, from blocks where that is quicker."""
-    blocks: int
-    """Blocks of the space, which tell every shape."""
-    block_seconds: float
-    """About how long measuring all of them takes."""
+    """About how long measuring takes."""
     scoring: ScorePlan
     """What would be trained, on a sample of the space in place of the front."""
     score_seconds: float
@@ -74,67 +68,27 @@ def plan_run(setup: Setup, trials: int, top: int, settings: ScoreSettings) -> Dr
     sample = wide[:: max(1, len(wide) // top)][:top]
     scoring = plan_scoring(sample, settings)
     references = len(setup.space.references)
-    on_devices = [
-        Costs(
-            roofline=Roofline(),
-            scheme=device.scheme,
-            cache_bytes=planned_cache_bytes(device),
-            settings=MeasureSettings(),
-            cooldown_s=expected_cooldown_s(device),
-        )
-        for device in setup.devices
-    ]
-    costs = on_devices[0]
-    blocks = setup.feasible.block_count()
-    step = -(-blocks // MOST_BLOCKS)  # of a huge space a part is planned, and extrapolated
-    planned = plan_blocks(
-        [setup.feasible.shape(row) for row in range(0, count, step)], setup.goals.workloads, costs
-    )
     spaced = range(0, count, max(1, count // max(1, trials)))
     asked = [setup.feasible.shape(r) for r in spaced][:trials]
+    shapes = [*asked, *(r.shape(setup.space) for r in setup.space.references)]
     return DryRun(
         shapes=count,
         references=references,
         trials=trials,
         search_seconds=sum(
-            _compiled_seconds(asked, sample, setup.goals.workloads, c, device, references)
-            if device.accelerated
-            else _search_seconds(
-                asked, sample, setup.goals.workloads, c, min(top, trials) + references
-            )
-            for device, c in zip(setup.devices, on_devices, strict=True)
+            _search_seconds(shapes, setup.goals.workloads, d) for d in setup.devices
         ),
-        blocks=blocks,
-        block_seconds=_REPEATED
-        * planned_seconds(planned, setup.goals.workloads, costs)
-        * (blocks / len(planned)),
         scoring=scoring,
         score_seconds=scoring.estimated_seconds(settings, len(usable_cores())),
     )
 
 
 def _search_seconds(
-    asked: Sequence[ModelShape],
-    sample: Sequence[ModelShape],
-    workloads: Sequence[Workload],
-    costs: Costs,
-    whole: int,
+    shapes: Sequence[ModelShape], workloads: Sequence[Workload], device: DeviceProfile
 ) -> float:
-    """About how long measuring takes on one device: blocks of what is asked, some shapes whole."""
-    blocks = planned_seconds(plan_blocks(asked, workloads, costs), workloads, costs)
-    return _REPEATED * (blocks + whole * max(costs.seconds(s, workloads) for s in sample))
-
-
-def _compiled_seconds(
-    asked: Sequence[ModelShape],
-    sample: Sequence[ModelShape],
-    workloads: Sequence[Workload],
-    costs: Costs,
-    device: DeviceProfile,
-    references: int,
-) -> float:
-    """The same where every shape is compiled for an accelerator and measured whole."""
+    """About how long measuring takes on one device, compiling among it."""
+    measuring = measuring_seconds(
+        shapes, workloads, device, settings=SETTINGS, cache_bytes=planned_cache_bytes(device)
+    )
     graphs = sum(device.is_accelerated(w.phase) for w in workloads)
-    shapes = [*asked, *[max(sample, key=lambda s: s.parameters)] * references]
-    compiling = graphs * sum(s.parameters for s in shapes) / _COMPILED_PER_SECOND
-    return compiling + _REPEATED * sum(costs.seconds(s, workloads) for s in shapes)
+    return measuring + graphs * sum(s.parameters for s in shapes) / _COMPILED_PER_SECOND

@@ -4,22 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from phonelm_search.backends import QNN_SIMULATOR
 from phonelm_search.backends.phone import assign_phones
 from phonelm_search.core.defaults import DEFAULT_DEVICE
 from phonelm_search.core.errors import ConfigurationError, MeasurementError, UnknownNameError
 from phonelm_search.core.hf_config import load_hf_config
-from phonelm_search.core.reporting import Reporter, ShapeProgress
+from phonelm_search.core.reporting import Reporter, RoundProgress
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Scenario, Workload, decode, prefill
 from phonelm_search.devices import DeviceProfile, PerPhase, load_device
-from phonelm_search.measure import Outcome, Profiler, Request
+from phonelm_search.measure import Profiler, Request, judged_alone
 from phonelm_search.outputs import Row, latency_row, scenario_rows
 from phonelm_search.reading import load_view
 from phonelm_search.space import SPACES, load_space
-from phonelm_search.speed import BlockEstimator, Estimated, device_costs
 from phonelm_search.stages.compile import calibration_tokens, compile_shapes
 from phonelm_search.store import Store
 
@@ -87,8 +85,6 @@ class ProfilePlan:
     """Which phones."""
     precision: str | None = None
     """In place of the profiles'."""
-    method: Literal["whole", "blocks"] = "whole"
-    """Whole models, or estimates from blocks of their layers."""
     prompt_tokens: Sequence[int] = ()
     """Lengths of prompts; empty: the profile's."""
     context_tokens: Sequence[int] = ()
@@ -127,7 +123,6 @@ def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tupl
     profiles = [load_device(name) for name in plan.devices]
     if scheme is not None:
         profiles = [p.with_precision(scheme) for p in profiles]
-    _check_method(profiles, plan.method)
     phones = assign_phones(profiles, plan.serials)
     simulated = [p for p in profiles if p.runtime == QNN_SIMULATOR]
     measured = [p for p in profiles if p.runtime != QNN_SIMULATOR]
@@ -139,8 +134,6 @@ def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tupl
             report=report,
         )  # fmt: skip
         rows, failed = rows + compiled, failed + refused
-    if measured:
-        report.stage("measuring", len(shapes) * len(measured))
     for profile in measured:
         profiler = Profiler(
             store,
@@ -149,52 +142,50 @@ def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tupl
             note=report.note,
             calibration=partial(calibration_tokens, store),
         )
-        told, refused = _profile_on(profiler, store, shapes, plan, report)
+        told, refused = _profile_on(profiler, shapes, plan, report)
         rows, failed = rows + told, failed + refused
     return rows, failed
 
 
-def _check_method(profiles: Sequence[DeviceProfile], method: str) -> None:
-    for profile in profiles:
-        if method == "blocks" and profile.accelerated:
-            raise ConfigurationError(
-                f"--method blocks is for processors, {profile.name} runs "
-                f"{' and '.join(profile.accelerated_phases)} on an accelerator; leave it out"
-            )
-
-
 def _profile_on(
     profiler: Profiler,
-    store: Store,
     shapes: Sequence[tuple[str | None, ModelShape]],
     plan: ProfilePlan,
     report: Reporter,
 ) -> tuple[list[Row], int]:
     """Measure shapes on one device; rows, and how many failed."""
     profile, workloads = profiler.device, _workloads(profiler.device, plan)
-    progress = ShapeProgress(report, profiler.settings.rounds)
-    outcomes = _outcomes(profiler, store, shapes, plan, progress, report)
+    distinct = {shape.shape_id: shape for _, shape in shapes}
+    progress = RoundProgress(report)
+    progress.begin(f"measuring on {profile.name}", len(distinct) * profiler.settings.rounds)
+    found = profiler.measure(
+        [Request(shape=s, workloads=workloads) for s in distinct.values()],
+        remeasure=plan.remeasure,
+        on_round=progress.on_round,
+    )
+    progress.end()
+    outcomes = dict(zip(distinct, found, strict=True))
     rows: list[Row] = []
     failed = 0
     for name, shape in shapes:
-        progress.on_shape(shape)
         outcome, title = outcomes[shape.shape_id], name or shape.shape_id
         peaks: dict[Workload, int] = {}
         if outcome.error is not None:
             failed += 1
             report.note(f"{title} on {profile.name}: {outcome.error}")
-        elif plan.method == "whole":
+        else:
             try:
                 for w in [w for w in workloads if not profile.is_accelerated(w.phase)]:
                     peaks[w] = profiler.peak_bytes(shape, w, remeasure=plan.remeasure)
             except MeasurementError as failure:
                 report.note(f"peak memory of {title}: {failure}")
+        told = {w: judged_alone(latency) for w, latency in outcome.latencies.items()}
         rows += [
             latency_row(
                 shape,
                 profile,
                 w,
-                outcome.latencies.get(w),
+                told.get(w),
                 name=name,
                 peak_bytes=peaks.get(w),
                 reasons=[] if outcome.error is None else [str(outcome.error)],
@@ -204,35 +195,6 @@ def _profile_on(
         for scenario in plan.scenarios:
             rows += scenario_rows(shape, profile, scenario, outcome.latencies, name=name)
     return rows, failed
-
-
-def _outcomes(
-    profiler: Profiler,
-    store: Store,
-    shapes: Sequence[tuple[str | None, ModelShape]],
-    plan: ProfilePlan,
-    progress: ShapeProgress,
-    report: Reporter,
-) -> dict[str, Outcome | Estimated]:
-    """What became of each shape, by its id."""
-    workloads = _workloads(profiler.device, plan)
-    distinct = {shape.shape_id: shape for _, shape in shapes}
-    wanted = list(distinct.values())
-    outcomes: Sequence[Outcome | Estimated]
-    if plan.method == "blocks":
-        estimator = BlockEstimator(store, profiler, device_costs(store, profiler), whole=False)
-        blocks = estimator.plan(wanted, workloads)
-        report.stage("measuring blocks", sum(len(b.depths) for b in blocks))
-        outcomes = estimator.estimate(
-            wanted, workloads, blocks, remeasure=plan.remeasure, on_round=progress.on_round
-        )
-    else:
-        outcomes = profiler.measure(
-            [Request(shape=s, workloads=workloads) for s in wanted],
-            remeasure=plan.remeasure,
-            on_round=progress.on_round,
-        )
-    return dict(zip(distinct, outcomes, strict=True))
 
 
 def _workloads(profile: DeviceProfile, plan: ProfilePlan) -> tuple[Workload, ...]:

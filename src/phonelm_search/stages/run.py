@@ -7,10 +7,14 @@ from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import Pick, Rule, StudyView
 from phonelm_search.stages.decide import decide, measure_peak
 from phonelm_search.stages.measure import SearchPlan, search
+from phonelm_search.stages.plan import plan_run
+from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
 from phonelm_search.stages.train import score
 from phonelm_search.store import Store
+
+_FINISHING_SECONDS = 20.0  # peak memory, plots and the page
 
 
 def run_all(
@@ -39,8 +43,12 @@ def run_all(
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
+    deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
-        search(session, plan)
-        score(session, settings, top=top, data=data)
+        training_seconds = plan_run(setup, plan.trials, top, settings).score_seconds
+        search(session, plan, deadline.earlier(training_seconds + _FINISHING_SECONDS))
+        ending = deadline.earlier(_FINISHING_SECONDS)
+        score(session, settings, top=top, data=data, deadline=ending)
+        race(session, ending)
         measure_peak(session, rule=rule)
         return decide(session, rule=rule)

@@ -9,14 +9,14 @@ from typing import Any
 
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.measure import MeasureSettings, Profiler
-from phonelm_search.reading import StudyView, Summaries, load_view
+from phonelm_search.reading import StudyView, load_view
 from phonelm_search.stages.compile import calibration_tokens
 from phonelm_search.stages.setup import Setup, open_study, remember_command
 from phonelm_search.store import Store, study_lock
 from phonelm_search.train import Pool
 
-SETTINGS = MeasureSettings(most_rounds=4)
-"""One bad round is made again; more of them only for shapes that may belong to the front."""
+SETTINGS = MeasureSettings(rounds=2, most_rounds=3)
+"""Two rounds for each shape; more of them where the front is open."""
 
 
 class Session:
@@ -39,7 +39,6 @@ class Session:
     ) -> None:
         self.store, self.study, self.report, self.pool = store, study, report, pool
         self._view: tuple[int, StudyView] | None = None
-        self._summaries: Summaries = {}
 
     @property
     def folder(self) -> Path:
@@ -56,8 +55,7 @@ class Session:
         """
         revision = self.store.revision
         if self._view is None or self._view[0] != revision:
-            view = load_view(self.store, self.study, summaries=self._summaries)
-            self._view = revision, view
+            self._view = revision, load_view(self.store, self.study)
         return self._view[1]
 
     def configure(self, key: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.core.shape import ModelShape
@@ -31,6 +32,8 @@ from phonelm_search.train import (
     tokenise,
     tokens_file,
 )
+
+_NEVER = Deadline()
 
 
 def run_score(
@@ -84,8 +87,11 @@ def score(
     retrain: bool = False,
     shapes: Sequence[ModelShape] | None = None,
     command: str | None = None,
+    deadline: Deadline = _NEVER,
 ) -> None:
     """Train the front and near-front of an open study, or given ``shapes``, and keep the scores.
+
+    Where ``deadline`` comes too early for all, fewer are trained.
 
     Raises:
         TrainingError: If nothing was measured yet, or the text cannot be used.
@@ -117,6 +123,7 @@ def score(
         report=report,
         on_settled=on_settled,
         retrain=retrain,
+        deadline=deadline,
         pool=session.pool,
     )
     for shape_id, result in scoring.scores.items():

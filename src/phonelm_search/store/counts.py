@@ -11,7 +11,6 @@ from sqlalchemy import (
     Table,
     and_,
     case,
-    exists,
     func,
     not_,
     or_,
@@ -43,7 +42,6 @@ def count_shapes(
     study: str,
     places: Sequence[Common],
     *,
-    reference: str | None,
     settings_id: str,
     seeds: Collection[int],
 ) -> StudyCounts:
@@ -53,7 +51,6 @@ def count_shapes(
         connection: The database.
         study: Name of the study.
         places: Where it measures, and what.
-        reference: A shape without which no time counts; None where times count alone.
         settings_id: Settings of its scores.
         seeds: Seeds of its scores.
     """
@@ -70,8 +67,6 @@ def count_shapes(
         known.append(or_(measured, _complete(blocks)))
         rejected.append(and_(measured, _any_bad(whole)))
         rejected.append(and_(not_(measured), _any_bad(blocks)))
-        if reference is not None:
-            known += [exists().where(s.c.shape_id == reference) for s in whole]
     time = (
         select(part.c.name, scored.c.shape_id.label("scored"), or_(*rejected).label("rejected"))
         .select_from(joined)

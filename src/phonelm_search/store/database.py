@@ -1,8 +1,9 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from phonelm_search.core.records import (
     Measurement,
     NumericsCheck,
     ProxyScore,
+    RoundMedian,
     StudyRecord,
     StudyShape,
 )
@@ -177,6 +179,29 @@ class Store:
         with self._transaction("read") as connection:
             return _MEASUREMENT.records(connection.execute(query))
 
+    def companion_rounds(
+        self, shape_ids: Collection[str], workload: Workload, common: Mapping[str, str | int]
+    ) -> list[RoundMedian]:
+        """Rounds that tell some shapes apart: all of the processes that measured one of them.
+
+        Rejected ones, and what was measured of file-backed sessions, are left out.
+
+        Args:
+            shape_ids: The shapes.
+            workload: What was timed.
+            common: Columns that rounds must have in common to be compared: precision, environment,
+                cache mode, versions.
+        """
+        m = t.measurements.c
+        alike = [m[name] == value for name, value in {**asdict(workload), **common}.items()]
+        alike.append(m.verdict != "rejected")
+        processes = select(m.process).where(*alike, self._among(m.shape_id, shape_ids))
+        columns = [m[f.name] for f in fields(RoundMedian)]
+        query = select(*columns).where(*alike, m.process.in_(processes)).order_by(m.id)
+        with self._transaction("read") as connection:
+            found = connection.execute(query).mappings().all()
+        return [RoundMedian(**{**r, "twin": bool(r["twin"])}) for r in found]
+
     def measured(self, *, environment_id: str) -> list[tuple[str, Workload, str]]:
         """Shape, workload and key of what was measured and not rejected, without the samples."""
         m = t.measurements.c
@@ -304,7 +329,6 @@ class Store:
         study: str,
         places: Sequence[Common],
         *,
-        reference: str | None,
         settings_id: str,
         seeds: Collection[int],
     ) -> StudyCounts:
@@ -314,7 +338,6 @@ class Store:
                 connection,
                 study,
                 places,
-                reference=reference,
                 settings_id=settings_id,
                 seeds=seeds,
             )

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Number of the last revision in `migrations/versions`."""
 VERSION_TABLE = "phonelm_alembic_version"
 """Of our revisions; Optuna keeps those of its own tables in another one."""
@@ -81,6 +81,9 @@ measurements = Table(
     Column("coverage", Float),  # since schema 4
     Column("process", String(32)),  # since schema 6
     Column("place", Integer),
+    Column("twin", Boolean),  # since schema 7
+    Column("paired_ns", Float),
+    Column("serial", String(80)),
 )
 
 numerics = Table(

@@ -33,9 +33,9 @@ def test_front_info_tells_front_dominated_unscored_and_pick_apart(tmp_path: Path
     assert [p.y for p in info.points] == [3.0, 3.1, 2.0, None]
     assert all(p.suspect for p in info.points)
     assert info.points[0].y_error[0] == info.points[0].y_error[1] > 0
-    assert "[ms]" in info.x_label
+    assert "[× the reference shape]" in info.x_label
     assert info.baseline == 2.18
-    assert "hollow: suspect (single round)" in info.footnote
+    assert "hollow: suspect (only 2 samples, fewer than 3)" in info.footnote
 
 
 def test_before_training_the_front_is_against_size(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_before_training_the_front_is_against_size(tmp_path: Path) -> None:
 def test_the_step_line_goes_right_before_it_goes_down(tmp_path: Path) -> None:
     _, view = study(tmp_path, POINTS)
     xs, ys = step_line(front_info(view).points, 50.0)
-    assert xs == pytest.approx([10, 30, 30, 50])
+    assert xs == pytest.approx([1, 3, 3, 50], rel=5e-3)  # the reference shape takes 10 ms
     assert ys == [3.0, 3.0, 2.0, 2.0]
     assert step_line((), 1.0) == ([], [])
 
@@ -100,7 +100,7 @@ def test_a_layers_price_is_the_slope_of_its_width(tmp_path: Path) -> None:
                                                 (30.0, None), (35.0, None)]  # fmt: skip
     _, view = study(tmp_path, points, shapes=shapes)
     narrow, wide = depth_info(view).widths
-    assert narrow.line == pytest.approx((6.0, 2.0, 0.0), abs=1e-3)
+    assert narrow.line == pytest.approx((0.6, 0.2, 0.0), abs=0.01)
     assert wide.line is None  # two depths are no line
     assert [p[0] for p in wide.points] == [2, 3]
 
@@ -111,8 +111,9 @@ def test_a_layers_price_has_its_interval(tmp_path: Path) -> None:
     _, view = study(tmp_path, times, shapes=shapes)
     (width,) = depth_info(view).widths
     # By hand: slope 10/5, residuals (0, 1, -2, 1), variance 6/2/5, and t of 2 degrees 4.303.
-    assert width.line == pytest.approx((8.0, 2.0, 4.3027 * (6 / 2 / 5) ** 0.5), rel=1e-4)
-    assert depth_info(view).unit == "ms"
+    expected = (0.8, 0.2, 0.43027 * (6 / 2 / 5) ** 0.5)
+    assert width.line == pytest.approx(expected, rel=0.02)
+    assert depth_info(view).unit == "of the reference shape"
 
 
 def test_bandwidth_is_bytes_over_time(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_bandwidth_is_bytes_over_time(tmp_path: Path) -> None:
     read = shape.weight_bytes(scheme).streamed + context * shape.kv_bytes_per_token(4)
     assert (name, suspect, reference) == ("64×1", False, False)
     assert megabytes == pytest.approx(read / 1e6)
-    assert speed == pytest.approx(read / 1e-3 / 1e9)
+    assert speed == pytest.approx(read / 1e-3 / 1e9, rel=5e-3)
 
 
 def test_devices_are_compared_by_shapes_that_all_measured(tmp_path: Path) -> None:
@@ -146,8 +147,12 @@ def test_devices_are_compared_by_shapes_that_all_measured(tmp_path: Path) -> Non
     assert [(name, on_front) for name, _, on_front in info.shapes] == [
         ("64×1", True), ("64×2", True), ("64×3", True),
     ]  # fmt: skip
-    assert [values[0] for _, values, _ in info.shapes] == pytest.approx([8 / 15, 1, 29 / 15])
-    assert [values[1] for _, values, _ in info.shapes] == pytest.approx([64 / 43, 22 / 43, 1])
+    assert [values[0] for _, values, _ in info.shapes] == pytest.approx(
+        [8 / 15, 1, 29 / 15], rel=0.01
+    )
+    assert [values[1] for _, values, _ in info.shapes] == pytest.approx(
+        [64 / 43, 22 / 43, 1], rel=0.01
+    )
     assert "fake-phone and other: Spearman -0.50" in info.footnote
     save(draw_devices(info), tmp_path / "devices.png")
     # Where some have scores the front is theirs, and the others are still compared.
@@ -221,7 +226,8 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     store.add_measurements(shape, rounds)
     store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
     row = load_view(store, "study").rows[-1]
-    assert (row.kind, row.end_to_end_ms, row.estimate_ms) == ("measured", 32.0, 40.0)
+    assert (row.kind, row.estimate_ms) == ("measured", 40.0)
+    assert row.end_to_end_ms == pytest.approx(32.0, rel=5e-3)
     (card,) = device_cards(store, load_view(store, "study"))
     assert dict(card["facts"])["estimates"].startswith("25.0% off in the median, 25.0% at most")
 

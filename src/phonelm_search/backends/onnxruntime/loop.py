@@ -7,7 +7,7 @@ from typing import Protocol
 
 from phonelm_search.backends.base import SystemWindow, WarmupJob
 
-_LEAST_SAMPLES = 5
+_LEAST_SAMPLES = 3
 
 
 class Observer(Protocol):
@@ -39,7 +39,7 @@ class LoopSettings:
     repetitions: int
     """Samples of a model at most."""
     max_seconds: float
-    """Time for a model's samples, and for its warm-up; 5 samples are taken all the same."""
+    """Time for a model's samples, and for its warm-up; 3 samples are taken all the same."""
     models: int = 1
     """Models that the runs belong to; run i belongs to model i modulo this number."""
 

@@ -53,7 +53,7 @@ def depth_info(view: StudyView) -> DepthInfo:
     return DepthInfo(
         title=f"{view.record.name}: latency over depth",
         y_label=latency_label(view),
-        unit="ms" if len(view.devices) == 1 else "times",
+        unit=f"of {view.baseline}",
         widths=tuple(found),
         references=tuple(
             (r.label, r.shape.num_hidden_layers, r.latency.value, r.verdict == "suspect")

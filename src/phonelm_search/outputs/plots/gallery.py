@@ -9,6 +9,7 @@ from phonelm_search.outputs.plots.depth import depth_info, draw_depth
 from phonelm_search.outputs.plots.devices import devices_info, draw_devices
 from phonelm_search.outputs.plots.draw import draw_front, draw_spread, draw_training
 from phonelm_search.outputs.plots.info import front_info, spread_info, training_info
+from phonelm_search.outputs.plots.processes import draw_processes, processes_info
 from phonelm_search.outputs.plots.validation import draw_validation, validation_info
 from phonelm_search.reading import StudyView
 from phonelm_search.store import Store
@@ -19,6 +20,7 @@ PICTURES: Mapping[str, Callable[[Store, StudyView], Figure]] = {
     "spread": lambda store, view: draw_spread(spread_info(view)),
     "latency-vs-depth": lambda store, view: draw_depth(depth_info(view)),
     "bandwidth": lambda store, view: draw_bandwidth(bandwidth_info(view)),
+    "processes": lambda store, view: draw_processes(processes_info(store, view)),
     "devices": lambda store, view: draw_devices(devices_info(store, view)),
     "validation": lambda store, view: draw_validation(validation_info(store, view)),
 }

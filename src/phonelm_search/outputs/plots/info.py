@@ -225,9 +225,8 @@ def _estimated_note(estimated: int) -> str:
 
 def latency_label(view: StudyView) -> str:
     """Axis of the latency that shapes are compared by, with its unit."""
-    if len(view.devices) == 1:
-        return f"end-to-end latency of {view.scenario} on {_place(view)} [ms]"
-    return f"end-to-end latency of {view.scenario}, worst of {_place(view)} [times the reference's]"
+    where = "on" if len(view.devices) == 1 else "worst of"
+    return f"end-to-end latency of {view.scenario} {where} {_place(view)} [× {view.baseline}]"
 
 
 def _place(view: StudyView) -> str:

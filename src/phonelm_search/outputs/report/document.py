@@ -40,6 +40,7 @@ def document(store: Store, view: StudyView) -> Document:
         "devices": list(view.devices),
         "precision": str(view.device.precision),
         "axes": _axes(view),
+        "reference": view.baseline,
         "rows": _rows(view, pick, texts),
         "texts": texts.known,
         "configs": _configs(view.rows),
@@ -75,7 +76,7 @@ def _axes(view: StudyView) -> list[Document]:
     """What can stand on an axis; ``better`` tells the direction, where there is one."""
     where = ", ".join(view.devices)
     several = len(view.devices) > 1
-    unit = "times the reference's" if several else "ms"
+    unit = f"× {view.baseline}"
     answer = " and ".join(map(str, view.scenario.contexts))
 
     def on(device: str) -> str:
@@ -83,6 +84,10 @@ def _axes(view: StudyView) -> list[Document]:
 
     told = (
         ("latency", f"end-to-end, {view.scenario}, on {where} [{unit}]", "low"),
+        *(
+            (key, f"end-to-end, {view.scenario}{on(device)} [ms]", "low")
+            for key, device in _phase_keys(view, "whole")
+        ),
         *(
             (key, f"prefill of {view.scenario.prompt_tokens} tokens (TTFT){on(device)} [ms]", "low")
             for key, device in _phase_keys(view, "prefill")
@@ -158,6 +163,7 @@ def _values(row: StudyRow, view: StudyView) -> dict[str, Interval | None]:
     quantised = row.score.quantised(scheme.name) if row.score else None
     return {
         "latency": _span(row.latency),
+        **{key: _span(row.times[d].end_to_end) for key, d in _phase_keys(view, "whole")},
         **{key: _span(row.times[d].ttft) for key, d in _phase_keys(view, "prefill")},
         **{key: _span(row.times[d].tpot) for key, d in _phase_keys(view, "decode")},
         "bits_per_byte": _rounded(bits, bits - half, bits + half)

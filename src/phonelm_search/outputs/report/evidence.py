@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from phonelm_search.core.latency import Span
+from phonelm_search.core.latency import LatencySummary
 from phonelm_search.core.records import Measurement, identity
-from phonelm_search.reading import Place, StudyView, environments
+from phonelm_search.reading import Place, StudyRow, StudyView, environments
 from phonelm_search.store import Store
 
 Card = dict[str, Any]
@@ -82,14 +82,14 @@ def device_cards(store: Store, view: StudyView) -> list[Card]:
         name = place.device.name
         rounds = _rounds(store, view, place, _shapes(view))
         measured = [r for r in view.rows if r.times[name].kind == "measured"]
-        spans = [r.times[name].end_to_end for r in measured]
         both = [(r.estimate_ms, r.end_to_end_ms) for r in measured if r.device == name]
         cards.append(
             {
                 "name": name,
                 "facts": [
                     *([k.replace("_", " "), str(v)] for k, v in known[name].items()),
-                    *_quiet(rounds, spans),
+                    *_quiet(rounds, [_half_width(r, view, name) for r in measured]),
+                    *_resolution(view, name),
                     *_estimates(both),
                 ],
             }
@@ -106,7 +106,14 @@ def _rounds(
     return [m for m in found if m.key in keys]
 
 
-def _quiet(rounds: Sequence[Measurement], spans: Sequence[Span]) -> Iterator[list[str]]:
+def _half_width(row: StudyRow, view: StudyView, device: str) -> float:
+    """Of a row's relative interval, as a share; of several devices, of its parts on one."""
+    parts = [p.relative for p in row.times[device].parts if isinstance(p, LatencySummary)]
+    told = [p for p in parts if p] if len(view.devices) > 1 else [row.latency]
+    return statistics.mean((t.high - t.low) / (2 * t.value) for t in told) if told else 0.0
+
+
+def _quiet(rounds: Sequence[Measurement], halves: Sequence[float]) -> Iterator[list[str]]:
     """How far this device can be trusted: verdicts, noise floor, bandwidth, temperatures."""
     if rounds:
         verdicts = [m.verdict for m in rounds]
@@ -116,14 +123,9 @@ def _quiet(rounds: Sequence[Measurement], spans: Sequence[Span]) -> Iterator[lis
         yield ["measured", f"{ends[0]} to {ends[-1]}"]
         releases = sorted({m.package_version for m in rounds})
         yield ["phonelm-search", ", ".join(releases)]
-    halves = [(s.high_ms - s.low_ms) / (2 * s.ms) for s in spans]
     if halves:
         yield ["noise floor", f"± {statistics.median(halves):.1%} of the end-to-end time, the "
                               f"median of {len(halves)} shapes' 95 % intervals"]  # fmt: skip
-    drifts = [abs(m.drift) for m in rounds if m.drift is not None]
-    if drifts:
-        yield ["drift of the reference", f"{statistics.median(drifts):.1%} in the median round, "
-                                         f"{max(drifts):.1%} at most"]  # fmt: skip
     speeds = [m.bandwidth_bytes_per_s / 1e9 for m in rounds if m.bandwidth_bytes_per_s]
     if speeds:
         yield ["read bandwidth", f"{statistics.median(speeds):.1f} GB/s in the median round, "
@@ -134,6 +136,18 @@ def _quiet(rounds: Sequence[Measurement], spans: Sequence[Span]) -> Iterator[lis
     clocks = [c / 1e6 for c in _conditions(rounds, "frequency_khz")]
     if clocks:
         yield ["frequency", f"{min(clocks):.2f} to {max(clocks):.2f} GHz"]
+
+
+def _resolution(view: StudyView, device: str) -> Iterator[list[str]]:
+    """What differences the study can tell there, and how far apart it tells equal shapes."""
+    if view.smallest_difference is not None:
+        yield ["smallest difference", f"{view.smallest_difference:.1%} of the end-to-end time is "
+                                      "told in 80 % of trials, of the median pair"]  # fmt: skip
+    for pair in view.twins:
+        if pair.device == device:
+            value, low, high = pair.ratio
+            yield ["A/A pair", f"{pair.shape.label} against itself: {value:.3f} "
+                               f"({low:.3f} to {high:.3f})"]  # fmt: skip
 
 
 def _estimates(both: Iterable[tuple[float | None, float]]) -> Iterator[list[str]]:

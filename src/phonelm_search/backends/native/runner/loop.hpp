@@ -12,7 +12,7 @@
 
 namespace loop {
 
-constexpr size_t kLeastSamples = 5;
+constexpr size_t kLeastSamples = 3;
 
 struct Settings {
     double window_seconds = 0, tolerance = 1;

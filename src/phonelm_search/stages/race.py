@@ -1,0 +1,101 @@
+"""More rounds where the decision is open: a race, not a quota."""
+
+import math
+from collections.abc import Iterator
+
+from phonelm_search.core.deadline import Deadline
+from phonelm_search.core.reporting import RoundProgress
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.measure import Request
+from phonelm_search.reading import StudyRow, StudyView
+from phonelm_search.stages.session import MeasuringSession
+
+_OPEN = (0.05, 0.95)
+_MOST_ROUNDS = 8
+"""Of a shape; where a deadline ends the race, as many more as there is time for."""
+
+
+def race(session: MeasuringSession, deadline: Deadline) -> None:
+    """Give rounds to shapes whose place is open, until none is or the time is used.
+
+    Open is a shape that belongs to the front with a probability between 5 and 95 %, and one whose
+    latency is suspect; of several the most open ones first, a process at a time.
+
+    Raises:
+        StoreError: If the database cannot be used.
+    """
+    progress = RoundProgress(session.report)
+    begun = False
+    made: dict[str, int] = {}
+    while chosen := _most_open(session, made):
+        seconds = sum(p.process_seconds for p in session.profilers)
+        if deadline.left < seconds:
+            break
+        if not begun:
+            seconds_left = deadline.left if deadline.ends else 0
+            progress.begin("more rounds where the front is open", len(chosen), seconds_left)
+            begun = True
+        _one_round(session, chosen, made, progress, deadline)
+    progress.end()
+    if told := _what_more_would_tell(session.view):
+        session.report.note(told)
+
+
+def _one_round(
+    session: MeasuringSession,
+    chosen: list[StudyRow],
+    made: dict[str, int],
+    progress: RoundProgress,
+    deadline: Deadline,
+) -> None:
+    """A process of the rows and the baseline, which all are held against."""
+    shapes = [r.shape for r in chosen]
+    for profiler in session.profilers:
+        workloads = session.setup.goals.workloads
+        requests = [Request(shape=s, workloads=workloads, more=1) for s in shapes]
+        profiler.measure(requests, deadline=deadline, on_round=progress.on_round)
+    for shape in shapes:
+        made[shape.shape_id] = made.get(shape.shape_id, 0) + 1
+
+
+def _most_open(session: MeasuringSession, made: dict[str, int]) -> list[StudyRow]:
+    """Rows for the next process, the most open first; none where all is settled."""
+    view = session.view
+    models = min(p.settings.models * p.workers for p in session.profilers)
+    order = sorted(_open_rows(view), key=lambda pair: -pair[1])
+    rows = [row for row, _ in order if made.get(row.shape.shape_id, 0) < _MOST_ROUNDS]
+    return rows[:models]
+
+
+def _open_rows(view: StudyView) -> Iterator[tuple[StudyRow, float]]:
+    """Rows that are not settled, and how open they are: front before suspect."""
+    likely = view.front_probabilities
+    rows = view.scored or view.measured
+    for row in view.measured:
+        chance = likely.get(row.shape.shape_id, 0.0)
+        width = (row.latency.high - row.latency.low) / row.latency.value
+        if _OPEN[0] < chance < _OPEN[1] and row in rows:
+            yield row, 1 + _entropy(chance) * width
+        elif row.verdict == "suspect" and row.doubts:
+            yield row, width
+
+
+def _entropy(chance: float) -> float:
+    return -chance * math.log2(chance) - (1 - chance) * math.log2(1 - chance)
+
+
+def _what_more_would_tell(view: StudyView) -> str | None:
+    """One sentence on what is left open; None where nothing is."""
+    rows = list(_open_rows(view))
+    front = [r for r, openness in rows if openness >= 1]
+    wide = [r for r, openness in rows if openness < 1]
+    parts = []
+    if front:
+        parts.append(f"{len(front)} shapes may or may not belong to the front")
+    if wide:
+        parts.append(f"{len(wide)} have intervals wider than ± 3 %")
+    if not parts:
+        return None
+    names: list[ModelShape] = [r.shape for r in (front or wide)[:3]]
+    listed = ", ".join(s.shape_id for s in names)
+    return f"{' and '.join(parts)} ({listed}): more --minutes would tell"
