@@ -85,7 +85,7 @@ def main() -> None:
     from phonelm_search.backends import get_runtime
     from phonelm_search.core.workload import decode, prefill
     from phonelm_search.devices import load_device
-    from phonelm_search.measure import Executor, MeasureSettings
+    from phonelm_search.measure import Executor, MeasureSettings, Model
 
     device = load_device("host-cpu").model_copy(update={"threads": options.threads})
     runtime = get_runtime(device)
@@ -103,17 +103,10 @@ def main() -> None:
                     command += ["--threads", str(options.threads)]
                     done = subprocess.run(command, check=True, capture_output=True, text=True)
                     found[kind].append(json.loads(done.stdout))
-                made = executor.round(
-                    [shape_of(name)],
-                    work,
-                    numbers=[0],
-                    repetitions=100,
-                    max_seconds=1.0,
-                    with_controls=True,
-                )
+                made = executor.round([Model(shape=shape_of(name))], work, with_controls=True)
                 medians = {
                     (m.workload.phase, m.cache_mode): statistics.median(m.samples_ns) / 1e6
-                    for m in made.shapes[0]
+                    for m in made.models[0]
                 }
                 found["ours"].append(
                     {

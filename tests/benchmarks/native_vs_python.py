@@ -13,7 +13,7 @@ import numpy as np
 from phonelm_search.backends import get_runtime
 from phonelm_search.core.workload import decode, prefill
 from phonelm_search.devices import load_device
-from phonelm_search.measure import Executor, MeasureSettings
+from phonelm_search.measure import Executor, MeasureSettings, Model
 from phonelm_search.stages.profile import known_shapes
 
 SHAPES = ("smollm2-135m", "phonelm-0.5b")
@@ -37,11 +37,8 @@ def main() -> None:
         for i in range(options.rounds):
             order = list(executors.items())
             for device, executor in order if i % 2 == 0 else reversed(order):
-                made = executor.round(
-                    [shape], WORK, numbers=[i], repetitions=50, max_seconds=1.0,
-                    with_controls=False,
-                )  # fmt: skip
-                for m in made.shapes[0]:
+                made = executor.round([Model(shape=shape, number=i)], WORK)
+                for m in made.models[0]:
                     value = float(np.median(m.samples_ns)) / 1e6
                     ms.setdefault((device, m.workload.name), []).append(value)
         for work in WORK:

@@ -22,7 +22,9 @@ from phonelm_search.store import Store
 pytestmark = [pytest.mark.xdist_group("npu"), pytest.mark.usefixtures("native_runner")]
 
 HERE = Placement(threads=1)
-FEW = replace(MeasureSettings(), rounds=1, most_rounds=1, max_seconds=0.05, warmup_windows=2)
+FEW = replace(
+    MeasureSettings(), rounds=1, most_rounds=1, max_seconds=0.05, warmup_window_seconds=0.05
+)
 PREFILL_ALONE = {
     "execution_provider": {"prefill": QNN, "decode": "CPUExecutionProvider"},
     "precision": {"prefill": "qdq-a16w8", "decode": "int4-b32"},

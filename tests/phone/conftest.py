@@ -57,12 +57,6 @@ def _own_server(adb_server: Mapping[str, str]) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A simulated phone's processor is this machine's, on which other tests run."""
-    monkeypatch.setattr("phonelm_search.measure.verdict._LEAST_CPU_SHARE", 0.0)
-
-
-@pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulated phone is back at once, or not at all."""
     monkeypatch.setattr("phonelm_search.backends.phone.adb._WAIT_SECONDS", 2.0)

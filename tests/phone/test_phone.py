@@ -17,7 +17,7 @@ from phonelm_search.backends.phone import Phone
 from phonelm_search.backends.phone.adb import Adb, AdbPhone
 from phonelm_search.core.errors import ConfigurationError, MeasurementError, TransportError
 from phonelm_search.devices import DeviceProfile, Thermal
-from phonelm_search.measure import Executor, MeasureSettings, jobs, numerics
+from phonelm_search.measure import Executor, MeasureSettings, Model, jobs, numerics
 
 RUN = r"phonelm-runner \S+ run"
 PROBE = r"phonelm-runner \S+ probe"
@@ -304,41 +304,39 @@ def test_a_phone_that_stays_hot_is_measured_after_a_while_and_never_valid(
     made = round_of(executor)
     assert sum(time.slept) == 30
     for m in made:
-        assert executor.judged(m).verdict == "suspect"
-        (reason,) = [r.text for r in executor.judged(m).reasons if "°C" in r.text]
+        assert m.verdict == "suspect"
+        (reason,) = [r.text for r in m.reasons if "°C" in r.text]
         assert "the round began at 55 °C, above 40 °C, after 30 s of waiting" in reason
 
 
 @pytest.mark.usefixtures("small_reference")
-def test_a_phone_that_heats_up_or_throttles_meanwhile_is_suspect(phone: SimulatedPhone) -> None:
+def test_a_round_of_a_phone_that_heats_up_or_throttles_meanwhile_is_rejected(
+    phone: SimulatedPhone,
+) -> None:
     executor = Executor(profile(cache="warm"), runtime_on(phone), FAST)
     phone.warming_c_per_s = 40.0
     (m, *_) = round_of(executor)
     phone.warming_c_per_s = 0.0
     phone.set_temperature(31.0)
-    assert any("cores' highest frequencies" in r.text for r in executor.judged(m).reasons)
-    assert executor.judged(m).verdict == "suspect"
+    assert any("cores' highest frequencies" in r.text for r in m.reasons)
+    assert m.verdict == "rejected"
 
     def throttle() -> None:
         (phone.root / "system/thermalservice").write_text("Thermal Status: 2\n")
 
     phone.during_run = throttle
     (m, *_) = round_of(executor)
-    assert any("its thermal status rose from 0 to 2" in r.text for r in executor.judged(m).reasons)
-    assert executor.judged(m).verdict == "suspect"
+    assert any("its thermal status rose from 0 to 2" in r.text for r in m.reasons)
+    assert m.verdict == "rejected"
 
 
-# Whoever else computes on this machine says nothing about a phone's heat.
 FAST = MeasureSettings(
-    rounds=1, most_rounds=1, max_seconds=0.05, warmup_windows=2, foreign_limit=1.0
+    rounds=1, most_rounds=1, repetitions=5, max_seconds=0.05, warmup_window_seconds=0.05
 )
 
 
 def round_of(executor: Executor) -> list[Any]:
-    made = executor.round(
-        [SHAPE], WORKLOADS, numbers=[0], repetitions=5, max_seconds=0.05, with_controls=False
-    )
-    return made.shapes[0]
+    return executor.round([Model(shape=SHAPE)], WORKLOADS).models[0]
 
 
 def test_one_of_two_connected_phones_must_be_named(plug: Plug) -> None:

@@ -1,6 +1,7 @@
 from .effects_file import keep_arrays as keep_arrays
 from .effects_file import kept_arrays as kept_arrays
 from .executor import Executor as Executor
+from .executor import Model as Model
 from .jobs import rotation_copies as rotation_copies
 from .latency_comparison import LatencyComparison as LatencyComparison
 from .latency_comparison import extent as extent

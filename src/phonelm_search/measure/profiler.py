@@ -264,9 +264,12 @@ class Profiler:
 
     def _comparison(self, workload: Workload, shape_ids: Sequence[str]) -> LatencyComparison | None:
         """Of shapes and all that shared a process with them; None where no round counts."""
-        common = self._executor.common(workload)
-        rounds = self._store.companion_rounds(shape_ids, workload, common)
+        rounds = self._store.companion_rounds(shape_ids, workload, self.common(workload))
         return LatencyComparison(rounds) if rounds else None
+
+    def common(self, workload: Workload) -> dict[str, str | int]:
+        """What keys of measurements have in common here and now, but for the shape."""
+        return self._executor.common(workload)
 
     def peak_bytes(self, shape: ModelShape, workload: Workload, *, remeasure: bool = False) -> int:
         """Peak resident memory of a session that loads its weights from a file, in bytes.
