@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache as cache_of
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("phonelm_search.stages.session.SETTINGS", QUICK)
     for module in ("measure.profiler", "measure.placement_sweep", "stages.new_phone"):
-        monkeypatch.setattr(f"phonelm_search.{module}.MeasureSettings", lambda: QUICK)
+        monkeypatch.setattr(
+            f"phonelm_search.{module}.MeasureSettings", lambda **changes: replace(QUICK, **changes)
+        )
     monkeypatch.setattr("phonelm_search.measure.executor._LEAST_BANDWIDTH_BYTES", 2**20)
     monkeypatch.setattr("phonelm_search.measure.verdict.WIDEST_HALF", 1e9)
 

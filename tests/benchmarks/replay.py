@@ -20,7 +20,7 @@ from common import write_table
 from scipy.stats import ttest_ind
 
 from phonelm_search.core.precision import Precision, get_precision
-from phonelm_search.core.records import RoundMedian
+from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, Floats
 from phonelm_search.core.workload import Workload

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from helpers import SCENARIO, fake_profiler, latencies, small_shape
-from phonelm_search.core.records import RoundMedian
+from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.measure import REFERENCE, LatencyComparison, smallest_difference
 from phonelm_search.store import Store
 

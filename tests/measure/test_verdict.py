@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from helpers import measurement
 from phonelm_search.core.latency import Extent, LatencySummary
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import Measurement, RoundMedian
+from phonelm_search.core.records import Measurement
+from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.measure import (
     REFERENCE,
     LatencyComparison,

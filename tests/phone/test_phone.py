@@ -310,7 +310,7 @@ def test_a_phone_that_stays_hot_is_measured_after_a_while_and_never_valid(
 
 
 @pytest.mark.usefixtures("small_reference")
-def test_a_round_of_a_phone_that_heats_up_or_throttles_meanwhile_is_rejected(
+def test_a_round_of_a_phone_that_heats_up_or_throttles_meanwhile_is_not_valid(
     phone: SimulatedPhone,
 ) -> None:
     executor = Executor(profile(cache="warm"), runtime_on(phone), FAST)
@@ -319,7 +319,7 @@ def test_a_round_of_a_phone_that_heats_up_or_throttles_meanwhile_is_rejected(
     phone.warming_c_per_s = 0.0
     phone.set_temperature(31.0)
     assert any("cores' highest frequencies" in r.text for r in m.reasons)
-    assert m.verdict == "rejected"
+    assert m.verdict != "valid"  # held from the start, or lower at the end
 
     def throttle() -> None:
         (phone.root / "system/thermalservice").write_text("Thermal Status: 2\n")

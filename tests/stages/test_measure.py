@@ -100,11 +100,12 @@ def test_where_all_is_told_apart_nothing_is_measured_more_than_twice(
 
 @pytest.mark.usefixtures("small_reference")
 def test_rounds_go_where_the_front_is_open(
-    setup: Setup, use: Callable[[Recorder], Recorder]
+    setup: Setup, use: Callable[[Recorder], Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("phonelm_search.stages.race._MOST_ROUNDS", 2)
     use(Wobbling())
     dense = prepare("dense", [setup.device.name], scenario="chat=16:8")
-    view, told = search(dense, 12)
+    view, told = search(dense, 8)
     assert "more rounds where the front is open" in told.stages
     made = rounds_of(view)
     assert max(made.values()) > ROUNDS
@@ -142,7 +143,7 @@ def test_shapes_that_are_predicted_to_be_fast_are_measured(
     setup: Setup, use: Callable[[Recorder], Recorder]
 ) -> None:
     use(Recorder())
-    view, told = search(setup, 24)
+    view, told = search(setup, 20)
     assert "measuring shapes that are predicted to be fast" in told.stages
     prediction = view.record.config["prediction"]
     assert prediction["shapes"] == len(setup.feasible)
@@ -152,9 +153,9 @@ def test_shapes_that_are_predicted_to_be_fast_are_measured(
         for t in trials_of(Store(Path("results")), view.record.name)
     }
     times = {r.shape.shape_id: r.end_to_end_ms for r in view.sampled}
-    drawn = [ms for i, ms in times.items() if order[i] < 12]
-    predicted = [ms for i, ms in times.items() if order[i] >= 12]
-    assert len(drawn) == len(predicted) == 12
+    drawn = [ms for i, ms in times.items() if order[i] < 10]
+    predicted = [ms for i, ms in times.items() if order[i] >= 10]
+    assert len(drawn) == len(predicted) == 10
     assert np.median(predicted) < 0.8 * np.median(drawn)
 
 
@@ -163,8 +164,8 @@ def test_another_sampler_predicts_nothing(
     setup: Setup, use: Callable[[Recorder], Recorder]
 ) -> None:
     use(Recorder())
-    view, told = search(setup, 16, sampler="random")
-    assert len(view.sampled) == 16
+    view, told = search(setup, 9, sampler="random")
+    assert len(view.sampled) == 9
     assert "measuring shapes that are predicted to be fast" not in told.stages
     assert "prediction" not in view.record.config
 
@@ -182,11 +183,11 @@ def test_the_minutes_end_a_search_and_what_was_measured_is_kept(
             return result
 
     runtime = use(Slow())
-    view, _ = search(setup, 40, minutes=4.0)
-    assert 8 <= len(runtime.jobs) <= 12
-    assert 0 < len(view.sampled) < 40
+    view, _ = search(setup, 24, minutes=3.0)
+    assert 6 <= len(runtime.jobs) <= 9
+    assert 0 < len(view.sampled) < 24
     assert view.failed == ()
-    later, _ = search(setup, 40, minutes=4.0)  # goes on for as long
+    later, _ = search(setup, 24, minutes=3.0)  # goes on for as long
     assert len(later.sampled) > len(view.sampled)
 
 

@@ -1,6 +1,7 @@
 """What this machine says about itself: identity, conditions, caches, memory."""
 
 import json
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from phonelm_search.backends.base import Placement
 from phonelm_search.work import usable_cores
 
 _CPU = Path("/sys/devices/system/cpu")
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def _read(path: Path) -> str | None:
@@ -36,7 +38,23 @@ def machine() -> dict[str, str]:
         or platform.machine(),
         "architecture": platform.machine(),
         "build": platform.platform(terse=True),
+        **pages(_read(_HUGE_PAGES), os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None),
     }
+
+
+def pages(huge: str | None, page_bytes: int | None) -> dict[str, str]:
+    """Pages of memory, where they are not small ones that programs must ask to have larger.
+
+    Decode is a fifth faster in huge pages (results/LOG.md).
+
+    Args:
+        huge: Text of ``transparent_hugepage/enabled``, as ``always [madvise] never``.
+        page_bytes: Size of an ordinary one.
+    """
+    found = {"huge_pages": "always"} if "[always]" in (huge or "") else {}
+    if page_bytes not in (None, 4096):
+        found["page_bytes"] = str(page_bytes)
+    return found
 
 
 def environment(

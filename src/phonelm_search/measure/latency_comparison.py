@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from phonelm_search.core.latency import Extent
-from phonelm_search.core.records import RoundMedian
+from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.statistics import Z_95, Floats, percentile_interval
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
 from phonelm_search.measure.effects_file import keep_arrays, kept_arrays

@@ -9,7 +9,7 @@ from phonelm_search.core.records import error_of_columns
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure.jobs import Prepared, common_parts, phase_of
+from phonelm_search.measure.jobs import Prepared, common_parts, new_tag, phase_of
 from phonelm_search.measure.settings import MeasureSettings
 
 _ERRORS = "off fp32 by {:.1%} (logits) and {:.1%} (keys and values), relative RMS"
@@ -27,7 +27,7 @@ def prepare_static(
     settings: MeasureSettings,
     *,
     repetitions: int,
-    tag: str,
+    tag: str | None = None,
 ) -> Prepared:
     """The job of one phase, all models in turn.
 
@@ -41,7 +41,7 @@ def prepare_static(
         placement: Threads and cores of what the processor does beside.
         settings: Warm-up and time.
         repetitions: Samples at most.
-        tag: Name of the process.
+        tag: Name of the process; None: a random one.
     """
     first, *beside = (
         ModelJob(
@@ -54,7 +54,7 @@ def prepare_static(
     )
     job = Job(
         **first.model_dump(),
-        **common_parts(tag, device, placement, settings),
+        **common_parts(tag or new_tag(), device, placement, settings),
         beside=tuple(beside),
         phases=(phase_of(workload),),
         repetitions=repetitions,

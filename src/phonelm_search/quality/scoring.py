@@ -219,7 +219,9 @@ def _affordable(
     if not deadline.ends:
         return candidates
     variant = training.number_type + (", compiled" if training.compiled else "")
-    speed = settled["acceleration"]["tokens_per_s"][variant]
+    speed = settled["acceleration"]["tokens_per_s"].get(variant)
+    if speed is None:  # settled by an earlier release
+        return candidates
     each = _TOGETHER * len(settings.all_seeds) * training.tokens / speed
     known = {run[1] for run in runner.known(
         [Run(candidate=c, settings=training, seed=settings.seed) for c in candidates]

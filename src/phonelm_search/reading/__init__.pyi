@@ -24,10 +24,10 @@ from .sensitivity import check_count as check_count
 from .shortlist import candidates as candidates
 from .shortlist import near_front as near_front
 from .shortlist import typical_size as typical_size
+from .twins import TwinPair as TwinPair
 from .view import FailedShape as FailedShape
 from .view import StudyRow as StudyRow
 from .view import StudyView as StudyView
-from .view import TwinPair as TwinPair
 from .view import find_row as find_row
 from .view import least_coverage as least_coverage
 from .view import load_view as load_view

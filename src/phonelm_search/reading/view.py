@@ -28,6 +28,7 @@ from phonelm_search.measure import extent, smallest_difference, too_wide
 from phonelm_search.quality import Comparison, Score, Validation, gather
 from phonelm_search.reading.baseline import Baseline, find_baseline
 from phonelm_search.reading.readings import Place, Readings, places_of, scores_of
+from phonelm_search.reading.twins import TwinPair, twin_pairs
 from phonelm_search.store import Store
 
 _EMBEDDED_LZMA = 2.18
@@ -142,18 +143,6 @@ class FailedShape:
     """A reference's name; None for a sampled shape."""
     reason: str
     """Why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinPair:
-    """A shape that was measured twice, under two identities: the A/A pair."""
-
-    shape: ModelShape
-    """The shape."""
-    device: str
-    """Where."""
-    ratio: Extent
-    """Its second latency of the whole scenario over the first: 1, but for noise."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: what is derived is worked out once
@@ -338,7 +327,7 @@ def load_view(store: Store, study: str) -> StudyView:
         rows=tuple(sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))),
         failed=tuple(failed),
         baseline=baseline.name if baseline else "",
-        twins=tuple(t for r in readings for t in _twins(r, shapes)),
+        twins=tuple(t for r in readings for t in twin_pairs(r, shapes)),
     )
 
 
@@ -375,17 +364,6 @@ def _row(
         score=score,
         estimate_ms=estimated.end_to_end.ms if estimated else None,
     )
-
-
-def _twins(readings: Readings, shapes: Mapping[str, ModelShape]) -> Iterator[TwinPair]:
-    for shape_id in readings.twins:
-        first, second = (readings.end_to_end_draws(shape_id, twin=t) for t in (False, True))
-        if shape_id in shapes and first is not None and second is not None:
-            yield TwinPair(
-                shape=shapes[shape_id],
-                device=readings.place.device.name,
-                ratio=extent(second / first),
-            )
 
 
 def _in_order(parts: Sequence[StudyShape], record: StudyRecord) -> list[StudyShape]:

@@ -23,10 +23,10 @@ from phonelm_search.core.records import (
     Measurement,
     NumericsCheck,
     ProxyScore,
-    RoundMedian,
     StudyRecord,
     StudyShape,
 )
+from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.store import schema as t
