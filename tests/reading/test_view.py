@@ -140,7 +140,7 @@ def test_latencies_are_shares_of_the_baseline_with_their_interval(tmp_path: Path
     assert view.baseline == "the reference shape"
     row = view.rows[0]
     assert row.latency.low < 0.71 < row.latency.high
-    assert row.latency_text.startswith("0.71 of the reference shape (0.")
+    assert row.latency_text.startswith("0.71 of the reference shape, 0.")
     assert row.latency_text.endswith(" ms")
     (first, _) = study_rows(view)
     told = [first[k] for k in ("relative_latency", "relative_low", "relative_high")]

@@ -18,7 +18,6 @@ from phonelm_search.measure.jobs import Prepared
 from phonelm_search.measure.settings import MeasureSettings
 
 SEPARATE_ROTARY = "separate rotary operator: head dimension {} is not a multiple of 16"
-TOGETHER = "stepped in turn with {} other models"
 BY_FLUSH = "cold by flushing the cache: copies would be too many or too large"
 _FLUSH_BIAS = "a flush's pause alone makes a step {:+.2f} ms slower than the warm loop"
 
@@ -112,8 +111,6 @@ def _notes(
     notes: list[str] = list(prepared.notes[phase.model]) if prepared.notes else []
     if prepared.graphs and prepared.graphs[phase.model].separate_rotary:
         notes.append(SEPARATE_ROTARY.format(shape.head_dim))
-    if len(job.beside) > 1:  # more than the reference
-        notes.append(TOGETHER.format(len(job.beside) - 1))
     if phase.kind == "decode" and job.cache.mode == "flush":
         notes += [BY_FLUSH, *_flush_bias(result, phase.model)]
     return tuple(notes)

@@ -152,29 +152,31 @@ class Readings:
         """As measured, else as estimated, else None."""
         return self.measured(shape_id) or self.estimated(shape_id)
 
-    def end_to_end_draws(self, shape_id: str, *, twin: bool = False) -> Floats | None:
+    def end_to_end_draws(self, shape_id: str) -> Floats | None:
         """``[draws]``: ms of the whole scenario; draws of the same number belong together.
 
-        By what all measured shapes say of it; a twin, and where they are few, by its own rounds.
+        By its own rounds and what all measured shapes say of it, where they are enough for that.
         None where a workload has no round that counts.
         """
-        told = [self._workload_draws(w, shape_id, twin=twin) for w in self._scenario.workloads]
+        told = [self._log_ms.get(w, {}).get(shape_id) for w in self._scenario.workloads]
         known = [np.exp(t) for t in told if t is not None]
-        if len(known) < len(told):
-            return None
-        first, *steps = known
-        drawn: Floats = first + (self._scenario.generated_tokens - 1) * np.mean(steps, axis=0)
-        return drawn
+        return self._sum(known) if len(known) == len(told) else self.own_draws(shape_id)
 
-    def _workload_draws(self, workload: Workload, shape_id: str, *, twin: bool) -> Floats | None:
-        pooled = self._log_ms.get(workload, {})
-        if shape_id in pooled and not twin:
-            return pooled[shape_id]
-        comparison = self.comparisons.get(workload)
+    def own_draws(self, shape_id: str, *, twin: bool = False) -> Floats | None:
+        """The same by the rounds of the shape alone, or of its twin."""
         try:
-            return comparison.log_ms(shape_id, twin=twin) if comparison else None
+            told = [
+                self.comparisons[w].log_ms(shape_id, twin=twin) for w in self._scenario.workloads
+            ]
         except KeyError:
             return None
+        return self._sum([np.exp(t) for t in told])
+
+    def _sum(self, parts: Sequence[Floats]) -> Floats:
+        """Milliseconds of the whole scenario from those of its workloads."""
+        first, *steps = parts
+        drawn: Floats = first + (self._scenario.generated_tokens - 1) * np.mean(steps, axis=0)
+        return drawn
 
     @property
     def twins(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class TwinPair:
 def twin_pairs(readings: Readings, shapes: Mapping[str, ModelShape]) -> Iterator[TwinPair]:
     """The A/A pairs of some shapes at one place."""
     for shape_id in readings.twins:
-        first, second = (readings.end_to_end_draws(shape_id, twin=t) for t in (False, True))
+        first, second = (readings.own_draws(shape_id, twin=t) for t in (False, True))
         if shape_id in shapes and first is not None and second is not None:
             yield TwinPair(
                 shape=shapes[shape_id],

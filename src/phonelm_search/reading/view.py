@@ -123,7 +123,7 @@ class StudyRow:
         middle, low, high = self.latency
         on = f" on {self.device}" if self.elsewhere else ""
         return (
-            f"{middle:.3g} of {self.baseline} ({low:.3g} to {high:.3g}), "
+            f"{middle:.3g} of {self.baseline}, {low:.3g} to {high:.3g}; "
             f"{format_ms(self.end_to_end_ms)} ms{on}"
         )
 

@@ -11,8 +11,8 @@ from phonelm_search.reading import StudyRow, StudyView
 from phonelm_search.stages.session import MeasuringSession
 
 _OPEN = (0.05, 0.95)
-_MOST_ROUNDS = 8
-"""Of a shape; where a deadline ends the race, as many more as there is time for."""
+_MOST_ROUNDS, _MOST_ROUNDS_IN_TIME = 4, 16
+"""Of a shape in one race, without a deadline and with one."""
 
 
 def race(session: MeasuringSession, deadline: Deadline) -> None:
@@ -27,7 +27,8 @@ def race(session: MeasuringSession, deadline: Deadline) -> None:
     progress = RoundProgress(session.report)
     begun = False
     made: dict[str, int] = {}
-    while chosen := _most_open(session, made):
+    most = _MOST_ROUNDS_IN_TIME if deadline.ends else _MOST_ROUNDS
+    while chosen := _most_open(session, made, most):
         seconds = sum(p.process_seconds for p in session.profilers)
         if deadline.left < seconds:
             break
@@ -58,12 +59,12 @@ def _one_round(
         made[shape.shape_id] = made.get(shape.shape_id, 0) + 1
 
 
-def _most_open(session: MeasuringSession, made: dict[str, int]) -> list[StudyRow]:
+def _most_open(session: MeasuringSession, made: dict[str, int], most: int) -> list[StudyRow]:
     """Rows for the next process, the most open first; none where all is settled."""
     view = session.view
     models = min(p.settings.models * p.workers for p in session.profilers)
     order = sorted(_open_rows(view), key=lambda pair: -pair[1])
-    rows = [row for row, _ in order if made.get(row.shape.shape_id, 0) < _MOST_ROUNDS]
+    rows = [row for row, _ in order if made.get(row.shape.shape_id, 0) < most]
     return rows[:models]
 
 

@@ -147,6 +147,7 @@ def _card(view: StudyView, row: StudyRow, files: set[str], missing: list[str]) -
         "scenario": str(view.scenario),
         "precision": str(view.device.precision),
         "pick": pick if picked else None,
+        "relative": row.latency_text,
         "times": [(device, list(_times(time))) for device, time in row.times.items()],
         "verdict": row.verdict,
         "reasons": [r.text for r in row.reasons],
