@@ -21,7 +21,7 @@ from phonelm_search.core.errors import (
 )
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import LatencyEstimate, NumericsCheck, StudyRecord, StudyShape
-from phonelm_search.core.workload import decode
+from phonelm_search.core.workload import decode, prefill
 from phonelm_search.store import Store, study_lock
 
 SHAPE = small_shape()
@@ -56,8 +56,29 @@ def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> 
     store.add_measurements(SHAPE, [again, again, rejected])
     store.forget_measurements([here.key, there.key], below_round=1)
     assert store.measurements() == [again, again, rejected]
-    known = (SHAPE.shape_id, again.workload, again.key)
-    assert store.measured(environment_id=again.environment_id) == [known]
+
+
+def test_companion_rounds_are_those_of_processes_that_measured_a_shape(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3)]
+    names = [s.shape_id for s in shapes]
+    # One and two shared a process, two and three another; one was measured with a twin.
+    for process, members in (("p", (0, 1)), ("q", (1, 2))):
+        for place, i in enumerate(members):
+            m = measurement([2, 4, 6], shape_id=names[i], process=process, place=place)
+            store.add_measurements(shapes[i], [m])
+    twin = measurement([8], shape_id=names[0], process="p", place=2, twin=True)
+    bad = measurement([9], shape_id=names[0], process="p", place=3, verdict="rejected")
+    store.add_measurements(shapes[0], [twin, bad])
+    common = {"environment_id": twin.environment_id}
+    found = store.companion_rounds([names[0]], prefill(16), common)
+    assert [(m.shape_id, m.twin, m.process, m.place) for m in found] == [
+        (names[0], False, "p", 0), (names[1], False, "p", 1), (names[0], True, "p", 2),
+    ]  # fmt: skip
+    assert found[0].paired_ns == 4
+    assert len(store.companion_rounds([names[1]], prefill(16), common)) == 5
+    assert store.companion_rounds([names[0]], decode(9), common) == []
+    assert store.companion_rounds(names, prefill(16), {**common, "cache_mode": "warm"}) == []
 
 
 def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path) -> None:

@@ -53,11 +53,6 @@ class FeasibleSet:
             near &= np.isin(self.columns[name], [sizes[name] for sizes in asked])
         return [r for r in np.flatnonzero(near).tolist() if self.shape(r).shape_id in shape_ids]
 
-    def block_count(self) -> int:
-        """Distinct shapes when the depth is left out."""
-        names = [n for n in _COLUMNS if n not in ("num_hidden_layers", "decoder_parameters")]
-        return len(np.unique(np.stack([self.columns[n] for n in names]), axis=1).T)
-
     def histogram(self, column: str) -> dict[int, int]:
         """Value of a column → how many shapes have it, ascending."""
         values, counts = np.unique(self.columns[column], return_counts=True)

@@ -202,22 +202,6 @@ class Store:
             found = connection.execute(query).mappings().all()
         return [RoundMedian(**{**r, "twin": bool(r["twin"])}) for r in found]
 
-    def measured(self, *, environment_id: str) -> list[tuple[str, Workload, str]]:
-        """Shape, workload and key of what was measured and not rejected, without the samples."""
-        m = t.measurements.c
-        work = (m.phase, m.tokens, m.past_tokens, m.logits)
-        query = (
-            select(m.shape_id, m.key, *work)
-            .distinct()
-            .where(m.environment_id == environment_id, m.verdict != "rejected")
-        )
-        with self._transaction("read") as connection:
-            found = connection.execute(query).all()
-        return [
-            (shape_id, Workload(**{c.name: v for c, v in zip(work, values, strict=True)}), key)
-            for shape_id, key, *values in found
-        ]
-
     def forget_measurements(self, keys: Sequence[str], *, below_round: int) -> None:
         """Drop earlier rounds of measurements that were made again."""
         table = t.measurements
