@@ -25,7 +25,7 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, Floats
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import REFERENCE, LatencyComparison
-from phonelm_search.speed import Columns, LatencyModel
+from phonelm_search.speed import LatencyModel
 from phonelm_search.store import Store
 
 
@@ -54,8 +54,8 @@ class Told:
         self.comparison = LatencyComparison(rounds)
         self.ids = [i for i in self.comparison.shape_ids if i != REFERENCE.shape_id]
         draws = np.stack([self.comparison.log_ms(i) for i in self.ids], axis=1)
-        columns = Columns.of([shapes[i] for i in self.ids])
-        self.model = LatencyModel(columns, draws, scheme, workload)
+        known = {i: shapes[i] for i in self.ids}
+        self.model = LatencyModel.of(self.comparison, known, scheme, workload)
         self.draws = {"fit": draws, "pooled": self.model.measured_draws()}
 
 

@@ -29,3 +29,7 @@ class Deadline:
     def earlier(self, seconds: float) -> "Deadline":
         """The same with so much kept back, for what comes after."""
         return Deadline(self.left - seconds)
+
+
+NEVER = Deadline()
+"""The deadline that never comes."""

@@ -109,5 +109,11 @@ class Scenario:
         """The prefill, then the decode steps at `contexts`."""
         return prefill(self.prompt_tokens), *map(decode, self.contexts)
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """How often each of `workloads` counts in the time of the whole."""
+        contexts = len(self.contexts)
+        return 1.0, *[(self.generated_tokens - 1) / contexts] * contexts
+
     def __str__(self) -> str:
         return f"{self.name}={self.prompt_tokens}:{self.generated_tokens}"

@@ -1,5 +1,5 @@
-from .effects_file import keep_arrays as keep_arrays
-from .effects_file import kept_arrays as kept_arrays
+from .effects import DRAWS as DRAWS
+from .effects_file import cached_arrays as cached_arrays
 from .executor import Executor as Executor
 from .executor import Model as Model
 from .jobs import rotation_copies as rotation_copies

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,17 @@ _VERSION = "1"  # of the sampler: another one's draws are not taken
 _DIGEST = "digest"
 
 
-def kept_arrays(file: Path, digest: str) -> dict[str, Floats] | None:
+def cached_arrays(
+    file: Path | None, digest: str, make: Callable[[], Mapping[str, Floats]]
+) -> dict[str, Floats]:
+    """Arrays that were kept with a digest, else made and kept; without a file made."""
+    if file is None:
+        return dict(make())
+    found = _kept(file, digest)
+    return _keep(file, digest, make()) if found is None else found
+
+
+def _kept(file: Path, digest: str) -> dict[str, Floats] | None:
     """Arrays that were kept with a digest; None where the file holds others, or there is none."""
     try:
         with np.load(file, allow_pickle=False) as found:
@@ -25,7 +35,7 @@ def kept_arrays(file: Path, digest: str) -> dict[str, Floats] | None:
         return None
 
 
-def keep_arrays(file: Path, digest: str, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+def _keep(file: Path, digest: str, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
     """Replace the file; where it cannot be written, the next reading fits again.
 
     Returns:

@@ -12,7 +12,7 @@ from phonelm_search.core.latency import Extent
 from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.statistics import Z_95, Floats, percentile_interval
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
-from phonelm_search.measure.effects_file import keep_arrays, kept_arrays
+from phonelm_search.measure.effects_file import cached_arrays
 
 _POWER_80 = 0.841621
 """Quantile of the normal distribution: a difference so much larger than its limit is told in 80 %
@@ -57,14 +57,12 @@ class LatencyComparison:
     @cached_property
     def effects(self) -> Effects:
         """Draws of all effects, processes as `processes` numbers them."""
-        kept = kept_arrays(self.file, self.digest) if self.file else None
-        if kept is not None:
-            return Effects(**kept)
-        found = fit_effects(self._observations)
-        if self.file is None:
-            return found
-        arrays = {f.name: getattr(found, f.name) for f in fields(Effects)}
-        return Effects(**keep_arrays(self.file, self.digest, arrays))
+
+        def fitted() -> dict[str, Floats]:
+            found = fit_effects(self._observations)
+            return {f.name: getattr(found, f.name) for f in fields(Effects)}
+
+        return Effects(**cached_arrays(self.file, self.digest, fitted))
 
     def __contains__(self, shape_id: str) -> bool:
         """Whether a shape has a round."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from phonelm_search.backends import Runtime, get_runtime
 from phonelm_search.backends.qnn import Contexts, Tokens
-from phonelm_search.core.deadline import Deadline
+from phonelm_search.core.deadline import NEVER, Deadline
 from phonelm_search.core.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.core.records import Measurement
 from phonelm_search.core.shape import ModelShape
@@ -25,7 +25,6 @@ from phonelm_search.measure.tasks import Outcome, Request, Schedule, Task
 from phonelm_search.store import Store
 from phonelm_search.work import share
 
-_NEVER = Deadline()
 _USUAL_SECONDS = 10.0
 """Of a process, before the first one has told."""
 
@@ -99,7 +98,7 @@ class Profiler:
         requests: Sequence[Request],
         *,
         remeasure: bool = False,
-        deadline: Deadline = _NEVER,
+        deadline: Deadline = NEVER,
         on_round: Callable[[ModelShape], None] = lambda shape: None,
     ) -> list[Outcome]:
         """Measure several shapes in rounds, the reference shape in turn with them.

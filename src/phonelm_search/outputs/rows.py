@@ -39,6 +39,7 @@ def latency_row(
     if found and workload.phase == "decode":
         read = 1000 * decode_bytes(shape, device.scheme, workload.past_tokens) / found.latency_ms
     measured = found if isinstance(found, LatencySummary) else None
+    relative = measured.relative if measured else None
     bandwidth = measured.bandwidth_bytes_per_s if measured else None
     prompt = workload.tokens if workload.phase == "prefill" else None
     context = workload.past_tokens if workload.phase == "decode" else None
@@ -55,9 +56,9 @@ def latency_row(
         "latency_ms": found.latency_ms if found else None,
         "ci_low_ms": found.ci_low_ms if found else None,
         "ci_high_ms": found.ci_high_ms if found else None,
-        "relative_latency": measured.relative.value if measured and measured.relative else None,
-        "relative_low": measured.relative.low if measured and measured.relative else None,
-        "relative_high": measured.relative.high if measured and measured.relative else None,
+        "relative_latency": relative.value if relative else None,
+        "relative_low": relative.low if relative else None,
+        "relative_high": relative.high if relative else None,
         "tokens_per_s": 1000 * workload.tokens / found.latency_ms if found else None,
         "p90_ms": measured.p90_ms if measured else None,
         "p99_ms": measured.p99_ms if measured else None,

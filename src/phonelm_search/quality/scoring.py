@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from phonelm_search.core.deadline import Deadline
+from phonelm_search.core.deadline import NEVER, Deadline
 from phonelm_search.core.defaults import (
     DEFAULT_BUDGET,
     DEFAULT_FINALISTS,
@@ -40,7 +40,6 @@ from phonelm_search.train import (
 
 _COMPARED = "all candidates must come to a rung to be compared"
 _TOKEN_UNIT = 16_384
-_NEVER = Deadline()
 _TOGETHER = 1.15  # trainings beside each other take so much longer than one alone
 _LEAST_TRAINED = 2
 _LOCAL_SPEED = 3000.0  # tokens/s of a 1M decoder on one core, for the dry run's estimate
@@ -148,7 +147,7 @@ def score_shapes(
     report: Reporter,
     on_settled: Callable[[Mapping[str, Any]], None] = lambda settled: None,
     retrain: bool = False,
-    deadline: Deadline = _NEVER,
+    deadline: Deadline = NEVER,
     pool: Callable[[], Pool] | None = None,
 ) -> Scoring:
     """Score shapes by training each for the same tokens.

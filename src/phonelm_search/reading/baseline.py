@@ -7,7 +7,7 @@ import numpy as np
 
 from phonelm_search.core.records import StudyShape
 from phonelm_search.core.statistics import Floats
-from phonelm_search.measure import REFERENCE
+from phonelm_search.measure import DRAWS, REFERENCE
 from phonelm_search.reading.readings import Readings
 
 REFERENCE_NAME = "the reference shape"
@@ -54,6 +54,6 @@ def find_baseline(parts: Sequence[StudyShape], readings: Sequence[Readings]) -> 
     for name, shape_id in others:
         times = [r.time(shape_id) for r in readings]
         if all(times):
-            fixed = tuple(np.full(1000, t.end_to_end.ms) for t in times if t)
+            fixed = tuple(np.full(DRAWS, t.end_to_end.ms) for t in times if t)
             return Baseline(name=name, draws=fixed)
     return None

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.records import identity
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import REFERENCE, LatencyComparison, keep_arrays, kept_arrays
+from phonelm_search.measure import REFERENCE, LatencyComparison, cached_arrays
 
 LEAST_POOLED = 12
 """Measured shapes below which each stands for itself."""
@@ -41,13 +39,12 @@ def pooled_log_ms(
         return {}
     digest = identity({"rounds": comparison.digest, "ids": ids})
     file = comparison.file.with_suffix(".pooled.npz") if comparison.file else None
-    found = kept_arrays(file, digest) if file else None
-    if found is None:
-        from phonelm_search.speed import Columns, LatencyModel  # loads scikit-learn
 
-        draws = np.stack([comparison.log_ms(i) for i in ids], axis=1)
-        model = LatencyModel(Columns.of([shapes[i] for i in ids]), draws, scheme, workload)
-        found = {"log_ms": model.measured_draws()}
-        if file:
-            found = keep_arrays(file, digest, found)
-    return dict(zip(ids, found["log_ms"].T, strict=True))
+    def told() -> dict[str, Floats]:
+        from phonelm_search.speed import LatencyModel  # loads scikit-learn
+
+        model = LatencyModel.of(comparison, {i: shapes[i] for i in ids}, scheme, workload)
+        return {"log_ms": model.measured_draws()}
+
+    found = cached_arrays(file, digest, told)["log_ms"]
+    return dict(zip(ids, found.T, strict=True))

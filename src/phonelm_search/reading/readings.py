@@ -174,8 +174,7 @@ class Readings:
 
     def _sum(self, parts: Sequence[Floats]) -> Floats:
         """Milliseconds of the whole scenario from those of its workloads."""
-        first, *steps = parts
-        drawn: Floats = first + (self._scenario.generated_tokens - 1) * np.mean(steps, axis=0)
+        drawn: Floats = np.array(self._scenario.weights) @ np.stack(parts)
         return drawn
 
     @property

@@ -6,6 +6,7 @@ the sum misses (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.precision import Precision
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
+from phonelm_search.measure import LatencyComparison
 from phonelm_search.speed.columns import Columns, coordinates, features
 from phonelm_search.speed.prices import fit_prices
 
@@ -77,7 +80,7 @@ class LatencyModel:
     ) -> None:
         if len(shapes) < LEAST_SHAPES:
             raise ValueError(f"at least {LEAST_SHAPES} shapes must be given, got {len(shapes)}")
-        self._shapes, self._places = shapes, coordinates(shapes)
+        self._places = coordinates(shapes)
         self._costs = features(shapes, scheme, workload)
         self._scheme, self._workload = scheme, workload
         # What all share, as the unit's own error, is no shape's.
@@ -88,6 +91,18 @@ class LatencyModel:
         self._prices = fit_prices(self._costs, np.exp(self._targets))
         self._residual = self._targets - np.log(self._costs @ self._prices)
         self._smooth = _Smooth(self._places, self._residual, np.diag(self._noise))
+
+    @classmethod
+    def of(
+        cls,
+        comparison: LatencyComparison,
+        shapes: Mapping[str, ModelShape],
+        scheme: Precision,
+        workload: Workload,
+    ) -> "LatencyModel":
+        """Of shapes by id, each of which has rounds in a comparison."""
+        draws = np.stack([comparison.log_ms(i) for i in shapes], axis=1)
+        return cls(Columns.of(list(shapes.values())), draws, scheme, workload)
 
     def predict(self, shapes: Columns) -> Prediction:
         """Predict any number of shapes, with what each has for itself as a part of the error."""

@@ -9,7 +9,7 @@ from phonelm_search.core.pareto import membership_probability
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import REFERENCE
-from phonelm_search.reading import Readings
+from phonelm_search.reading import comparisons
 from phonelm_search.speed import LEAST_SHAPES, Columns, LatencyModel
 from phonelm_search.stages.session import MeasuringSession
 
@@ -26,7 +26,7 @@ def likely_shapes(session: MeasuringSession, count: int) -> list[str]:
     the time; what is measured is measured on all.
 
     Returns:
-        None where too few shapes were measured to predict the others.
+        Nothing where too few shapes were measured to predict the others.
     """
     feasible, workloads = session.setup.feasible, session.setup.goals.workloads
     models = latency_models(session)
@@ -35,9 +35,8 @@ def likely_shapes(session: MeasuringSession, count: int) -> list[str]:
     session.configure("prediction", describe(models, len(feasible)))
     columns = Columns.of_space(feasible)
     told = {w: models[w].predict(columns) for w in workloads}
-    steps = session.setup.goals.scenario.generated_tokens - 1
-    weight = {w: 1.0 if w.phase == "prefill" else steps / (len(workloads) - 1) for w in workloads}
-    parts = {w: weight[w] * np.exp(told[w].mean) for w in workloads}
+    weights = zip(workloads, session.setup.goals.scenario.weights, strict=True)
+    parts = {w: weight * np.exp(told[w].mean) for w, weight in weights}
     latency: Floats = np.sum(list(parts.values()), axis=0)
     error = np.sqrt(sum((parts[w] * told[w].deviation) ** 2 for w in workloads))
     size = feasible.columns["decoder_parameters"].astype(float)
@@ -61,22 +60,17 @@ def latency_models(session: MeasuringSession) -> dict[Workload, LatencyModel] | 
     """A model of each workload on the study's first device; None where too little was measured."""
     view, store = session.view, session.store
     place, goals = view.places[0], session.setup.goals
-    readings = Readings(store, place, goals.scenario, [r.shape.shape_id for r in view.rows])
-    comparisons = [readings.comparisons.get(w) for w in goals.workloads]
-    told = [set(c.shape_ids) for c in comparisons if c is not None]
+    beside = comparisons(store, place, goals.scenario, [r.shape.shape_id for r in view.rows])
+    told = [set(c.shape_ids) for c in beside.values()]
     # The reference of the rounds has another vocabulary than the space.
     ids = sorted(set.intersection(*told) - {REFERENCE.shape_id}) if told else []
     if len(told) < len(goals.workloads) or len(ids) < LEAST_SHAPES:
         return None
     shapes = store.shapes(ids)
-    columns = Columns.of([shapes[i] for i in ids])
-    found = {}
-    for workload in goals.workloads:
-        comparison = readings.comparisons[workload]
-        draws = np.stack([comparison.log_ms(i) for i in ids], axis=1)
-        scheme = place.device.scheme_of(workload.phase)
-        found[workload] = LatencyModel(columns, draws, scheme, workload)
-    return found
+    known = {i: shapes[i] for i in ids}
+    return {
+        w: LatencyModel.of(c, known, place.device.scheme_of(w.phase), w) for w, c in beside.items()
+    }
 
 
 def describe(models: Mapping[Workload, LatencyModel], shapes: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _one_round(
     progress: RoundProgress,
     deadline: Deadline,
 ) -> None:
-    """A process of the rows and the baseline, which all are held against."""
+    """A process of the rows on each device."""
     shapes = [r.shape for r in chosen]
     for profiler in session.profilers:
         workloads = session.setup.goals.workloads
@@ -70,12 +70,11 @@ def _most_open(session: MeasuringSession, made: dict[str, int], most: int) -> li
 
 def _open_rows(view: StudyView) -> Iterator[tuple[StudyRow, float]]:
     """Rows that are not settled, and how open they are: front before suspect."""
-    likely = view.front_probabilities
-    rows = view.scored or view.measured
+    likely = view.front_probabilities  # where shapes were scored, of these alone
     for row in view.measured:
         chance = likely.get(row.shape.shape_id, 0.0)
         width = (row.latency.high - row.latency.low) / row.latency.value
-        if _OPEN[0] < chance < _OPEN[1] and row in rows:
+        if _OPEN[0] < chance < _OPEN[1]:
             yield row, 1 + _entropy(chance) * width
         elif row.verdict == "suspect" and row.doubts:
             yield row, width

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from phonelm_search.core.deadline import Deadline
+from phonelm_search.core.deadline import NEVER, Deadline
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.core.shape import ModelShape
@@ -32,8 +32,6 @@ from phonelm_search.train import (
     tokenise,
     tokens_file,
 )
-
-_NEVER = Deadline()
 
 
 def run_score(
@@ -87,7 +85,7 @@ def score(
     retrain: bool = False,
     shapes: Sequence[ModelShape] | None = None,
     command: str | None = None,
-    deadline: Deadline = _NEVER,
+    deadline: Deadline = NEVER,
 ) -> None:
     """Train the front and near-front of an open study, or given ``shapes``, and keep the scores.
 

@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.latency import Extent
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import LatencyComparison
+from phonelm_search.measure import LatencyComparison, extent
 from phonelm_search.outputs.plots.canvas import BLACK, CYCLE, add_footnote, new_figure, tidy
-from phonelm_search.reading import Place, StudyView, comparisons
+from phonelm_search.reading import StudyView, comparisons
 from phonelm_search.store import Store
 
 
@@ -22,7 +23,7 @@ class Wandering:
     """Which workload."""
     minutes: tuple[float, ...]
     """Since the first one ended."""
-    slower: tuple[tuple[float, float, float], ...]
+    slower: tuple[Extent, ...]
     """How much slower than usual, in per cent: middle and ends of the 95 % interval."""
 
 
@@ -56,29 +57,22 @@ def processes_info(store: Store, view: StudyView) -> ProcessesInfo:
         for w, c in found.items()
     )
     return ProcessesInfo(
-        title=f"{view.record.name}: how {_name(place)} wandered",
+        title=f"{view.record.name}: how {place.device.name} wandered",
         workloads=tuple(_wandering(w, c) for w, c in found.items()),
         footnote=f"what is common to a process is taken out of its shapes · deviations: {spreads}",
     )
-
-
-def _name(place: Place) -> str:
-    return place.device.name
 
 
 def _wandering(workload: Workload, comparison: LatencyComparison) -> Wandering:
     ends = {m.process: datetime.fromisoformat(m.created_at) for m in comparison.rounds}
     begin = min(ends.values())
     percent = 100 * np.expm1(comparison.effects.processes)
-    slower = [
-        (float(np.median(drawn)), *map(float, np.quantile(drawn, [0.025, 0.975])))
-        for drawn in percent.T
-    ]
+    slower = [extent(drawn) for drawn in percent.T]
     order = sorted(range(len(slower)), key=lambda i: ends[comparison.processes[i]])
     return Wandering(
         label=workload.name,
         minutes=tuple((ends[comparison.processes[i]] - begin).total_seconds() / 60 for i in order),
-        slower=tuple((slower[i][0], slower[i][1], slower[i][2]) for i in order),
+        slower=tuple(slower[i] for i in order),
     )
 
 
