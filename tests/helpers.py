@@ -37,7 +37,7 @@ DOUBT = Reason(kind="few-samples", what="only 2 samples, fewer than 3")
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
 QUICK = MeasureSettings(
     rounds=1, most_rounds=1, repetitions=5, max_seconds=0.05, warmup_window_seconds=0.0,
-    cache_factor=0,
+    cache_factor=0, cold_factor=0,
 )  # fmt: skip
 """One short round, whatever else the machine does; nothing is cold."""
 

@@ -55,7 +55,7 @@ def test_intervals_of_differences_hold_the_truth_as_often_as_they_say(
     held, width = [], []
     for seed in range(6):
         truth, rounds = simulated(random, **options)
-        drawn = differences(fit_effects(rounds, draws=400, seed=seed))
+        drawn = differences(fit_effects(rounds, seed=seed))
         low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
         a, b = np.triu_indices(len(truth), 1)
         held.append(((low <= truth[a] - truth[b]) & (truth[a] - truth[b] <= high)).mean())
@@ -73,7 +73,7 @@ def test_what_a_process_shares_is_no_difference_of_its_shapes() -> None:
         shapes=rounds.shapes,
         processes=rounds.processes,
     )
-    before, after = (differences(fit_effects(r, draws=400)) for r in (rounds, moved))
+    before, after = (differences(fit_effects(r)) for r in (rounds, moved))
     assert np.abs(before.mean(0) - after.mean(0)).max() < 0.02
 
 
@@ -121,6 +121,6 @@ def test_one_round_alone_has_an_interval_all_the_same() -> None:
 
 def test_the_same_rounds_give_the_same_draws() -> None:
     _, rounds = simulated(np.random.default_rng(5))
-    first, again = (fit_effects(rounds, draws=20) for _ in range(2))
+    first, again = (fit_effects(rounds) for _ in range(2))
     assert (first.shapes == again.shapes).all()
-    assert (first.shapes != fit_effects(rounds, draws=20, seed=1).shapes).any()
+    assert (first.shapes != fit_effects(rounds, seed=1).shapes).any()

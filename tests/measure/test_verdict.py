@@ -18,14 +18,12 @@ from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.measure import (
     REFERENCE,
     LatencyComparison,
-    MeasureSettings,
     judged_alone,
     summarise,
     too_wide,
 )
 from phonelm_search.measure.verdict import judge_round, judge_rounds
 
-SETTINGS = MeasureSettings()
 SPINNING = {"soc": "x", "threads": "2", "spinning": "on"}
 
 
@@ -35,9 +33,9 @@ def window(**shares: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def judged(m: Measurement, **changes: Any) -> tuple[str, tuple[str, ...]]:
+def judged(m: Measurement) -> tuple[str, tuple[str, ...]]:
     """The verdict and the reasons' texts."""
-    verdict, reasons = judge_round(m, SETTINGS, **{"cache_bytes": 50, **changes})
+    verdict, reasons = judge_round(m)
     return verdict, texts(reasons)
 
 
@@ -125,17 +123,6 @@ def test_doubts_have_reasons(changes: dict[str, Any], verdict: str, reason: str)
 )
 def test_what_disturbs_all_models_of_a_process_alike_is_no_doubt(changes: dict[str, Any]) -> None:
     assert judged(replace(measurement([100] * 9), **changes)) == ("valid", ())
-
-
-def test_copies_must_exceed_the_cache_where_a_round_is_cold() -> None:
-    rotated = {"rotation_bytes": 300}
-    cold = measurement([100] * 9, protocol=rotated)
-    warm = measurement([100] * 9, cache_mode="warm", protocol=rotated)
-    flushed = measurement([100] * 9, protocol={"rotation_bytes": 0})
-    assert judged(cold) == ("valid", ())
-    assert "less than 6 times the cache of 51 B" in judged(cold, cache_bytes=51)[1][0]
-    assert judged(warm, cache_bytes=51) == ("valid", ())
-    assert judged(flushed, cache_bytes=51) == ("valid", ())
 
 
 def test_what_the_system_does_not_tell_is_no_reason() -> None:

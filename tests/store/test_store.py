@@ -115,7 +115,7 @@ def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     Store(tmp_path)
     with sqlite3.connect(tmp_path / "phonelm.db") as connection:
         connection.execute("UPDATE phonelm_schema SET version = 99")
-    with pytest.raises(StoreVersionError, match="schema 7 or older, it is 99; update"):
+    with pytest.raises(StoreVersionError, match="schema 8 or older, it is 99; update"):
         Store(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,10 @@ def test_one_file_is_split_at_separators_or_at_blank_lines(tmp_path: Path) -> No
 @settings(max_examples=30)
 @given(st.lists(st.text("ab \n", min_size=1, max_size=30), min_size=1, max_size=60))
 def test_pieces_lose_no_paragraph(documents: list[str]) -> None:
-    paragraphs = [p for d in documents for p in d.split("\n\n") if p.strip()]
-    pieces = x._pieces(documents)
-    assert [p for piece in pieces for p in piece.split("\n\n") if p.strip()] == paragraphs
+    def paragraphs(parts: Iterable[str]) -> list[str]:
+        return [p.strip() for part in parts for p in part.split("\n\n") if p.strip()]
+
+    assert paragraphs(x._pieces(documents)) == paragraphs(documents)
 
 
 def test_text_that_cannot_be_used_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -149,8 +149,8 @@ class Job(_Document):
     cache: CacheJob
     tiny: ModelJob | None = None
     """Wakes the workers after a flush, and shows what the loop itself costs."""
-    bandwidth_bytes: int = Field(default=0, ge=0)
-    """Buffer to read with all threads, for the device's read bandwidth; 0 for none."""
+    bandwidth_bytes: tuple[int, ...] = ()
+    """Buffers to read with all threads, for the read bandwidth of a cache or of memory."""
     threads: int = Field(ge=1)
     cpus: tuple[int, ...] = ()
     """Cores to run on; empty: as the process is."""
@@ -245,8 +245,8 @@ class Result(_Document):
     """In the order asked, all of the first model, then all of the next."""
     logits: LogitsResult | None
     """The last phase's digest once more."""
-    bandwidth_bytes_per_s: tuple[float, ...] = ()
-    """Samples, where the job asked for them."""
+    bandwidth_bytes_per_s: tuple[tuple[float, ...], ...] = ()
+    """Samples of each buffer that the job asked for."""
     backends: tuple[str, ...] = ()
     """The accelerator's libraries that the runner's process had loaded."""
     environment: dict[str, str]
@@ -279,7 +279,7 @@ class Runtime(Protocol):
         ...
 
     def cache_bytes(self) -> int:
-        """Size of the last-level cache; decode must stream several times as much."""
+        """Size of the last-level cache as the device tells it, which may be far from what it is."""
         ...
 
     def available_bytes(self) -> int | None:
@@ -343,6 +343,11 @@ def parse_result(text: str, job: Job) -> Result:
     if not result.ok:
         failure = result.error or RunnerError(stage="run", message="no reason given")
         raise MeasurementError(failure.message, stage=failure.stage)
+    buffers, read = len(job.bandwidth_bytes), len(result.bandwidth_bytes_per_s)
+    if buffers != read:
+        raise MeasurementError(
+            f"the result must hold the bandwidth of {buffers} buffers, got {read}", stage="protocol"
+        )
     asked = [
         (i, p.kind, p.tokens, p.past_tokens, p.control)
         for i in range(len(job.models))

@@ -87,7 +87,7 @@ class FakeRuntime:
             error=None,
             phases=tuple(phases),
             logits=next((p.logits for p in reversed(phases) if p.logits), None),
-            bandwidth_bytes_per_s=(10e9,) * 3 if job.bandwidth_bytes else (),
+            bandwidth_bytes_per_s=((10e9,) * 3,) * len(job.bandwidth_bytes),
             environment=self.environment(),
             conditions={"before": {}, "after": {}},
         )

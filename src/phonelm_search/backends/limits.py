@@ -33,7 +33,7 @@ def check_memory(job: Job, available_bytes: int | None) -> None:
         MeasurementError: If it needs more than is available.
     """
     needed = needed_bytes(job.stored_bytes, job.cache.copies)
-    needed += job.cache.flush_bytes + job.bandwidth_bytes
+    needed += job.cache.flush_bytes + max(job.bandwidth_bytes, default=0)
     if available_bytes is not None and needed > available_bytes:
         raise MeasurementError(
             f"{job.cache.copies} copies of the weights need about {format_bytes(needed)}, "

@@ -10,7 +10,7 @@ import numpy as np
 
 from phonelm_search.core.statistics import Floats
 
-_VERSION = "1"  # of the sampler: another one's draws are not taken
+_VERSION = "2"  # of the sampler: another one's draws are not taken
 _DIGEST = "digest"
 
 

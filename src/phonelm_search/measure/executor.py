@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from phonelm_search.backends import PROTOCOL_VERSION, Runtime
+from phonelm_search.backends import PROTOCOL_VERSION, PhaseJob, Runtime
 from phonelm_search.backends.qnn import Context, Contexts, check_accelerated
+from phonelm_search.core.cache_probe import CacheProbe, probe_sizes
 from phonelm_search.core.errors import ConfigurationError, MeasurementError
 from phonelm_search.core.records import Measurement, NumericsCheck, identity, measurement_key
 from phonelm_search.core.shape import ModelShape
@@ -15,7 +16,7 @@ from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import jobs, numerics
 from phonelm_search.measure.recording import paired, record_of
-from phonelm_search.measure.reference import REFERENCE
+from phonelm_search.measure.reference import REFERENCE, TINY
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.static_jobs import prepare_static
 from phonelm_search.measure.verdict import judge_round
@@ -71,8 +72,9 @@ class Executor:
         self.environment = runtime.environment()
         self.environment_id = identity(self.environment)
         self.capabilities = runtime.capabilities
-        self.cache_bytes = runtime.cache_bytes()
-        self._turn_bytes = settings.turn_bytes(self.cache_bytes)
+        self.told_cache_bytes = runtime.cache_bytes()
+        self.turn_bytes = settings.turn_bytes(self.told_cache_bytes)
+        """Weights that a turn of cold decode streams at least; a probe may say better."""
         self._runtime, self._clock = runtime, clock
 
     def check_same(self, environment: Mapping[str, str]) -> None:
@@ -177,7 +179,7 @@ class Executor:
             shapes,
             device,
             workloads,
-            turn_bytes=self._turn_bytes,
+            turn_bytes=self.turn_bytes,
             available_bytes=self._runtime.available_bytes(),
         )
         controls = jobs.controls(workloads, cache) if with_controls else ()
@@ -190,7 +192,7 @@ class Executor:
             self.settings,
             repetitions=self.settings.repetitions,
             tag=tag,
-            bandwidth_bytes=self._bandwidth_bytes,
+            bandwidth_bytes=[max(_LEAST_BANDWIDTH_BYTES, self.turn_bytes)],
         )
 
     def _accelerated(
@@ -214,10 +216,6 @@ class Executor:
             tag=tag,
         )
         return self._run(company, prepared, contexts=contexts)
-
-    @property
-    def _bandwidth_bytes(self) -> int:
-        return max(_LEAST_BANDWIDTH_BYTES, self._turn_bytes)
 
     def fitting(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> int:
         """How many of ``shapes``, from the first on, half of the device's memory holds."""
@@ -302,6 +300,39 @@ class Executor:
             )
         return checks
 
+    def probe_cache(self) -> CacheProbe:
+        """Read buffers from small to far larger than the cache.
+
+        Raises:
+            MeasurementError: If no complete result came back.
+        """
+        available = self._runtime.available_bytes()
+        sizes = probe_sizes(self.told_cache_bytes, available)
+        further = probe_sizes(self.told_cache_bytes, available, further=True)
+        probe = self._read(sizes)
+        return self._read(further) if probe.cold_bytes is None and further != sizes else probe
+
+    def _read(self, sizes: Sequence[int]) -> CacheProbe:
+        prepared = jobs.prepare(
+            [TINY],
+            self.device.for_phase("decode"),
+            [PhaseJob(kind="decode", tokens=1, past_tokens=0)],
+            jobs.ONE_COPY,
+            self._placement,
+            self.settings,
+            repetitions=0,
+            bandwidth_bytes=[*sizes, *sizes],  # twice, some time apart
+        )
+        result = self._runtime.run(prepared.job, prepared.files)
+        # Whatever else runs makes a pass slower, never faster.
+        best = [max(samples) for samples in result.bandwidth_bytes_per_s]
+        return CacheProbe(
+            environment_id=self.environment_id,
+            buffer_bytes=tuple(sizes),
+            bytes_per_s=tuple(map(max, best[: len(sizes)], best[len(sizes) :])),
+            created_at=self._clock().isoformat(timespec="seconds"),
+        )
+
     def _run(
         self,
         models: Sequence[Model],
@@ -328,7 +359,7 @@ class Executor:
                 number=models[phase.model].number,
                 now=self._clock(),
             )
-            verdict, reasons = judge_round(record, self.settings, cache_bytes=self.cache_bytes)
+            verdict, reasons = judge_round(record)
             twin = models[phase.model].twin
             found[phase.model].append(
                 replace(record, twin=twin, paired_ns=paired_ns, verdict=verdict, reasons=reasons)

@@ -109,7 +109,7 @@ def prepare(
     repetitions: int,
     tag: str | None = None,
     from_file: bool = False,
-    bandwidth_bytes: int = 0,
+    bandwidth_bytes: Sequence[int] = (),
 ) -> Prepared:
     """Build the graphs and the job.
 
@@ -123,7 +123,7 @@ def prepare(
         repetitions: Samples at most; 0 for one run without warm-up.
         tag: Name of the process; None: a random one.
         from_file: Load the weights from storage, for peak memory.
-        bandwidth_bytes: Buffer for the read bandwidth; 0 for none.
+        bandwidth_bytes: Buffers to read for their bandwidth.
 
     Raises:
         UnsupportedShapeError: If the kernels refuse the shape.
@@ -148,7 +148,7 @@ def prepare(
         repetitions=max(1, repetitions),
         cache=cache,
         tiny=tiny,
-        bandwidth_bytes=bandwidth_bytes,
+        bandwidth_bytes=tuple(bandwidth_bytes),
     )
     turn = cache.copies * sum(s.weight_bytes(device.scheme).streamed for s in shapes)
     return Prepared(

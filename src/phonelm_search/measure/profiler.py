@@ -76,11 +76,11 @@ class Profiler:
             first.check_same(other.environment)
         self.environment = first.environment
         self.environment_id = first.environment_id
-        self.cache_bytes = first.cache_bytes
         self._gates = {e: Gate(store, e) for e in self._executors}
         self._note, self._telling = note, Lock()
         self._random = np.random.default_rng()
         self._controlled: bool | None = None
+        self._probed: set[Executor] = set()
         self.process_seconds = _USUAL_SECONDS
 
     @property
@@ -193,8 +193,31 @@ class Profiler:
         if not ready:
             return
         workloads = ready[0].request.workloads
+        self._know_cache(executor, workloads)
         size = executor.fitting([t.request.shape for t in ready], workloads)
         self._round(executor, ready[:size], on_round)
+
+    def _know_cache(self, executor: Executor, workloads: Sequence[Workload]) -> None:
+        """Let turns of cold decode stream what reading says; an environment is read once."""
+        cold = any(self.device.cache_mode(w) == "cold" for w in workloads)
+        if executor in self._probed or not cold or executor.turn_bytes == 0:
+            return
+        with self._telling:  # phones of one kind don't each ask
+            probe = self._store.cache_probe(self.environment_id)
+            if probe is None:
+                try:
+                    probe = executor.probe_cache()
+                except TransportError:
+                    raise
+                except MeasurementError as error:
+                    self._note(f"the cache could not be probed ({error}); what is told is taken")
+                else:
+                    self._store.set_cache_probe(probe)
+        if probe is not None:
+            executor.turn_bytes = self.settings.turn_bytes(
+                executor.told_cache_bytes, probe.cold_bytes
+            )
+        self._probed.add(executor)
 
     def _round(
         self,

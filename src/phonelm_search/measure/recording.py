@@ -70,7 +70,7 @@ def record_of(
             "switches": list(phase.switches),
             "windows": [w.model_dump() for w in phase.windows],
         },
-        bandwidth_bytes_per_s=float(np.median(bandwidth)) if bandwidth else None,
+        bandwidth_bytes_per_s=float(np.median(bandwidth[0])) if bandwidth else None,
         protocol=protocol,
         peak_bytes=phase.peak_bytes,
         coverage=prepared.coverage[phase.model] if prepared.coverage else None,

@@ -7,8 +7,6 @@ from typing import Any
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement, Verdict
-from phonelm_search.core.units import format_bytes
-from phonelm_search.measure.settings import MeasureSettings
 
 _LEAST_SAMPLES = 3
 WIDEST_HALF = 0.03
@@ -21,9 +19,7 @@ _AGAIN = "measure again (`search` or `profile` with --remeasure)"
 _SMALLER = "close programs or use a smaller precision"
 
 
-def judge_round(
-    m: Measurement, settings: MeasureSettings, *, cache_bytes: int
-) -> tuple[Verdict, tuple[Reason, ...]]:
+def judge_round(m: Measurement) -> tuple[Verdict, tuple[Reason, ...]]:
     """Judge one round by itself.
 
     What disturbs all models of a process alike is no reason against any of them: the comparison
@@ -31,8 +27,6 @@ def judge_round(
 
     Args:
         m: The round; its own verdict is not looked at.
-        settings: Limits.
-        cache_bytes: Size of the last-level cache.
 
     Returns:
         The verdict and the reasons why it is not valid. A rejected round is made again.
@@ -44,13 +38,6 @@ def judge_round(
     if len(m.samples_ns) < _LEAST_SAMPLES:
         what = f"only {len(m.samples_ns)} samples, fewer than {_LEAST_SAMPLES}"
         suspect.append(Reason(kind="few-samples", what=what))
-    streamed_bytes = m.protocol.get("rotation_bytes", 0)  # 0 where the cache was flushed instead
-    if m.cache_mode == "cold" and 0 < streamed_bytes < settings.turn_bytes(cache_bytes):
-        what = (
-            f"copies stream {format_bytes(streamed_bytes)}, less than {settings.cache_factor} "
-            f"times the cache of {format_bytes(cache_bytes)}"
-        )
-        suspect.append(Reason(kind="small-rotation", what=what))
     suspect += _throttled_at_the_start(m.conditions.get("before") or {})
     rejected = _changed_conditions(m)
     verdict: Verdict = "rejected" if rejected else "suspect" if suspect else "valid"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonelm_search.backends import QNN_SIMULATOR, get_runtime
+from phonelm_search.backends import QNN_SIMULATOR, Runtime, get_runtime
 from phonelm_search.backends.phone import (
     Bundle,
     ConnectedPhone,
@@ -16,7 +16,8 @@ from phonelm_search.backends.phone import (
 )
 from phonelm_search.backends.qnn import simulator
 from phonelm_search.core.errors import ConfigurationError
-from phonelm_search.devices import DEVICES, load_device
+from phonelm_search.devices import DEVICES, DeviceProfile, load_device
+from phonelm_search.measure import Executor, MeasureSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,24 @@ def environment_of(device: str, serial: str | None) -> dict[str, str]:
     if profile.runtime == QNN_SIMULATOR:
         return dict(simulator(profile))
     runtime = get_runtime(profile, serial=serial)
-    cache = {"last_level_cache_bytes": str(runtime.cache_bytes())}
-    return {**runtime.environment(), **cache}
+    return {**runtime.environment(), **_cache(profile, runtime)}
+
+
+def _cache(profile: DeviceProfile, runtime: Runtime) -> dict[str, str]:
+    """What is told of the last-level cache, and what reading says of it."""
+    told = {"last_level_cache_bytes": str(runtime.cache_bytes())}
+    if profile.for_phase("decode").accelerated:
+        return told
+    settings = MeasureSettings()
+    probe = Executor(profile, runtime, settings).probe_cache()
+    speeds = zip(probe.buffer_bytes, probe.bytes_per_s, strict=True)
+    turn_bytes = settings.turn_bytes(runtime.cache_bytes(), probe.cold_bytes)
+    return {
+        **told,
+        "read_gb_per_s": ", ".join(f"{b / 2**20:.0f} MiB: {s / 1e9:.1f}" for b, s in speeds),
+        "cold_turn_bytes": str(turn_bytes),
+        "cold_turn_by": "reading" if probe.cold_bytes else "the last-level cache",
+    }
 
 
 def bundle_for_phones(

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from phonelm_search.core.cache_probe import CacheProbe
 from phonelm_search.core.errors import (
     StoreError,
     StoreVersionError,
@@ -39,6 +40,7 @@ from phonelm_search.store.statements import among, upsert
 _LOCK_SECONDS = 30
 _MEASUREMENT = Codec(Measurement, t.measurements)
 _ESTIMATE = Codec(LatencyEstimate, t.estimates)
+_CACHE_PROBE = Codec(CacheProbe, t.cache_probes)
 _NUMERICS = Codec(NumericsCheck, t.numerics)
 _COMPILATION = Codec(Compilation, t.compilations)
 _SCORE = Codec(ProxyScore, t.scores)
@@ -263,6 +265,17 @@ class Store:
         """Keep a numerics check; an earlier one of the same graph is replaced."""
         with self._transaction("write") as connection:
             upsert(connection, t.numerics, [_NUMERICS.row(check)])
+
+    def set_cache_probe(self, probe: CacheProbe) -> None:
+        """Keep how fast an environment reads; an earlier probe of it is replaced."""
+        with self._transaction("write") as connection:
+            upsert(connection, t.cache_probes, [_CACHE_PROBE.row(probe)])
+
+    def cache_probe(self, environment_id: str) -> CacheProbe | None:
+        """How fast an environment reads; None where it was never probed."""
+        query = select(t.cache_probes).where(t.cache_probes.c.environment_id == environment_id)
+        with self._transaction("read") as connection:
+            return next(iter(_CACHE_PROBE.records(connection.execute(query))), None)
 
     def numerics(self, *, environment_id: str) -> list[NumericsCheck]:
         """All numerics checks of an environment."""

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Number of the last revision in `migrations/versions`."""
 VERSION_TABLE = "phonelm_alembic_version"
 """Of our revisions; Optuna keeps those of its own tables in another one."""
@@ -96,6 +96,15 @@ numerics = Table(
     Column("prefill_error", Float),
     Column("decode_error", Float),
     Column("limit", Float, nullable=False),
+    Column("created_at", String(40), nullable=False),
+)
+
+cache_probes = Table(  # since schema 8
+    "phonelm_cache_probes",
+    metadata,
+    Column("environment_id", String(12), primary_key=True),
+    Column("buffer_bytes", JSON, nullable=False),
+    Column("bytes_per_s", JSON, nullable=False),
     Column("created_at", String(40), nullable=False),
 )
 

@@ -151,7 +151,7 @@ class _JobSessions:
         return time.perf_counter() - begin
 
 
-def _measure(job: Job) -> tuple[list[PhaseResult], list[float], dict[str, Any]]:
+def _measure(job: Job) -> tuple[list[PhaseResult], list[tuple[float, ...]], dict[str, Any]]:
     ort.set_global_thread_pool_sizes(job.threads, 1)
     sessions = _JobSessions(job)
     found: dict[int, list[PhaseResult]] = {}
@@ -167,7 +167,7 @@ def _measure(job: Job) -> tuple[list[PhaseResult], list[float], dict[str, Any]]:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             raise StageError("run", first_line(error)) from error
-    bandwidth = read_bandwidth(job.bandwidth_bytes, job.threads) if job.bandwidth_bytes else []
+    bandwidth = read_bandwidth(job.bandwidth_bytes, job.threads)
     by_model = [found[i][m] for m in range(len(job.models)) for i in range(len(job.phases))]
     return by_model, bandwidth, sessions.conditions or host.conditions()
 
@@ -180,7 +180,7 @@ def run(document: dict[str, Any], _: Report) -> dict[str, Any]:
     if job.cpus:
         os.sched_setaffinity(0, job.cpus)
     phases: list[PhaseResult] = []
-    bandwidth: list[float] = []
+    bandwidth: list[tuple[float, ...]] = []
     before: dict[str, Any] = {}
     error: RunnerError | None = None
     try:

@@ -115,7 +115,7 @@ int run(const std::string& library, const std::string& path, unsigned seconds) {
         sys::zones();  // not between warm-up and the first sample
         JobSessions sessions(job, library);
         const json::Value phases = sessions.phases();
-        const std::vector<double> bandwidth = sessions.bandwidth();
+        const auto bandwidth = sessions.bandwidth();
         std::cout << json::text({
                          {"schema", kProtocol},
                          {"tag", tag},

@@ -1,6 +1,8 @@
 // The sessions of one job, and the phases that it asks for.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <list>
 #include <map>
 #include <memory>
@@ -17,7 +19,8 @@
 #include "system.hpp"
 
 constexpr int kWakingRuns = 3;
-constexpr int kBandwidthPasses = 7;
+constexpr int kBandwidthPasses = 3;
+constexpr size_t kBandwidthWords = size_t{8} << 20;  // that a pass reads at least
 
 struct PhaseTimes {
     size_t model;
@@ -81,32 +84,15 @@ class JobSessions {
         return {{"before", before_.is_null() ? after : before_}, {"after", after}};
     }
 
-    // Bytes per second that all threads read of a buffer, a sample each pass.
-    std::vector<double> bandwidth() const {
-        const auto bytes = static_cast<size_t>(json::integer(job_, "bandwidth_bytes"));
-        const auto threads = static_cast<size_t>(json::integer(job_, "threads"));
-        if (!bytes) return {};
-        const size_t words = bytes / 8 / threads;
+    // Bytes per second that all threads read of each buffer, a sample each pass.
+    std::vector<std::vector<double>> bandwidth() const {
+        const std::vector<int64_t> sizes = json::integers(job_, "bandwidth_bytes");
+        if (sizes.empty()) return {};
         // Written, not zeroed: untouched zeros are one page of the kernel's and stay in the cache.
-        std::vector<int64_t> buffer(words * threads, 1);
-        std::vector<double> samples;
-        std::vector<int64_t> sums(threads);
-        for (int pass = 0; pass <= kBandwidthPasses; ++pass) {
-            std::vector<std::thread> readers;
-            const int64_t begin = sys::wall_ns();
-            for (size_t t = 0; t < threads; ++t)
-                readers.emplace_back([&, t] {
-                    const int64_t* part = buffer.data() + t * words;
-                    sums[t] = std::accumulate(part, part + words, int64_t{0});
-                });
-            for (auto& reader : readers) reader.join();
-            const double seconds = static_cast<double>(sys::wall_ns() - begin) / 1e9;
-            if (std::accumulate(sums.begin(), sums.end(), int64_t{0}) !=
-                static_cast<int64_t>(buffer.size()))
-                throw StageError("run", "a read of memory gave a wrong sum");
-            if (pass) samples.push_back(8.0 * static_cast<double>(buffer.size()) / seconds);
-        }
-        return samples;
+        const std::vector<int64_t> memory(*std::max_element(sizes.begin(), sizes.end()) / 8, 1);
+        std::vector<std::vector<double>> found;
+        for (int64_t bytes : sizes) found.push_back(bandwidth(memory.data(), bytes / 8));
+        return found;
     }
 
     std::string runtime_version() const { return environment_.version(); }
@@ -126,6 +112,36 @@ class JobSessions {
     std::vector<int64_t> flush_;
     int64_t flushed_ = 0;
     json::Value last_logits_, before_;
+
+    std::vector<double> bandwidth(const int64_t* buffer, size_t words) const {
+        const auto threads = static_cast<size_t>(json::integer(job_, "threads"));
+        const size_t each = words / threads;
+        // A pass reads a small buffer over and over, or it would time the start of its threads.
+        const size_t times = std::max<size_t>(1, kBandwidthWords / (each * threads));
+        std::vector<double> samples;
+        std::vector<int64_t> sums(threads);
+        for (int pass = 0; pass <= kBandwidthPasses; ++pass) {
+            std::vector<std::thread> readers;
+            const int64_t begin = sys::wall_ns();
+            for (size_t t = 0; t < threads; ++t)
+                readers.emplace_back([&, t] {
+                    const int64_t* part = buffer + t * each;
+                    int64_t sum = 0;
+                    for (size_t i = 0; i < times; ++i) {
+                        sum = std::accumulate(part, part + each, sum);
+                        std::atomic_signal_fence(std::memory_order_seq_cst);  // read anew
+                    }
+                    sums[t] = sum;
+                });
+            for (auto& reader : readers) reader.join();
+            const double seconds = static_cast<double>(sys::wall_ns() - begin) / 1e9;
+            const size_t read = times * each * threads;
+            if (std::accumulate(sums.begin(), sums.end(), int64_t{0}) != static_cast<int64_t>(read))
+                throw StageError("run", "a read of memory gave a wrong sum");
+            if (pass) samples.push_back(8.0 * static_cast<double>(read) / seconds);
+        }
+        return samples;
+    }
 
     static int rank(const Phase& phase) {
         return phase.kind == "prefill" ? 0 : phase.control.empty() ? 2 : 1;
