@@ -113,7 +113,7 @@ class RuntimeContract:
         assert result.phases[0].logits == result.logits
         assert all(p.logits is None for p in result.phases[1:])
         small, large = result.bandwidth_bytes_per_s
-        assert min(len(small), len(large)) >= 3
+        assert min(len(small), len(large)) >= 2
         assert all(b > 1e8 for b in (*small, *large))
         assert self.runtime().run(job(), FILES).bandwidth_bytes_per_s == ()
 

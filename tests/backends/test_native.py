@@ -351,3 +351,17 @@ def test_peak_memory_and_weights_from_a_file(tmp_path: Path) -> None:
     )
     (same,) = get_runtime(device).run(memory, prepared.files).phases
     assert same.logits == phase.logits
+
+
+def test_pages_of_memory_that_are_not_the_usual_ones_are_part_of_the_environment() -> None:
+    told = {"environment": {"threads": "2"}, "cache_bytes": 0}
+
+    def environment(page_bytes: int, huge_pages: str) -> dict[str, str]:
+        probe = {**told, "page_bytes": page_bytes, "huge_pages": huge_pages}
+        answer = Finished(returncode=0, stdout=json.dumps(probe), stderr="")
+        return NativeRuntime(Answering(answer), profile()).environment()
+
+    usual = environment(4096, "always [madvise] never")
+    assert not {"page_bytes", "huge_pages"} & usual.keys()
+    assert environment(16384, "") == {**usual, "page_bytes": "16384"}
+    assert environment(4096, "[always] madvise never") == {**usual, "huge_pages": "always"}

@@ -32,7 +32,7 @@ def test_sizes_go_from_what_any_cache_holds_to_far_beyond_what_is_told() -> None
     assert SIZES[0] == SMALLEST_BUFFER
     assert SIZES[-1] == 2**30
     assert len(SIZES) == 17
-    assert probe_sizes(4 * MIB, None)[-1] == 512 * MIB
+    assert probe_sizes(4 * MIB, None)[-1] == 256 * MIB
     assert probe_sizes(4 * MIB, None, further=True)[-1] == 2**31
     assert 1.3 * 2**30 < probe_sizes(480 * MIB, None)[-1] <= 4 * 480 * MIB
     assert probe_sizes(32 * MIB, 2**30)[-1] <= 2**30 // 4

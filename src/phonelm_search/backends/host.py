@@ -38,7 +38,6 @@ def machine() -> dict[str, str]:
         or platform.machine(),
         "architecture": platform.machine(),
         "build": platform.platform(terse=True),
-        **pages(_read(_HUGE_PAGES), os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None),
     }
 
 
@@ -61,8 +60,10 @@ def environment(
     placement: Placement, *, execution_provider: str, provider_options: Mapping[str, str]
 ) -> dict[str, str]:
     """The identity of measurements through ONNX Runtime on this machine."""
+    page_bytes = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
     return {
         **machine(),
+        **pages(_read(_HUGE_PAGES), page_bytes),
         "kernel": platform.release(),
         "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor") or "unknown",
         "runtime": "onnxruntime",

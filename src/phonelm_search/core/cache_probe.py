@@ -12,8 +12,8 @@ import numpy as np
 _NEAR = 1.08  # times the bandwidth of memory: the best of some passes repeats within that
 _TELLING = 1.25  # times the bandwidth of memory: a cache that is no faster shows no end
 _PLATEAU = 5  # buffers, the largest ones, that must all be read at the speed of memory
-_LARGEST = 512 * 2**20
-_FURTHER = 4  # times as far, where the first reads don't tell
+_LARGEST = 256 * 2**20
+_FURTHER = 8  # times as far, where the first reads don't tell
 _STEPS = 2  # a doubling
 
 SMALLEST_BUFFER = 4 * 2**20

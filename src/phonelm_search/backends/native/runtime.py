@@ -224,6 +224,7 @@ class NativeRuntime:
     def _identity(self, told: Mapping[str, str]) -> dict[str, str]:
         return {
             **self._place.machine(),
+            **host.pages(self._probe["huge_pages"], int(self._probe["page_bytes"])),
             "runtime": "onnxruntime-native",
             "execution_provider": self._provider,
             "provider_options": json.dumps(dict(self._options), sort_keys=True),

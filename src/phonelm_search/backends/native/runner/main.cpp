@@ -87,6 +87,8 @@ int probe(const std::string& library, const std::string& cores) {
     std::cout << json::text({
                      {"environment", identity(version, static_cast<int64_t>(given.size()))},
                      {"cache_bytes", sys::last_level_cache_bytes(given)},
+                     {"page_bytes", sysconf(_SC_PAGESIZE)},
+                     {"huge_pages", sys::read("/sys/kernel/mm/transparent_hugepage/enabled")},
                  })
               << std::endl;
     return 0;

@@ -19,8 +19,8 @@
 #include "system.hpp"
 
 constexpr int kWakingRuns = 3;
-constexpr int kBandwidthPasses = 3;
-constexpr size_t kBandwidthWords = size_t{8} << 20;  // that a pass reads at least
+constexpr int kBandwidthPasses = 2;
+constexpr size_t kBandwidthWords = size_t{2} << 20;  // that a pass reads at least
 
 struct PhaseTimes {
     size_t model;
