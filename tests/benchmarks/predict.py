@@ -26,8 +26,8 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.measure import REFERENCE, LatencyComparison
-from phonelm_search.space import enumerate_space, load_space
-from phonelm_search.speed import Columns, LatencyModel
+from phonelm_search.space import Columns, enumerate_space, load_space
+from phonelm_search.speed import LatencyModel
 from phonelm_search.store import Store
 
 SCENARIO = Scenario(name="chat", prompt_tokens=256, generated_tokens=128)

@@ -7,9 +7,8 @@ from helpers import small_shape
 from phonelm_search.core.precision import PRECISIONS, get_precision
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import decode, prefill
-from phonelm_search.space import enumerate_space, load_space
-from phonelm_search.speed import Columns
-from phonelm_search.speed.columns import features
+from phonelm_search.space import Columns, enumerate_space, load_space
+from phonelm_search.speed.features import features
 
 INT4 = get_precision("int4-b32")
 SHAPES = [

@@ -6,9 +6,9 @@ import pytest
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import decode
-from phonelm_search.space import enumerate_space, load_space
-from phonelm_search.speed import Columns, LatencyModel
-from phonelm_search.speed.columns import features
+from phonelm_search.space import Columns, enumerate_space, load_space
+from phonelm_search.speed import LatencyModel
+from phonelm_search.speed.features import features
 from phonelm_search.speed.prices import against_prices, far_off, fit_prices
 
 INT4 = get_precision("int4-b32")

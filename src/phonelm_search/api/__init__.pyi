@@ -5,6 +5,9 @@ from .devices import examine_phone as examine_phone
 from .devices import list_devices as list_devices
 from .devices import prepare_phones as prepare_phones
 from .devices import show_device as show_device
+from .law import check_law as check_law
+from .law import fit_law as fit_law
+from .law import show_law as show_law
 from .spaces import check_space as check_space
 from .spaces import copy_space as copy_space
 from .spaces import list_spaces as list_spaces

@@ -11,6 +11,7 @@ from phonelm_search.cli import (
     devices,
     explain,
     export,
+    law,
     pareto,
     plot,
     profile,
@@ -36,7 +37,12 @@ app = typer.Typer(
 )
 for module in (run, search, score, profile, pareto, plot, report, explain, export, sensitivity):
     app.command(name=module.NAME, help=module.HELP)(module.command)
-for name, group in (("studies", studies), ("spaces", spaces), ("devices", devices)):
+for name, group in (
+    ("studies", studies),
+    ("spaces", spaces),
+    ("devices", devices),
+    ("law", law),
+):
     app.add_typer(group.app, name=name, help=group.HELP)
 
 

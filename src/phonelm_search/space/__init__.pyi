@@ -1,3 +1,4 @@
+from .columns import Columns as Columns
 from .coordinates import Coordinates as Coordinates
 from .feasible import FeasibleSet as FeasibleSet
 from .feasible import enumerate_space as enumerate_space

@@ -1,4 +1,3 @@
-from .columns import Columns as Columns
 from .costs import measuring_seconds as measuring_seconds
 from .latency_model import LEAST_SHAPES as LEAST_SHAPES
 from .latency_model import HeldOut as HeldOut

@@ -9,7 +9,8 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile, Thermal
 from phonelm_search.measure import REFERENCE, MeasureSettings, rotation_copies
-from phonelm_search.speed.columns import Columns, features
+from phonelm_search.space import Columns
+from phonelm_search.speed.features import features
 
 _USUAL_PRICES = np.array([1 / 30, 1 / 30, 1 / 30, 1 / 120, 1 / 120, 1 / 120, 1 / 60, 10_000, 0])
 """Of `features`, in ns: two cores with 30 GB/s, 120 GFLOP/s and 10 µs an operator."""

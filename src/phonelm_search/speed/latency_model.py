@@ -18,7 +18,8 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import LatencyComparison
-from phonelm_search.speed.columns import Columns, coordinates, features
+from phonelm_search.space import Columns
+from phonelm_search.speed.features import coordinates, features
 from phonelm_search.speed.prices import fit_prices
 
 Rows = npt.NDArray[np.bool_]

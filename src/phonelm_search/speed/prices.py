@@ -8,7 +8,8 @@ from phonelm_search.core.precision import Precision
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
-from phonelm_search.speed.columns import Columns, features
+from phonelm_search.space import Columns
+from phonelm_search.speed.features import features
 
 _LEAST_FOR_A_FIT = 12  # measurements; some prices are fitted to them
 _FAR = 0.25

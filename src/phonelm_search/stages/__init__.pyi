@@ -3,6 +3,10 @@ from .compare import run_sensitivity as run_sensitivity
 from .inventory import bundle_for_phones as bundle_for_phones
 from .inventory import environment_of as environment_of
 from .inventory import known_devices as known_devices
+from .law import LawTable as LawTable
+from .law import check_trainings as check_trainings
+from .law import fit_law as fit_law
+from .law import show_law as show_law
 from .measure import SearchPlan as SearchPlan
 from .measure import run_search as run_search
 from .new_phone import Added as Added

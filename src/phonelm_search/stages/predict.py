@@ -10,7 +10,8 @@ from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import REFERENCE
 from phonelm_search.reading import comparisons
-from phonelm_search.speed import LEAST_SHAPES, Columns, LatencyModel
+from phonelm_search.space import Columns
+from phonelm_search.speed import LEAST_SHAPES, LatencyModel
 from phonelm_search.stages.session import MeasuringSession
 
 _CANDIDATES = 300

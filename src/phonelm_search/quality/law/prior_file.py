@@ -1,0 +1,88 @@
+"""The law in a file: the one that ships with the package, and those that teams fit."""
+
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phonelm_search.core.errors import ConfigurationError, first_line
+from phonelm_search.quality.law.discrepancy import Discrepancy
+from phonelm_search.quality.law.form import OWN, SHARED
+from phonelm_search.quality.law.posterior import Evidence, Gaussian, LawPrior
+
+_SHIPPED = files("phonelm_search.quality.law") / "prior.json"
+
+
+def load_prior(path: Path | None = None) -> LawPrior:
+    """Read a law.
+
+    Args:
+        path: Its file; None: the one that ships with the package.
+
+    Raises:
+        ConfigurationError: If it cannot be read, or is none.
+    """
+    try:
+        text = _SHIPPED.read_text(encoding="utf-8") if path is None else path.read_text("utf-8")
+        return _decoded(json.loads(text))
+    except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path or 'the shipped law'} must be a law as `law fit` writes it: {first_line(error)}"
+        ) from error
+
+
+def save_prior(prior: LawPrior, path: Path) -> None:
+    """Write a law.
+
+    Raises:
+        ConfigurationError: If it cannot be written.
+    """
+    document = {
+        "shared": _encoded(prior.shared, SHARED),
+        "own": _encoded(prior.own, OWN),
+        "discrepancy": asdict(prior.discrepancy),
+        "evidence": asdict(prior.evidence),
+        "sources": prior.sources,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path} must be writable: {error}") from error
+
+
+def _encoded(gaussian: Gaussian, names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "names": names,
+        "mean": [float(f"{x:.6g}") for x in gaussian.mean],
+        "covariance": [[float(f"{x:.6g}") for x in row] for row in gaussian.covariance],
+    }
+
+
+def _decoded(document: dict[str, Any]) -> LawPrior:
+    discrepancy, evidence = document["discrepancy"], document["evidence"]
+    return LawPrior(
+        shared=_gaussian(document["shared"], SHARED),
+        own=_gaussian(document["own"], OWN),
+        discrepancy=Discrepancy(**_pairs(discrepancy)),
+        evidence=Evidence(**_pairs(evidence)),
+        sources=tuple(document["sources"]),
+    )
+
+
+def _pairs(document: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+
+
+def _gaussian(document: dict[str, Any], names: tuple[str, ...]) -> Gaussian:
+    if tuple(document["names"]) != names:
+        raise ValueError(f"coefficients must be {', '.join(names)}")
+    mean, covariance = np.array(document["mean"], float), np.array(document["covariance"], float)
+    if mean.shape != (len(names),) or covariance.shape != (len(names),) * 2:
+        raise ValueError(f"there must be {len(names)} coefficients with their covariance")
+    np.linalg.cholesky(covariance)  # LinAlgError is a ValueError
+    return Gaussian(mean=mean, covariance=covariance)
