@@ -1,5 +1,6 @@
 """The comparison of shapes on simulated rounds, whose truth is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,19 @@ def simulated(
         log_ms=np.array(y),
         shapes=np.array(shapes),
         processes=np.array(processes),
-        covariates=np.array(made_first)[:, None] if first else None,
+        covariates=np.array(made_first)[:, None],
+        covariate_deviations=np.array([0.1]),
+    )
+
+
+def alone(log_ms: Floats, shapes: list[int], processes: list[int]) -> Observations:
+    """Rounds without covariates."""
+    return Observations(
+        log_ms=log_ms,
+        shapes=np.array(shapes),
+        processes=np.array(processes),
+        covariates=np.zeros((len(log_ms), 0)),
+        covariate_deviations=np.zeros(0),
     )
 
 
@@ -68,11 +81,7 @@ def test_intervals_of_differences_hold_the_truth_as_often_as_they_say(
 def test_what_a_process_shares_is_no_difference_of_its_shapes() -> None:
     _, rounds = simulated(np.random.default_rng(1), disturbed=0.0)
     shift = np.random.default_rng(2).normal(0, 0.5, rounds.processes.max() + 1)
-    moved = Observations(
-        log_ms=rounds.log_ms + shift[rounds.processes],
-        shapes=rounds.shapes,
-        processes=rounds.processes,
-    )
+    moved = replace(rounds, log_ms=rounds.log_ms + shift[rounds.processes])
     before, after = (differences(fit_effects(r)) for r in (rounds, moved))
     assert np.abs(before.mean(0) - after.mean(0)).max() < 0.02
 
@@ -81,9 +90,7 @@ def test_a_round_that_was_disturbed_alone_counts_less_and_moves_little() -> None
     truth, rounds = simulated(np.random.default_rng(3), disturbed=0.0)
     spoilt = rounds.log_ms.copy()
     spoilt[7] += 0.7
-    found = fit_effects(
-        Observations(log_ms=spoilt, shapes=rounds.shapes, processes=rounds.processes)
-    )
+    found = fit_effects(replace(rounds, log_ms=spoilt))
     assert found.weights[7] < 0.05 < 0.3 < np.median(found.weights)
     error = found.shapes.mean(0) - truth
     assert abs(error[rounds.shapes[7]] - np.median(error)) < 0.03
@@ -101,18 +108,14 @@ def test_a_session_that_is_made_first_is_told_apart_from_its_shape() -> None:
 def test_shapes_that_never_met_are_joined_by_the_anchor() -> None:
     # Two processes of other shapes; the second is twice as slow as a whole.
     y = np.log([1.0, 2.0, 4.0, 2 * 3.0, 2 * 5.0, 2 * 4.0])
-    rounds = Observations(
-        log_ms=y, shapes=np.array([0, 1, 4, 2, 3, 4]), processes=np.array([0, 0, 0, 1, 1, 1])
-    )
+    rounds = alone(y, [0, 1, 4, 2, 3, 4], [0, 0, 0, 1, 1, 1])
     shapes = np.exp(fit_effects(rounds).shapes)
     ratios = np.median(shapes / shapes[:, [4]], axis=0)
     assert ratios[:4] == pytest.approx([0.25, 0.5, 0.75, 1.25], rel=0.03)
 
 
 def test_one_round_alone_has_an_interval_all_the_same() -> None:
-    rounds = Observations(
-        log_ms=np.log([10.0, 20.0]), shapes=np.array([0, 1]), processes=np.array([0, 0])
-    )
+    rounds = alone(np.log([10.0, 20.0]), [0, 1], [0, 0])
     drawn = np.exp(differences(fit_effects(rounds))[:, 0])
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert low < 0.5 < high

@@ -39,6 +39,7 @@ _COLUMNS = (
     ("device", "worst on"),
     ("kind", "kind"),
     ("estimate_ms", "by blocks ms"),
+    ("loss", "loss by the law"),
     ("bits_per_byte", "bits/byte"),
     ("score_ci", "±"),
     ("quantised_bits_per_byte", "quantised"),
@@ -164,10 +165,19 @@ def _print_study(view: StudyView, rows: Sequence[Row], fmt: Format) -> None:
     columns = _columns(rows)
     if fmt not in ("csv", "jsonl"):
         rows = [
-            {**r, "relative_interval": f"{r['relative_low']:.3g} to {r['relative_high']:.3g}"}
+            {
+                **r,
+                "relative_interval": f"{r['relative_low']:.3g} to {r['relative_high']:.3g}",
+                "loss": _percents(*(r[f"relative_loss{end}"] for end in ("", "_low", "_high"))),
+            }
             for r in rows
         ]
     print_rows(rows, columns, fmt, title=_title(view))
+
+
+def _percents(value: float, low: float, high: float) -> str:
+    """A share of another loss as what it is more or less, with its interval."""
+    return f"{value - 1:+.1%} ({100 * (low - 1):.1f} to {100 * (high - 1):.1f})"
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -205,9 +215,20 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
         tell(f"  provisional: {doubt}")
+    tell(f"  law: {_by_law(view, pick)}")
     tell(f"  {trust(view)}")
     for note in pick.row.score.first.notes if pick.row.score else ():
         tell(f"  its miniature: {note}")
+
+
+def _by_law(view: StudyView, pick: Pick) -> str:
+    """What the law says of the pick, beside the best of the study's shapes."""
+    best = min(view.sampled, key=lambda r: r.loss.value)
+    return (
+        f"its loss is {_percents(*pick.row.loss)} against {view.baseline} after "
+        f"{format_count(view.train_tokens)} tokens; lowest of the study's shapes: {best.label}, "
+        f"{_percents(*best.loss)}, {best.latency_text}"
+    )
 
 
 def _title(view: StudyView) -> str:
@@ -215,7 +236,8 @@ def _title(view: StudyView) -> str:
     precision = view.device.precision
     text = f"{view.record.name}: {view.scenario} on {', '.join(view.devices)}, {precision}"
     if view.baseline:
-        text += f"; end to end as a share of {view.baseline}"
+        text += f"; end to end as a share of {view.baseline}, loss against it after "
+        text += f"{format_count(view.train_tokens)} tokens"
     if view.scored:
         text += f"; lzma on the whole validation text: {view.lzma_bits_per_byte:.2f} bits per byte"
     return text

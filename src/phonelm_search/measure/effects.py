@@ -36,7 +36,6 @@ _QUARTILE2 = np.array([0.7845, 0.7407, 0.7064, 0.6901, 0.6785]) ** 2
 # Priors as weak as a few rounds; what they are worth where there is but one round is its interval.
 _REST, _REST_WEIGHT = 0.012, 2.0  # deviation of the rest, as measured on shared machines
 _PROCESS, _PROCESS_WEIGHT = 0.05, 1.0
-_COVARIATE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +48,10 @@ class Observations:
     """Index of its shape."""
     processes: Indices
     """Index of its process."""
-    covariates: Floats | None = None
+    covariates: Floats
     """``[rounds, k]``: what else may move a round, such as whether its session was made first."""
+    covariate_deviations: Floats
+    """``[k]``: deviation of each covariate's coefficient before anything is seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +104,9 @@ class _Sampler:
     """
 
     def __init__(self, rounds: Observations, random: np.random.Generator) -> None:
-        x = np.zeros((len(rounds.log_ms), 0)) if rounds.covariates is None else rounds.covariates
+        x = rounds.covariates
         self._x, self._random = x, random
+        self._information = 1 / rounds.covariate_deviations**2
         self._shapes, self._processes = rounds.shapes, rounds.processes
         self._of_shape = _Groups(rounds.shapes)
         self._of_process = _Groups(rounds.processes)
@@ -158,11 +160,11 @@ class _Sampler:
         pulled = precision * self._y
         side = [self._of_shape.sums(pulled), pulled @ self._x]
         crossed = []
-        for k, column in enumerate(self._x.T, count):
+        for k, (column, known) in enumerate(zip(self._x.T, self._information, strict=True), count):
             beside = precision * column
             matrix[:, k, :count] = matrix[:, :count, k] = self._of_shape.sums(beside)
             matrix[:, k, count:] = beside @ self._x
-            matrix[:, k, k] += 1 / _COVARIATE**2
+            matrix[:, k, k] += known
             crossed.append(self._of_process.sums(beside)[:, :, None])
         cells = np.concatenate([cells, *crossed], axis=2)
         turned = (cells / of_process[:, :, None]).swapaxes(1, 2)

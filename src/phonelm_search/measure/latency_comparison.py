@@ -14,6 +14,9 @@ from phonelm_search.core.statistics import Z_95, Floats, percentile_interval
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
 from phonelm_search.measure.effects_file import cached_arrays
 
+_FIRST, _PHONE = 0.05, 0.2
+"""Deviation of how much slower a session is that was made first, and a phone than its kind, before
+anything is seen: the first was 1 to 6 % slower on average (results/LOG.md)."""
 _POWER_80 = 0.841621
 """Quantile of the normal distribution: a difference so much larger than its limit is told in 80 %
 of trials."""
@@ -39,11 +42,13 @@ class LatencyComparison:
             self._index.setdefault((m.shape_id, m.twin), len(self._index))
         self.processes = tuple(dict.fromkeys(m.process for m in rounds))
         processes = {name: i for i, name in enumerate(self.processes)}
+        covariates = _covariates(rounds)
         self._observations = Observations(
             log_ms=np.log([m.paired_ns / 1e6 for m in rounds]),
             shapes=np.array([self._index[m.shape_id, m.twin] for m in rounds]),
             processes=np.array([processes[m.process] for m in rounds]),
-            covariates=_covariates(rounds),
+            covariates=covariates,
+            covariate_deviations=np.array([_FIRST, *[_PHONE] * (covariates.shape[1] - 1)]),
         )
 
     @cached_property

@@ -19,6 +19,8 @@ class Baseline:
 
     name: str
     """How a person calls it."""
+    shape_id: str
+    """Of its shape."""
     draws: tuple[Floats, ...]
     """``[draws]`` of its milliseconds at each place."""
 
@@ -50,10 +52,10 @@ def find_baseline(parts: Sequence[StudyShape], readings: Sequence[Readings]) -> 
         draws = [r.end_to_end_draws(shape_id) for r in readings]
         told = [d for d in draws if d is not None]
         if len(told) == len(readings):
-            return Baseline(name=name, draws=tuple(told))
+            return Baseline(name=name, shape_id=shape_id, draws=tuple(told))
     for name, shape_id in others:
         times = [r.time(shape_id) for r in readings]
         if all(times):
             fixed = tuple(np.full(DRAWS, t.end_to_end.ms) for t in times if t)
-            return Baseline(name=name, draws=fixed)
+            return Baseline(name=name, shape_id=shape_id, draws=fixed)
     return None

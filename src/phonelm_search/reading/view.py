@@ -24,9 +24,10 @@ from phonelm_search.core.statistics import Floats
 from phonelm_search.core.units import format_ms
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import extent, smallest_difference, too_wide
+from phonelm_search.measure import REFERENCE, extent, smallest_difference, too_wide
 from phonelm_search.quality import Comparison, Score, Validation, gather
 from phonelm_search.reading.baseline import Baseline, find_baseline
+from phonelm_search.reading.losses import TOKENS_PER_PARAMETER, relative_losses
 from phonelm_search.reading.readings import Place, Readings, places_of, scores_of
 from phonelm_search.reading.twins import TwinPair, twin_pairs
 from phonelm_search.store import Store
@@ -62,6 +63,8 @@ class StudyRow:
     """Name of what it is a share of."""
     draws: Floats = field(repr=False, compare=False)
     """``[draws]`` of it; draws of the same number belong together."""
+    loss: Extent
+    """Loss as a share of the baseline's after `StudyView.train_tokens`, as the law tells it."""
     doubts: tuple[Reason, ...] = ()
     """Why `latency` is suspect, whatever stands behind it."""
     peak_bytes: int | None
@@ -161,6 +164,8 @@ class StudyView:
     """What could not be measured."""
     baseline: str = ""
     """What latencies are shares of: a reference's name, or the shape that every round measures."""
+    train_tokens: float = 0.0
+    """Tokens after which losses are compared: 100 for a decoder parameter of the median shape."""
     twins: tuple[TwinPair, ...] = ()
     """Shapes that were measured twice."""
 
@@ -302,6 +307,12 @@ def load_view(store: Store, study: str) -> StudyView:
     places = tuple(places_of(record))
     readings = [Readings(store, place, scenario, ids) for place in places]
     baseline = find_baseline(_in_order(parts, record), readings)
+    tokens = _train_tokens([shapes[p.shape_id] for p in parts if p.name is None])
+    losses: dict[str, Extent] = {}
+    if baseline is not None:
+        other = shapes.get(baseline.shape_id, REFERENCE)
+        file = store.results / "cache/law" / f"{study}.npz"
+        losses = relative_losses(shapes, other, scores.values(), tokens=tokens, file=file)
     rows: list[StudyRow] = []
     failed = [
         FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
@@ -319,7 +330,8 @@ def load_view(store: Store, study: str) -> StudyView:
         if error := rejection(p for t in known for p in t.parts):
             failed.append(FailedShape(shape=shape, name=part.name, reason=str(error)))
             continue
-        rows.append(_row(part, shape, readings, known, baseline, scores.get(part.shape_id)))
+        score, loss = scores.get(part.shape_id), losses[part.shape_id]
+        rows.append(_row(part, shape, readings, known, baseline, score, loss))
     return StudyView(
         record=record,
         places=places,
@@ -327,6 +339,7 @@ def load_view(store: Store, study: str) -> StudyView:
         rows=tuple(sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))),
         failed=tuple(failed),
         baseline=baseline.name if baseline else "",
+        train_tokens=tokens,
         twins=tuple(t for r in readings for t in twin_pairs(r, shapes)),
     )
 
@@ -338,6 +351,7 @@ def _row(
     times: Sequence[ScenarioTime],
     baseline: Baseline,
     score: Score | None,
+    loss: Extent,
 ) -> StudyRow:
     """A shape with its times at all places; in every draw the place where it is worst counts."""
     told = [baseline.relative(i, r, part.shape_id) for i, r in enumerate(readings)]
@@ -359,11 +373,18 @@ def _row(
         latency=latency,
         baseline=baseline.name,
         draws=draws,
+        loss=loss,
         doubts=(wide,) if wide else (),
         peak_bytes=readings[worst].peak_bytes(part.shape_id),
         score=score,
         estimate_ms=estimated.end_to_end.ms if estimated else None,
     )
+
+
+def _train_tokens(sampled: Sequence[ModelShape]) -> float:
+    """Tokens that a person will train on, unless they say."""
+    sizes = [s.decoder_parameters for s in sampled] or [REFERENCE.decoder_parameters]
+    return TOKENS_PER_PARAMETER * float(np.median(sizes))
 
 
 def _in_order(parts: Sequence[StudyShape], record: StudyRecord) -> list[StudyShape]:

@@ -96,6 +96,12 @@ def _axes(view: StudyView) -> list[Document]:
             (key, f"decode step at {answer} tokens (TPOT){on(device)} [ms]", "low")
             for key, device in _phase_keys(view, "decode")
         ),
+        (
+            "loss",
+            f"loss by the law after {format_count(view.train_tokens)} tokens "
+            f"[% against {view.baseline}]",
+            "low",
+        ),
         ("bits_per_byte", "validation bits per byte", "low"),
         ("quantised", f"validation bits per byte after {view.device.scheme.name}", "low"),
         ("peak", "peak memory [MB]", "low"),
@@ -166,6 +172,7 @@ def _values(row: StudyRow, view: StudyView) -> dict[str, Interval | None]:
         **{key: _span(row.times[d].end_to_end) for key, d in _phase_keys(view, "whole")},
         **{key: _span(row.times[d].ttft) for key, d in _phase_keys(view, "prefill")},
         **{key: _span(row.times[d].tpot) for key, d in _phase_keys(view, "decode")},
+        "loss": _rounded(*(100 * (share - 1) for share in row.loss)),
         "bits_per_byte": _rounded(bits, bits - half, bits + half)
         if bits is not None and half is not None
         else _alone(bits),

@@ -56,7 +56,7 @@ const COLUMNS = [
   ["label", "shape", (r) => r.label, (r) => r.label + (r.pick ? " ★" : r.tied ? " (tied)" : "")],
   ["latency", `end-to-end [× ${study.reference}]`],
   ...(study.devices.length > 1 ? [["device", "worst on", (r) => r.device]] : []),
-  ...study.axes.filter((a) => /^(whole|prefill|decode)( on |$)/.test(a.key)).map((a) => [a.key, `${a.key.replace("whole", "end-to-end")} [ms]`]), ["bits_per_byte", "bits/byte"], ["quantised", "quantised"], ["peak", "peak [MB]"],
+  ...study.axes.filter((a) => /^(whole|prefill|decode)( on |$)/.test(a.key)).map((a) => [a.key, `${a.key.replace("whole", "end-to-end")} [ms]`]), ["loss", "loss by the law [%]"], ["bits_per_byte", "bits/byte"], ["quantised", "quantised"], ["peak", "peak [MB]"],
   ["num_hidden_layers", "layers", (r) => r.num_hidden_layers], ["hidden_size", "width", (r) => r.hidden_size],
   ["intermediate_size", "FFN", (r) => r.intermediate_size],
   ["heads", "heads/KV", (r) => r.num_attention_heads, (r) => `${r.num_attention_heads}/${r.num_key_value_heads}`],
