@@ -11,10 +11,12 @@ import pytest
 from helpers import Told, fake_device, trials_of
 from phonelm_search.backends import Result
 from phonelm_search.backends.registry import RUNTIMES
+from phonelm_search.core.deadline import Deadline
 from phonelm_search.graph import fnv1a64
 from phonelm_search.reading import StudyView
 from phonelm_search.stages import SearchPlan, Setup, prepare, run_search
-from phonelm_search.stages.session import SETTINGS
+from phonelm_search.stages.measure import search_on
+from phonelm_search.stages.session import SETTINGS, open_measuring
 from phonelm_search.store import Store
 from recorder import Recorder, measured_depths, slower
 
@@ -189,6 +191,21 @@ def test_the_minutes_end_a_search_and_what_was_measured_is_kept(
     assert view.failed == ()
     later, _ = search(setup, 24, minutes=3.0)  # goes on for as long
     assert len(later.sampled) > len(view.sampled)
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_time_that_is_left_over_goes_to_shapes_that_are_missing(
+    setup: Setup, use: Callable[[Recorder], Recorder]
+) -> None:
+    runtime = use(Recorder())
+    search(setup, 2)
+    with open_measuring(Store(Path("results")), setup, report=Told()) as session:
+        search_on(session, SearchPlan(trials=4), Deadline(600))
+        assert len(session.view.sampled) == 4
+        jobs = len(runtime.jobs)
+        search_on(session, SearchPlan(trials=4), Deadline(600))  # nothing is missing
+        search_on(session, SearchPlan(trials=6), Deadline(0))  # no time is left
+        assert len(runtime.jobs) == jobs
 
 
 class Throttling(Recorder):

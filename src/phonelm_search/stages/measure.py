@@ -95,6 +95,17 @@ def search(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> N
         )
 
 
+def search_on(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> None:
+    """Measure what is missing of a search's shapes, where time was left over.
+
+    Raises:
+        StoreError: If the database cannot be used.
+    """
+    trials = _Trials(session, plan, deadline)
+    if trials.driver.finished() < plan.trials and trials.has_time():
+        trials.sample(plan.trials)
+
+
 def measure_chosen(session: MeasuringSession, shapes: Sequence[ModelShape]) -> None:
     """Measure references and given shapes of the space, as trials of the study.
 

@@ -6,7 +6,7 @@ from phonelm_search.core.reporting import Reporter
 from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import Pick, Rule, StudyView
 from phonelm_search.stages.decide import decide, measure_peak
-from phonelm_search.stages.measure import SearchPlan, search
+from phonelm_search.stages.measure import SearchPlan, search, search_on
 from phonelm_search.stages.plan import plan_run
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
@@ -49,6 +49,8 @@ def run_all(
         search(session, plan, deadline.earlier(training_seconds + _FINISHING_SECONDS))
         ending = deadline.earlier(_FINISHING_SECONDS)
         score(session, settings, top=top, data=data, deadline=ending)
+        if deadline.ends:
+            search_on(session, plan, ending)
         race(session, ending)
         measure_peak(session, rule=rule)
         return decide(session, rule=rule)
