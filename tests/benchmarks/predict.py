@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 from phonelm_search.core.precision import Precision, get_precision
 from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Z_95, Floats
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.measure import REFERENCE, LatencyComparison
 from phonelm_search.space import Columns, enumerate_space, load_space
@@ -83,7 +83,7 @@ def row(trial: str, workload: Workload, told: int, found: Sequence[Floats]) -> d
         "bias": round(float(np.median(errors)), 4),
         "rho": round(float(spearmanr(predicted, measured).statistic), 4),
         "own_deviation": round(float(np.median(noise)), 4),
-        "within_95": round(float(np.mean(np.abs(z) < 1.96)), 3),
+        "within_95": round(float(np.mean(np.abs(z) < Z_95)), 3),
     }
 
 

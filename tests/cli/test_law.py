@@ -111,6 +111,7 @@ def test_values_of_one_trunk_are_one_run(tmp_path: Path) -> None:
         (HEADER.replace("bits_per_byte", "ppl"), "loss or bits_per_byte are missing"),
         (HEADER, "at least one training"),
         (f"{HEADER}\n{ROWS[0]}\n512,1536,4,8,many,1.3", "row 3, tokens: must be a positive number"),
+        (f"{HEADER}\n{ROWS[0]}\n\n512,1536,4,8,-1,1", "row 4, tokens: must be a positive"),
         (f"{HEADER}\n512,1536,4,8,1e8,", "row 2, bits_per_byte: must be a positive number, got ''"),
         (f"{HEADER}\n512,1536,4,8,1e8,nan", "row 2, bits_per_byte: must be a positive"),
         (f"{HEADER}\n512,1536,4.5,8,1e8,1", "row 2, num_hidden_layers: must be a whole number"),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from helpers import WORKLOADS, fake_device, fake_profiler, latencies, small_shape
-from phonelm_search.backends import Files, Job, Result
+from phonelm_search.backends import Result
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.core.workload import prefill
-from phonelm_search.measure import REFERENCE, MeasureSettings, Profiler, Request
+from phonelm_search.measure import REFERENCE, MeasureSettings, Request
 from phonelm_search.measure.jobs import drawn_order, memory_bytes
 from phonelm_search.measure.recording import BY_FLUSH
 from phonelm_search.store import Store
@@ -293,53 +293,6 @@ def test_decode_rotates_over_copies_that_exceed_the_cache_six_times(tmp_path: Pa
     assert cold.cache.copies * streamed >= 6 * runtime.cache_bytes()
     assert (cold.cache.copies - 1) * streamed < 6 * runtime.cache_bytes()
     assert (cold.cache.mode, warm.cache.mode, warm.cache.copies) == ("rotate", "warm", 1)
-
-
-class Cached(Recorder):
-    """Its kernel tells of no cache but its own 2 MiB, and reads up to 45 MiB are fast."""
-
-    def run(self, job: Job, files: Files) -> Result:
-        result = super().run(job, files)
-        read = tuple((60e9 if b < 50e6 else 16e9,) * 3 for b in job.bandwidth_bytes)
-        return result.model_copy(update={"bandwidth_bytes_per_s": read})
-
-
-def test_turns_stream_twice_what_is_read_at_the_speed_of_memory(tmp_path: Path) -> None:
-    runtime, store = Cached(), Store(tmp_path)
-    shape = small_shape(hidden_size=256, vocab_size=4096)
-    profiler = profiler_with(store, runtime)
-    latencies(profiler, shape, WORKLOADS)
-    probe = store.cache_probe(profiler.environment_id)
-    assert probe is not None
-    assert probe.cold_bytes == 64 * 2**20
-    cold = runtime.jobs[0]
-    streamed = sum(s.weight_bytes(fake_device().scheme).streamed for s in (shape, REFERENCE))
-    assert cold.cache.copies * streamed >= 2 * 64 * 2**20 > (cold.cache.copies - 1) * streamed
-    assert runtime.order.count("probe") == 1
-
-    again = Cached()
-    latencies(profiler_with(store, again), small_shape(num_hidden_layers=4), WORKLOADS)
-    assert "probe" not in again.order
-    latencies(profiler_with(Store(tmp_path / "warm"), again, cache="warm"), shape, WORKLOADS)
-    assert "probe" not in again.order
-
-
-def test_a_probe_that_fails_leaves_what_is_told(tmp_path: Path) -> None:
-    class Unreadable(Recorder):
-        def run(self, job: Job, files: Files) -> Result:
-            if len(job.bandwidth_bytes) > 1:
-                raise MeasurementError("no memory", stage="memory")
-            return super().run(job, files)
-
-    notes: list[str] = []
-    runtime, store = Unreadable(), Store(tmp_path)
-    profiler = Profiler(store, fake_device(), runtimes=[runtime], note=notes.append)
-    latencies(profiler, small_shape(), WORKLOADS)
-    assert notes == [
-        "the cache could not be probed (no memory (stage: memory)); what is told is taken"
-    ]
-    assert store.cache_probe(profiler.environment_id) is None
-    assert len(runtime.jobs) == 3
 
 
 def test_little_memory_falls_back_to_a_flush_with_a_pause_control(tmp_path: Path) -> None:

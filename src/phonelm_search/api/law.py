@@ -13,7 +13,7 @@ def show_law(law: str | Path | None = None) -> pd.DataFrame:
     Args:
         law: Its file; None: the one that ships with the package.
     """
-    return _frame(stages.show_law(None if law is None else Path(law)))
+    return _frame(stages.show_law(_path(law)))
 
 
 def fit_law(
@@ -29,8 +29,7 @@ def fit_law(
         output: File of the new law.
         law: File of the law before; None: the one that ships with the package.
     """
-    before = None if law is None else Path(law)
-    return _frame(stages.fit_law(Path(observations), Path(output), law=before))
+    return _frame(stages.fit_law(Path(observations), Path(output), law=_path(law)))
 
 
 def check_law(observations: str | Path, *, law: str | Path | None = None) -> pd.DataFrame:
@@ -40,9 +39,11 @@ def check_law(observations: str | Path, *, law: str | Path | None = None) -> pd.
         observations: CSV file of trainings.
         law: File of the law; None: the one that ships with the package.
     """
-    return pd.DataFrame(
-        stages.check_trainings(Path(observations), law=None if law is None else Path(law))
-    )
+    return pd.DataFrame(stages.check_trainings(Path(observations), law=_path(law)))
+
+
+def _path(law: str | Path | None) -> Path | None:
+    return None if law is None else Path(law)
 
 
 def _frame(table: stages.LawTable) -> pd.DataFrame:

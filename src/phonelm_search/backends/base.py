@@ -7,7 +7,7 @@ C++ runner on a phone.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -149,7 +149,7 @@ class Job(_Document):
     cache: CacheJob
     tiny: ModelJob | None = None
     """Wakes the workers after a flush, and shows what the loop itself costs."""
-    bandwidth_bytes: tuple[int, ...] = ()
+    bandwidth_bytes: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Buffers to read with all threads, for the read bandwidth of a cache or of memory."""
     threads: int = Field(ge=1)
     cpus: tuple[int, ...] = ()

@@ -118,7 +118,6 @@ class _Sampler:
         self._y = rounds.log_ms - self._middle
         self._weights = np.ones((_CHAINS, len(self._y)))
         self._indices = np.resize(np.arange(len(_FREEDOM)), _CHAINS)
-        self._freedom = _FREEDOM[self._indices]
         self._rest2 = np.full(_CHAINS, (2 * _REST) ** 2)
         self._spread2 = np.full(_CHAINS, (2 * _PROCESS) ** 2)
         self._effects = np.zeros((_CHAINS, self._of_shape.count + x.shape[1]))
@@ -179,7 +178,7 @@ class _Sampler:
     def _draw_scales(self, squares: Floats) -> None:
         random, count = self._random, squares.shape[1]
         self._draw_tails(squares)
-        freedom = self._freedom[:, None]
+        freedom = _FREEDOM[self._indices][:, None]
         rate = (freedom + squares / self._rest2[:, None]) / 2
         self._weights = random.standard_gamma((freedom + 1) / 2, rate.shape) / rate
         total = _REST_WEIGHT * _REST**2 + (self._weights * squares).sum(axis=1) / 2
@@ -200,10 +199,9 @@ class _Sampler:
         self._indices = np.argmax(score + random.gumbel(size=score.shape), axis=1)
         chains = range(_CHAINS)
         now, self._rest2 = score[chains, self._indices], rest2[chains, self._indices]
-        self._freedom = _FREEDOM[self._indices]
         step = 3 / math.sqrt(squares.shape[1])  # a Metropolis step as wide as what it looks for
         moved = self._rest2 * np.exp(step * random.standard_normal(_CHAINS))
-        then = _log_density(squares, self._freedom, _LOG_T[self._indices], moved)
+        then = _log_density(squares, _FREEDOM[self._indices], _LOG_T[self._indices], moved)
         taken = np.log(random.random(_CHAINS)) < then - now
         self._rest2 = np.where(taken, moved, self._rest2)
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.precision import Precision
+from phonelm_search.core.prediction import Prediction
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
@@ -31,16 +32,6 @@ _LEAST_OWN = 0.01
 a few noisy measurements cannot show that there is none."""
 _SURPRISING = 3.0  # deviations
 _CHUNK = 200_000  # shapes at a time, for a bounded memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """Logarithm of latency, in the unit of what was learned; ``[n]`` each."""
-
-    mean: Floats
-    """The middle."""
-    deviation: Floats
-    """Its standard deviation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

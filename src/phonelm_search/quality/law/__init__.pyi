@@ -14,7 +14,6 @@ from .observations import read_trainings as read_trainings
 from .posterior import Evidence as Evidence
 from .posterior import Gaussian as Gaussian
 from .posterior import LawPrior as LawPrior
-from .posterior import LossPrediction as LossPrediction
 from .posterior import Observations as Observations
 from .posterior import QualityLaw as QualityLaw
 from .prior_file import load_prior as load_prior

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Z_95, Floats
 from phonelm_search.quality.law.posterior import LawPrior, Observations, QualityLaw
 
 _SIZE, _TOKENS = 1.15, 1.30  # ratios up to which trainings are of equal size and length
@@ -126,7 +126,7 @@ def _row(name: str, parts: Sequence[tuple[_Pairs, Floats]]) -> LawCheck:
     apart: Mask = np.abs(measured) > np.log1p(_APART)
     right: Mask = measured * told > 0
     deep: Mask = equal & apart & (depths != 0)
-    within: Mask = np.abs(measured - told) <= 1.96 * joined("error")
+    within: Mask = np.abs(measured - told) <= Z_95 * joined("error")
     any_size = long & apart
     agree = _share(right, any_size)
     shallow = _share(measured * depths > 0, deep)

@@ -54,7 +54,7 @@ def read_trainings(path: Path) -> list[Training]:
             names = [n.strip() for n in reader.fieldnames or ()]
             _check_header(path, names)
             reader.fieldnames = names
-            rows = [_Row(path, n, row) for n, row in enumerate(reader, 2)]
+            rows = [_Row(path, reader.line_num, row) for row in reader]
             found = [row.training() for row in rows if not row.empty]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"{path} must be a CSV file in UTF-8: {error}") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from phonelm_search.core.prediction import Prediction
 from phonelm_search.core.statistics import Floats
 from phonelm_search.quality.law.discrepancy import Discrepancy, Points
 from phonelm_search.quality.law.form import OWN, SHARED, log_loss
@@ -76,16 +77,6 @@ class Observations:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossPrediction:
-    """Logarithms of losses, or of their ratios."""
-
-    mean: Floats
-    """``[n]``"""
-    deviation: Floats
-    """``[n]``, standard deviation."""
-
-
 class QualityLaw:
     """Tells loss of shapes on one data set.
 
@@ -108,8 +99,9 @@ class QualityLaw:
         self.datasets = tuple(dict.fromkeys([dataset, *names]))
         blocks = [prior.shared, *[prior.own] * len(self.datasets)]
         self._start = np.concatenate([b.mean for b in blocks])
-        self._information = np.linalg.inv(_block_diagonal([b.covariance for b in blocks]))
-        self.coefficients = Gaussian(mean=self._start, covariance=np.linalg.inv(self._information))
+        covariance = _block_diagonal([b.covariance for b in blocks])
+        self._information = np.linalg.inv(covariance)
+        self.coefficients = Gaussian(mean=self._start, covariance=covariance)
         self._root: Floats | None = None
         if observations is not None and len(observations):
             self._fit(observations)
@@ -195,34 +187,32 @@ class QualityLaw:
             by = by - known @ self._white
         return told, by @ np.linalg.cholesky(self.coefficients.covariance), known
 
-    def log_loss(self, points: Points) -> LossPrediction:
+    def log_loss(self, points: Points) -> Prediction:
         """Logarithm of loss, in the unit of the data set."""
-        means, deviations = [], []
-        for part in points.chunks(_CHUNK):
-            mean, by, known = self._parts(part)
-            variance = (by**2).sum(axis=1) + self.prior.discrepancy.variance(part)
-            means.append(mean)
-            deviations.append(np.sqrt(np.maximum(variance - (known**2).sum(axis=1), 0)))
-        return LossPrediction(mean=np.concatenate(means), deviation=np.concatenate(deviations))
+        return self._predicted(points, None)
 
-    def log_ratio(self, points: Points, to: Points) -> LossPrediction:
+    def log_ratio(self, points: Points, to: Points) -> Prediction:
         """Logarithm of losses over another one's: what all share drops out.
 
         Args:
             points: ``[n]``.
             to: One.
         """
-        other, by_other, known_other = self._parts(to)
+        return self._predicted(points, to)
+
+    def _predicted(self, points: Points, to: Points | None) -> Prediction:
+        zero = np.zeros((1, 1))
+        other = (zero[0], zero, zero) if to is None else self._parts(to)
         discrepancy = self.prior.discrepancy
         means, deviations = [], []
         for part in points.chunks(_CHUNK):
-            mean, by, known = self._parts(part)
-            variance = ((by - by_other) ** 2).sum(axis=1) + discrepancy.variance(part)
-            variance += discrepancy.variance(to) - 2 * discrepancy.smooth(part, to)[:, 0]
-            variance -= ((known - known_other) ** 2).sum(axis=1)
-            means.append(mean - other)
+            mean, by, known = map(np.subtract, self._parts(part), other)
+            variance = (by**2).sum(axis=1) + discrepancy.variance(part) - (known**2).sum(axis=1)
+            if to is not None:
+                variance += discrepancy.variance(to) - 2 * discrepancy.smooth(part, to)[:, 0]
+            means.append(mean)
             deviations.append(np.sqrt(np.maximum(variance, 0)))
-        return LossPrediction(mean=np.concatenate(means), deviation=np.concatenate(deviations))
+        return Prediction(mean=np.concatenate(means), deviation=np.concatenate(deviations))
 
     @property
     def log_evidence(self) -> float:

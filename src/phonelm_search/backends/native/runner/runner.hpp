@@ -117,7 +117,8 @@ class JobSessions {
         const auto threads = static_cast<size_t>(json::integer(job_, "threads"));
         const size_t each = words / threads;
         // A pass reads a small buffer over and over, or it would time the start of its threads.
-        const size_t times = std::max<size_t>(1, kBandwidthWords / (each * threads));
+        const size_t times =
+            std::max<size_t>(1, kBandwidthWords / std::max<size_t>(1, each * threads));
         std::vector<double> samples;
         std::vector<int64_t> sums(threads);
         for (int pass = 0; pass <= kBandwidthPasses; ++pass) {
