@@ -1,7 +1,7 @@
 """The measuring half of a run: contenders, what was left out, what was cut off."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from helpers import Told, fake_device, trials_of
 from phonelm_search.backends import Result
 from phonelm_search.backends.registry import RUNTIMES
 from phonelm_search.core.deadline import Deadline
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph import fnv1a64
 from phonelm_search.reading import StudyView
 from phonelm_search.stages import SearchPlan, Setup, prepare, run_search
@@ -49,6 +50,11 @@ ffn: [gated]
 hidden_act: [relu]
 """
 """Sizes differ, so that larger and slower shapes make a long front."""
+REFERENCES = """
+references:
+  - {name: small-llama, hidden_size: 128, intermediate_size: 352, num_hidden_layers: 3,
+     num_attention_heads: 4, num_key_value_heads: 4, hidden_act: silu}
+"""
 
 
 @pytest.fixture
@@ -67,6 +73,12 @@ def search(setup: Setup, trials: int = 6, **changes: Any) -> tuple[StudyView, To
     plan = SearchPlan(trials=trials, **changes)
     view = run_search(Store(Path("results")), setup, plan, report=told)
     return view, told
+
+
+def processes_of(shapes: Collection[ModelShape]) -> set[str | None]:
+    """Processes that measured one of these shapes, twins left out."""
+    found = Store(Path("results")).measurements(shape_ids=[s.shape_id for s in shapes])
+    return {m.process for m in found if not m.is_control and not m.twin}
 
 
 def rounds_of(view: StudyView) -> dict[str, int]:
@@ -116,6 +128,26 @@ def test_rounds_go_where_the_front_is_open(
     open_still = sum(0.05 < p < 0.95 for p in likely.values())
     if open_still:
         assert left[0].startswith(f"{open_still} shapes may or may not belong to the front")
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_the_race_takes_along_what_latencies_are_shares_of(
+    setup: Setup, use: Callable[[Recorder], Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(Wobbling())
+    name = "beside"
+    Path(f"search_spaces/{name}.yaml").write_text(DENSE.replace("dense", name) + REFERENCES)
+    dense = prepare(name, [setup.device.name], scenario="chat=16:8")
+    monkeypatch.setattr("phonelm_search.stages.race._MOST_ROUNDS", 0)
+    view, _ = search(dense, 8)
+    before = processes_of([r.shape for r in view.sampled])
+    monkeypatch.setattr("phonelm_search.stages.race._MOST_ROUNDS", 2)
+    view, told = search(dense, 8)
+    assert "more rounds where the front is open" in told.stages
+    raced = processes_of([r.shape for r in view.sampled]) - before
+    (baseline,) = [r for r in view.rows if r.name == view.baseline]
+    assert raced
+    assert raced <= processes_of([baseline.shape])
 
 
 @pytest.mark.usefixtures("small_reference")

@@ -19,7 +19,8 @@ def race(session: MeasuringSession, deadline: Deadline) -> None:
     """Give rounds to shapes whose place is open, until none is or the time is used.
 
     Open is a shape that belongs to the front with a probability between 5 and 95 %, and one whose
-    latency is suspect; of several the most open ones first, a process at a time.
+    latency is suspect; of several the most open ones first, a process at a time. The baseline is in
+    every process: all latencies are shares of its own, so its error is in each of them.
 
     Raises:
         StoreError: If the database cannot be used.
@@ -49,11 +50,12 @@ def _one_round(
     progress: RoundProgress,
     deadline: Deadline,
 ) -> None:
-    """A process of the rows on each device."""
+    """A process of the rows, and of what they are shares of, on each device."""
     shapes = [r.shape for r in chosen]
+    beside = [r.shape for r in _baseline(session.view) if r.shape not in shapes]
     for profiler in session.profilers:
         workloads = session.setup.goals.workloads
-        requests = [Request(shape=s, workloads=workloads, more=1) for s in shapes]
+        requests = [Request(shape=s, workloads=workloads, more=1) for s in (*shapes, *beside)]
         profiler.measure(requests, deadline=deadline, on_round=progress.on_round)
     for shape in shapes:
         made[shape.shape_id] = made.get(shape.shape_id, 0) + 1
@@ -63,9 +65,15 @@ def _most_open(session: MeasuringSession, made: dict[str, int], most: int) -> li
     """Rows for the next process, the most open first; none where all is settled."""
     view = session.view
     models = min(p.settings.models * p.workers for p in session.profilers)
+    models = max(1, models - len(_baseline(view)))
     order = sorted(_open_rows(view), key=lambda pair: -pair[1])
     rows = [row for row, _ in order if made.get(row.shape.shape_id, 0) < most]
     return rows[:models]
+
+
+def _baseline(view: StudyView) -> list[StudyRow]:
+    """The reference that latencies are shares of; none where it is what every round measures."""
+    return [r for r in view.rows if r.name == view.baseline]
 
 
 def _open_rows(view: StudyView) -> Iterator[tuple[StudyRow, float]]:
