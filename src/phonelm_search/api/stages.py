@@ -39,8 +39,7 @@ def run(
     score_top: int = d.DEFAULT_TOP,
     tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
-    finalists: int = d.DEFAULT_FINALISTS,
-    seeds: int | None = None,
+    train_tokens: float | None = None,
     data: Sequence[str] = (),
     scenario: str = d.DEFAULT_SCENARIO,
     objective: Names = (),
@@ -54,7 +53,7 @@ def run(
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
-    """Search, train the front, pick, and write the study's files. See `search` and `score`.
+    """Search, train for the front, pick, and write the study's files. See `search` and `score`.
 
     Args:
         minutes: Time for measuring and training together; None: as long as it takes.
@@ -66,7 +65,7 @@ def run(
     call = call_text(run, locals())
     settings = ScoreSettings(
         tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
-        finalists=finalists, seeds=seeds, seed=seed,
+        minutes=d.training_minutes(minutes), seed=seed,
     )  # fmt: skip
     setup = _setup(
         space, device, serial=serial, study=study, scenario=scenario, objective=objective,
@@ -78,6 +77,7 @@ def run(
     _, view = run_all(
         Store(Path(results), url=storage), setup, plan, settings,
         top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=data,
+        train_tokens=train_tokens,
     )  # fmt: skip
     return frame_of(view)
 
@@ -139,8 +139,8 @@ def score(
     score_top: int = d.DEFAULT_TOP,
     tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
-    finalists: int = d.DEFAULT_FINALISTS,
-    seeds: int | None = None,
+    minutes: float = d.DEFAULT_SCORE_MINUTES,
+    train_tokens: float | None = None,
     data: Sequence[str] = (),
     seed: int = 0,
     retrain: bool = False,
@@ -148,27 +148,29 @@ def score(
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
-    """Train the front and near-front of a study, pick, and write the study's files.
+    """Train small relatives of a study's front, pick, and write the study's files.
 
     Args:
         study: Name of the study.
-        score_top: Shapes that enter training.
-        tokens_per_parameter: Of the largest trained shape.
-        proxy_parameters: Decoder parameters of miniatures; None trains the shapes themselves.
-        finalists: Candidates that train to the end.
-        seeds: Seeds of the finalists; None: one for a quick look, else two.
+        score_top: Shapes of the front and near-front whose differences shall be told.
+        tokens_per_parameter: The least horizon.
+        proxy_parameters: Decoder parameters of the largest relatives; None: the shapes themselves.
+        minutes: Time for trainings; told again, a study goes on for as long.
+        train_tokens: That the pick will be trained on; None leaves it, at first 100 for each
+            decoder parameter of the median shape.
         data: Text files, folders, or ``hf:NAME``; nothing: the embedded text.
-        seed: The first one.
-        retrain: Train what has a score already, too.
-        validate: Also train a sample much longer; `plot` of kind ``validation`` shows it.
+        seed: Of weights and data order.
+        retrain: Drop what was trained for the study, and begin anew.
+        validate: Also train relatives of twice the largest size; `plot` of kind ``validation``
+            shows how the law tells them.
 
     Returns:
-        A row for each measured shape with its score, fastest first; ``pick`` marks one.
+        A row for each measured shape with its loss, fastest first; ``pick`` marks one.
     """
     call = call_text(score, locals())
     settings = ScoreSettings(
-        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
-        finalists=finalists, seeds=seeds, seed=seed,
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, minutes=minutes,
+        seed=seed,
     )  # fmt: skip
     _, view = run_score(
         open_store(results, storage),
@@ -179,6 +181,7 @@ def score(
         data=data,
         retrain=retrain,
         validate=validate,
+        train_tokens=train_tokens,
         command=call,
     )
     return frame_of(view)
@@ -222,9 +225,9 @@ def sensitivity(
     serial: Names = (),
     study: str | None = None,
     shapes: int = d.COMPARED_SHAPES,
-    tokens_per_parameter: float = d.COMPARED_TOKENS_PER_PARAMETER,
+    tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
-    seeds: int = d.COMPARED_SEEDS,
+    minutes: float = d.DEFAULT_SCORE_MINUTES,
     data: Sequence[str] = (),
     scenario: str = d.DEFAULT_SCENARIO,
     seed: int = 0,
@@ -233,7 +236,7 @@ def sensitivity(
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
-    """Measure and train shapes of equal decoder size; how far speed moves, and how far loss.
+    """Measure shapes of equal decoder size and train for them; how far speed moves, and loss.
 
     Args:
         shapes: How many, spread over the space.
@@ -243,8 +246,9 @@ def sensitivity(
     """
     call = call_text(sensitivity, locals())
     settings = ScoreSettings(
-        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, seeds=seeds, seed=seed
-    )
+        tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, minutes=minutes,
+        seed=seed,
+    )  # fmt: skip
     setup = _setup(
         space, device, serial=serial, study=study, scenario=scenario, vocab_size=vocab_size,
         precision=precision, command=call, suffix=SENSITIVITY_SUFFIX,

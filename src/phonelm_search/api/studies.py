@@ -106,7 +106,7 @@ def export(
         What was written: the folder, or the file.
     """
     store = open_store(results, storage)
-    path, _, notes = export_shape(store, load_view(store, study), Path(output), shape=shape, to=to)
+    path, _, notes = export_shape(load_view(store, study), Path(output), shape=shape, to=to)
     for note in notes:
         LoggedReporter().note(note)
     return path

@@ -18,7 +18,8 @@ from phonelm_search.reading import (
     StudyRow,
     StudyView,
     current_pick,
-    score_pairs,
+    front_pairs,
+    law_text,
     trust,
 )
 
@@ -40,6 +41,8 @@ _COLUMNS = (
     ("kind", "kind"),
     ("estimate_ms", "by blocks ms"),
     ("loss", "loss by the law"),
+    ("prior_share", "of it prior"),
+    ("front_probability", "P(front)"),
     ("bits_per_byte", "bits/byte"),
     ("score_ci", "±"),
     ("quantised_bits_per_byte", "quantised"),
@@ -62,35 +65,44 @@ def check_sampler(name: str) -> None:
 
 
 def parse_score_settings(
-    tokens_per_parameter: float, budget: str, seed: int, *, seeds: int | None, finalists: int
+    tokens_per_parameter: float, budget: str, seed: int, *, minutes: float
 ) -> "ScoreSettings":
-    """What the scoring options say.
+    """What the options of training say.
 
     Raises:
         ConfigurationError: If ``--proxy-parameters`` is no count and not ``full``.
     """
     from phonelm_search.quality import ScoreSettings
 
-    try:
-        parameters = None if budget == "full" else parse_count(budget)
-    except ValueError as error:
-        raise ConfigurationError(f"--proxy-parameters: {error}, or full") from error
-    if parameters is not None and parameters < 1:
-        raise ConfigurationError(f"--proxy-parameters must be positive or full, got {budget}")
+    parameters = None if budget == "full" else _count("--proxy-parameters", budget, ", or full")
     return ScoreSettings(
-        tokens_per_parameter=tokens_per_parameter,
-        budget=parameters,
-        seed=seed,
-        seeds=seeds,
-        finalists=finalists,
+        tokens_per_parameter=tokens_per_parameter, budget=parameters, seed=seed, minutes=minutes
     )
+
+
+def parse_train_tokens(text: str | None) -> float | None:
+    """What ``--train-tokens`` says.
+
+    Raises:
+        ConfigurationError: If it is no count.
+    """
+    return None if text is None else float(_count("--train-tokens", text))
+
+
+def _count(option: str, text: str, otherwise: str = "") -> int:
+    try:
+        count = parse_count(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}{otherwise}") from error
+    if count < 1:
+        raise ConfigurationError(f"{option} must be positive{otherwise}, got {text}")
+    return count
 
 
 def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
     """Print what a run would do."""
     names = [w.name for w in setup.goals.workloads]
     devices = ", ".join(d.name for d in setup.devices)
-    trained = [asdict(c.trained) for c in plan.scoring.candidates]
     if as_json:
         print_json(
             [],
@@ -100,22 +112,22 @@ def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
             trials=plan.trials,
             workloads=names,
             objectives=list(setup.goals.objectives),
-            trainings=len(trained),
-            tokens=plan.scoring.tokens,
+            trainings=len(plan.rungs),
+            tokens=sum(r.tokens for r in plan.rungs),
             search_seconds=round(plan.search_seconds),
             score_seconds=round(plan.score_seconds),
         )
         return
-    sizes = [c.trained.decoder_parameters for c in plan.scoring.candidates]
+    sizes = [r.shape.decoder_parameters for r in plan.rungs]
     typer.echo(
         f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
         f"{', '.join(setup.goals.objectives)}\n"
         f"would measure {plan.trials} trials and {plan.references} references "
         f"({', '.join(names)}; {setup.device.precision} on {devices}): "
         f"about {format_seconds(plan.search_seconds)}\n"
-        f"would train {len(sizes)} shapes of {format_count(min(sizes))} to "
-        f"{format_count(max(sizes))} decoder parameters on {format_count(plan.scoring.tokens)} "
-        f"tokens each: about {format_seconds(plan.score_seconds)}"
+        f"would train {len(sizes)} relatives of {format_count(min(sizes))} to "
+        f"{format_count(max(sizes))} decoder parameters: about "
+        f"{format_seconds(plan.score_seconds)}"
     )
     say("estimates for a quiet machine; nothing was measured")
 
@@ -169,6 +181,10 @@ def _print_study(view: StudyView, rows: Sequence[Row], fmt: Format) -> None:
                 **r,
                 "relative_interval": f"{r['relative_low']:.3g} to {r['relative_high']:.3g}",
                 "loss": _percents(*(r[f"relative_loss{end}"] for end in ("", "_low", "_high"))),
+                "prior_share": f"{r['prior_share']:.0%}",
+                "front_probability": None
+                if r["front_probability"] is None
+                else f"{r['front_probability']:.0%}",
             }
             for r in rows
         ]
@@ -189,6 +205,8 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
         hidden.add("device")
     if all(r["front"] for r in rows if r["name"] is None):
         hidden.add("front")
+    if not any(r["bits_per_byte"] is not None for r in rows):  # of earlier releases alone
+        hidden |= {"bits_per_byte", "score_ci", "quantised_bits_per_byte", "seeds"}
     return [c for c in _COLUMNS if c[0] not in hidden]
 
 
@@ -199,35 +217,35 @@ def pick_line(pick: Pick) -> str:
 
 
 def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "table") -> None:
-    """Print the scored shapes, the references, and the pick with its reasons."""
-    rows = study_rows(view, [r for r in view.rows if r.score or r.name])
+    """Print the front, the references, and the pick with its reasons."""
+    rows = study_rows(view, [r for r in view.rows if r in view.front or r.name])
     if as_json:
         verdict = {
             "shape_id": pick.row.shape.shape_id,
             "why": pick.why,
             "provisional": list(pick.provisional),
             "tied": [r.shape.shape_id for r in pick.tied],
+            "equals": [r.shape.shape_id for r in pick.equals],
         }
-        print_json(rows, pick=verdict, pairs=score_pairs(view))
+        print_json(rows, pick=verdict, pairs=front_pairs(view), trust=trust(view))
         return
     _print_study(view, rows, fmt)
     tell = typer.echo if fmt == "table" else say
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
         tell(f"  provisional: {doubt}")
-    tell(f"  law: {_by_law(view, pick)}")
+    if pick.equals:
+        names = ", ".join(r.label for r in pick.equals)
+        tell(f"  as good, within 1 % on both axes: {names}")
+    tell(f"  {_by_law(view, pick)}")
     tell(f"  {trust(view)}")
-    for note in pick.row.score.first.notes if pick.row.score else ():
-        tell(f"  its miniature: {note}")
 
 
 def _by_law(view: StudyView, pick: Pick) -> str:
-    """What the law says of the pick, beside the best of the study's shapes."""
-    best = min(view.sampled, key=lambda r: r.loss.value)
+    """What the pick gives, and where what is said of its loss comes from."""
     return (
-        f"its loss is {_percents(*pick.row.loss)} against {view.baseline} after "
-        f"{format_count(view.train_tokens)} tokens; lowest of the study's shapes: {best.label}, "
-        f"{_percents(*best.loss)}, {best.latency_text}"
+        f"{pick.row.latency_text}; loss {_percents(*pick.row.loss)} against {view.baseline} after "
+        f"{format_count(view.train_tokens)} tokens; {law_text(view, pick.row)}"
     )
 
 
@@ -238,8 +256,6 @@ def _title(view: StudyView) -> str:
     if view.baseline:
         text += f"; end to end as a share of {view.baseline}, loss against it after "
         text += f"{format_count(view.train_tokens)} tokens"
-    if view.scored:
-        text += f"; lzma on the whole validation text: {view.lzma_bits_per_byte:.2f} bits per byte"
     return text
 
 

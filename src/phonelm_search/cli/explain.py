@@ -11,6 +11,7 @@ from phonelm_search.core import defaults as d
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from phonelm_search.core.latency import Extent
     from phonelm_search.reading import Effect, Explanation, Neighbour, Pick
 
 NAME = "explain"
@@ -69,23 +70,29 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
             f"TPOT {format_ms(tpot.ms)} ms ({format_ms(tpot.low_ms)} to {format_ms(tpot.high_ms)}),"
             f" end to end {format_ms(whole.ms)} ms"
         )
+    low, high = row.loss.low - 1, row.loss.high - 1
+    yield (
+        f"  loss {row.loss.value - 1:+.1%} ({low:+.1%} to {high:+.1%}) against {row.baseline}, by "
+        f"the law; {100 * row.prior_share:.0f} % of the prior's variance is left"
+    )
     if row.bits_per_byte is not None and row.score:
         half = f" ± {row.score.interval:.3f}" if row.score.interval else ""
-        yield f"  bits per byte: {row.bits_per_byte:.3f}{half}"
+        yield f"  bits per byte of an earlier release's training: {row.bits_per_byte:.3f}{half}"
     if found.chance is not None:
-        yield f"  on the front in {found.chance:.0%} of joint draws of the latencies"
+        yield f"  on the front in {found.chance:.0%} of joint draws of latency and loss"
     yield ""
     yield f"Neighbours of equal size (± 5 %): {found.equals} sampled shapes of the study"
     for title, members in (("faster", found.faster), ("better", found.better)):
         if not members:
-            yield f"  {_none(title, found)}"
+            yield f"  none is {title}"
         for near in members:
             yield f"  {title}: {_near(near)}"
     yield ""
     yield "What each dimension buys, over shapes of this size, the others held (95 %)"
-    for effect in (*found.time_effects, *found.loss_effects):
+    for effect in found.effects:
         yield f"  {_effect(effect)}"
-    yield from (f"  not known: {why}" for why in found.missing)
+    if found.missing:
+        yield f"  not known: {found.missing}"
     yield ""
     yield "Cliffs"
     for cliff in found.cliffs:
@@ -101,25 +108,18 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
         yield f"  measured peak: {format_bytes(row.peak_bytes)}"
 
 
-def _none(title: str, found: "Explanation") -> str:
-    if title == "better" and found.row.bits_per_byte is None:
-        return "better: not known, it has no score"
-    if title == "better" and not found.scored_equals:
-        return "better: not known, none of them has a score"
-    return f"none is {title}"
-
-
 def _near(near: "Neighbour") -> str:
-    low, high = near.latency_ratio.low - 1, near.latency_ratio.high - 1
-    apart = "" if near.latency_differs else ", not told apart"
     state = "" if near.row.kind == "measured" else ", estimated"
     state += "" if near.row.verdict == "valid" else f", itself {near.row.verdict}"
-    time = f"{near.latency_ratio.value - 1:+.1%} time ({low:+.1%} to {high:+.1%})"
-    told = f"{near.row.label}, {time}{apart}{state}"
-    if near.bits is not None:
-        tied = " (tied)" if near.bits_tied else ""
-        told += f", {near.bits:+.3f} bits per byte{tied}"
-    return f"{told}: {', '.join(near.changes)} [{near.row.shape.shape_id}]"
+    time = _ratio(near.latency_ratio, "time", apart=near.latency_differs)
+    loss = _ratio(near.loss_ratio, "loss", apart=near.loss_differs)
+    changes = ", ".join(near.changes)
+    return f"{near.row.label}, {time}{state}, {loss}: {changes} [{near.row.shape.shape_id}]"
+
+
+def _ratio(ratio: "Extent", name: str, *, apart: bool) -> str:
+    text = f"{ratio.value - 1:+.1%} {name} ({ratio.low - 1:+.1%} to {ratio.high - 1:+.1%})"
+    return text if apart else f"{text}, not told apart"
 
 
 def _effect(effect: "Effect") -> str:

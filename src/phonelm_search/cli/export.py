@@ -40,7 +40,7 @@ def command(
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)
-    path, row, notes = export_shape(store, view, output, shape=shape, to=to)
+    path, row, notes = export_shape(view, output, shape=shape, to=to)
     for note in notes:
         say(note)
     say(f"wrote {path} of {row.shape.shape_id}")

@@ -72,38 +72,43 @@ StorageOption = Annotated[
     str | None, typer.Option("--storage", help="SQLAlchemy URL instead of RESULTS/phonelm.db.")
 ]
 ScoreTopOption = Annotated[
-    int, typer.Option("--score-top", min=1, help="Shapes of the front and near-front to train.")
+    int,
+    typer.Option(
+        "--score-top",
+        min=1,
+        help="Shapes of the front and near-front whose differences the trainings shall tell.",
+    ),
 ]
 TokensOption = Annotated[
     float,
     typer.Option(
         "--tokens-per-parameter",
         min=0.001,
-        help="Training tokens per decoder parameter, of the largest that is trained; rounded up "
-        "to 16,384, and for all the same.",
+        help="Least horizon of a training, in tokens for each decoder parameter that is trained; "
+        "some are trained twice and four times as long.",
     ),
 ]
 BudgetOption = Annotated[
     str,
     typer.Option(
-        "--proxy-parameters", help="Decoder parameters of miniatures (1M), or full for none."
+        "--proxy-parameters",
+        help="Decoder parameters of the largest relatives (1M), or full: the shapes themselves.",
     ),
 ]
-FinalistsOption = Annotated[
-    int,
+TrainingMinutesOption = Annotated[
+    float,
     typer.Option(
-        "--finalists",
-        min=1,
-        help="Of the trained shapes, how many train to the end; the others stop at a quarter or "
-        "a half.",
+        "--minutes",
+        min=0.01,
+        help="Time for trainings. Told again, a study goes on for as long.",
     ),
 ]
-SeedsOption = Annotated[
-    int | None,
+TrainTokensOption = Annotated[
+    str | None,
     typer.Option(
-        "--seeds",
-        min=1,
-        help="Trainings of each finalist. Default: 2; 1 below 2 tokens per parameter.",
+        "--train-tokens",
+        help="Tokens that you will train the pick on (300B): losses are told for them. Default: "
+        "100 for each decoder parameter of the median shape.",
     ),
 ]
 DataOption = Annotated[

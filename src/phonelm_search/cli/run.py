@@ -10,8 +10,8 @@ from phonelm_search.core import defaults as d
 
 NAME = "run"
 HELP = (
-    "Search, measure, train the front, and pick a shape. Example: phonelm-search run tiny "
-    "--trials 12. Stopped runs continue where they were."
+    "Search, measure, train small relatives of the front, and pick a shape. Example: "
+    "phonelm-search run tiny --trials 12. Stopped runs continue where they were."
 )
 
 
@@ -25,8 +25,7 @@ def command(
     score_top: o.ScoreTopOption = d.DEFAULT_TOP,
     tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
-    finalists: o.FinalistsOption = d.DEFAULT_FINALISTS,
-    seeds: o.SeedsOption = None,
+    train_tokens: o.TrainTokensOption = None,
     data: o.DataOption = None,
     scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
@@ -50,6 +49,7 @@ def command(
         check_sampler,
         command_line,
         parse_score_settings,
+        parse_train_tokens,
         show_dry_run,
         show_pick,
     )
@@ -61,8 +61,9 @@ def command(
     rule = check_rule(pick)
     check_sampler(sampler)
     settings = parse_score_settings(
-        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=finalists
+        tokens_per_parameter, proxy_parameters, seed, minutes=d.training_minutes(minutes)
     )
+    tokens = parse_train_tokens(train_tokens)
     setup = prepare(
         space, device or [d.DEFAULT_DEVICE], study=study, scenario=scenario,
         objectives=objective or (), vocab_size=vocab_size, precision=precision,
@@ -71,7 +72,8 @@ def command(
     if dry_run:
         done = finished_trials(results, storage, setup.study)
         left = max(0, trials - done)
-        show_dry_run(setup, plan_run(setup, left, score_top, settings), as_json=as_json)
+        dry = plan_run(setup, left, score_top, settings, train_tokens=tokens)
+        show_dry_run(setup, dry, as_json=as_json)
         return
     plan = SearchPlan(
         trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes,
@@ -79,7 +81,8 @@ def command(
     store = Store(results, url=storage)
     with ProgressReporter() as report:
         chosen, view = run_all(
-            store, setup, plan, settings, top=score_top, rule=rule, report=report, data=data or ()
-        )
+            store, setup, plan, settings, top=score_top, rule=rule, report=report,
+            data=data or (), train_tokens=tokens,
+        )  # fmt: skip
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

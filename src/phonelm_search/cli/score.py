@@ -1,4 +1,4 @@
-"""``phonelm-search score``: short training of a study's front."""
+"""``phonelm-search score``: small trainings for a study's front."""
 
 from typing import Annotated
 
@@ -10,8 +10,8 @@ from phonelm_search.core import defaults as d
 
 NAME = "score"
 HELP = (
-    "Train the front and near-front of a study for a short horizon. Example: "
-    "phonelm-search score tiny.host-cpu --score-top 6 --tokens-per-parameter 2"
+    "Train small relatives of a study's front, chosen to tell its shapes apart. Example: "
+    "phonelm-search score tiny.host-cpu --minutes 10 --train-tokens 300B"
 )
 
 
@@ -21,19 +21,19 @@ def command(
     score_top: o.ScoreTopOption = d.DEFAULT_TOP,
     tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
-    finalists: o.FinalistsOption = d.DEFAULT_FINALISTS,
-    seeds: o.SeedsOption = None,
+    minutes: o.TrainingMinutesOption = d.DEFAULT_SCORE_MINUTES,
+    train_tokens: o.TrainTokensOption = None,
     data: o.DataOption = None,
     seed: o.SeedOption = 0,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train what has a score already, too.")
+        bool, typer.Option("--retrain", help="Drop what was trained for the study, begin anew.")
     ] = False,
     validate: Annotated[
         bool,
         typer.Option(
             "--validate",
-            help="Also train a sample of the study's shapes 8 times as long, with two seeds, and "
-            "tell how far the score's order is theirs. Takes about 40 times as long.",
+            help="Also train eight relatives of twice the largest size, and tell how the law "
+            "orders them without having seen them. Takes as long as they take.",
         ),
     ] = False,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
@@ -42,15 +42,18 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Score a study."""
-    from phonelm_search.cli.common import command_line, parse_score_settings, show_pick
+    from phonelm_search.cli.common import (
+        command_line,
+        parse_score_settings,
+        parse_train_tokens,
+        show_pick,
+    )
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.cli.trust import show_validation
     from phonelm_search.stages import run_score
     from phonelm_search.store import Store
 
-    settings = parse_score_settings(
-        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=finalists
-    )
+    settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed, minutes=minutes)
+    tokens = parse_train_tokens(train_tokens)
     store = Store(results, url=storage, create=False)
     with ProgressReporter() as report:
         pick, view = run_score(
@@ -62,11 +65,10 @@ def command(
             data=data or (),
             retrain=retrain,
             validate=validate,
+            train_tokens=tokens,
             command=command_line(context),
         )
-    if validate:
-        show_validation(view, as_json=as_json, fmt=fmt)
-        say(f"picture: `phonelm-search plot {study} --kind validation`")
-        return
     show_pick(view, pick, as_json=as_json, fmt=fmt)
+    if validate:
+        say(f"picture: `phonelm-search plot {study} --kind validation`")
     say(f"files: {store.results / study}; next: `phonelm-search pareto {study}`")

@@ -1,12 +1,15 @@
 """``phonelm-search sensitivity``: how far speed and loss move at equal size."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import say
+from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.core import defaults as d
+
+if TYPE_CHECKING:
+    from phonelm_search.reading import Sensitivity
 
 NAME = "sensitivity"
 HELP = (
@@ -27,11 +30,9 @@ def command(
     shapes: Annotated[
         int, typer.Option("--shapes", min=8, help="Shapes to compare, spread over the space.")
     ] = d.COMPARED_SHAPES,
-    tokens_per_parameter: o.TokensOption = d.COMPARED_TOKENS_PER_PARAMETER,
+    tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=2, help="Trainings of each shape.")
-    ] = d.COMPARED_SEEDS,
+    minutes: o.TrainingMinutesOption = d.DEFAULT_SCORE_MINUTES,
     data: o.DataOption = None,
     scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     seed: o.SeedOption = 0,
@@ -45,13 +46,10 @@ def command(
     """Measure, train, compare."""
     from phonelm_search.cli.common import command_line, parse_score_settings
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.cli.trust import show_sensitivity
     from phonelm_search.stages import SENSITIVITY_SUFFIX, prepare, run_sensitivity
     from phonelm_search.store import Store
 
-    settings = parse_score_settings(
-        tokens_per_parameter, proxy_parameters, seed, seeds=seeds, finalists=d.DEFAULT_FINALISTS
-    )
+    settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed, minutes=minutes)
     devices = device or [d.DEFAULT_DEVICE]
     setup = prepare(
         space,
@@ -69,5 +67,41 @@ def command(
         found, _ = run_sensitivity(
             store, setup, settings, count=shapes, report=report, data=data or ()
         )
-    show_sensitivity(found, as_json=as_json, fmt=fmt)
+    _show(found, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}, with plots/sensitivity.png")
+
+
+def _show(found: "Sensitivity", *, as_json: bool, fmt: o.Format) -> None:
+    """Print spreads and effects."""
+    from phonelm_search.outputs import sensitivity_rows
+
+    rows = sensitivity_rows(found)
+    if as_json:
+        print_json(rows, claim=found.claim, told=found.told)
+        return
+    if fmt in ("csv", "jsonl"):
+        print_rows(rows, (), fmt)
+        return
+    texts = [
+        {
+            **row,
+            "what": row["dimension"] or "between shapes",
+            "range": f"{row['low']} → {row['high']}",
+            "percent": f"{row['percent']:+.1f} %"
+            if row["dimension"]
+            else f"{row['percent']:.1f} %",
+            "interval": "–"
+            if row["ci_low_percent"] is None
+            else f"{row['ci_low_percent']:.1f} to {row['ci_high_percent']:.1f}",
+        }
+        for row in rows
+    ]
+    columns = (
+        ("quantity", "quantity"), ("what", "moved by"), ("range", "from → to"),
+        ("percent", "moves"), ("interval", "95 %"),
+    )  # fmt: skip
+    print_rows(
+        texts, columns, fmt,
+        title=f"{len(found.shapes)} shapes of equal decoder size; loss by {found.told}",
+    )  # fmt: skip
+    typer.echo(f"\n{found.claim}", err=fmt != "table")

@@ -18,7 +18,7 @@ COLUMNS = (
     ("scenario", "scenario"),
     ("measured", "measured"),
     ("failed", "failed"),
-    ("scored", "scored"),
+    ("trained", "trainings"),
 )
 
 

@@ -13,16 +13,22 @@ DEFAULT_MINUTES = 10.0
 """Of `run`: measuring and training together."""
 DEFAULT_SAMPLER = "model"
 DEFAULT_RULE: Literal["knee"] = "knee"
-DEFAULT_TOP = 4
-"""Shapes of the front and near-front that enter training."""
-DEFAULT_FINALISTS = 4
-"""Candidates that train to the end."""
-DEFAULT_TOKENS_PER_PARAMETER = 0.5
+DEFAULT_TOP = 8
+"""Shapes of the front whose differences the trainings are chosen for."""
+DEFAULT_TOKENS_PER_PARAMETER = 2.0
+"""The least horizon of a training."""
 DEFAULT_BUDGET = 1_000_000
-"""Decoder parameters of miniatures."""
+"""Decoder parameters of the largest relatives."""
+DEFAULT_SCORE_MINUTES = 3.0
+"""Of `score`."""
+TRAINING_SHARE = 0.2
+"""Of the minutes of `run`."""
 DEFAULT_RESULTS = Path("results")
 
 COMPARED_SHAPES = 12
 """Of `sensitivity`."""
-COMPARED_SEEDS = 2
-COMPARED_TOKENS_PER_PARAMETER = 1.0
+
+
+def training_minutes(minutes: float | None) -> float:
+    """Time for trainings, of the time for all; None: as long as it takes."""
+    return DEFAULT_SCORE_MINUTES if minutes is None else TRAINING_SHARE * minutes

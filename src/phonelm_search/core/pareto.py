@@ -54,27 +54,29 @@ def front(items: Sequence[Item], point: Callable[[Item], Sequence[float]]) -> li
     return [item for item, on_front in zip(items, kept, strict=True) if on_front]
 
 
-def membership_probability(draws: npt.ArrayLike, exact: npt.ArrayLike) -> Points:
+def membership_probability(first: npt.ArrayLike, second: npt.ArrayLike) -> Points:
     """How probable it is that each point belongs to the front of two objectives.
 
     Args:
-        draws: ``[draws, n]`` of the first objective, smaller is better; a row is drawn jointly.
-        exact: ``[n]``, the second, which has no error. A point with a NaN is never in the front.
+        first: ``[draws, n]`` of the first objective, smaller is better; a row is drawn jointly.
+            A point with a NaN is never in the front.
+        second: ``[draws, n]`` of the second, or ``[n]`` where it has no error.
 
     Returns:
         ``[n]``: the share of draws in which the point is not dominated.
     """
     from moocore import is_nondominated
 
-    first, second = _checked(draws), np.asarray(exact, np.float64)
-    if second.shape != first.shape[1:]:
-        raise ValueError(f"exact must be {first.shape[1:]}, got shape {second.shape}")
-    rows, usable = _comparable(np.stack([first.mean(axis=0), second], axis=1))
-    count = np.zeros(len(second))
-    for drawn in np.nan_to_num(first[:, rows]):
-        usable[:, 0] = drawn
+    one, two = _checked(first), np.asarray(second, np.float64)
+    if two.shape not in (one.shape, one.shape[1:]):
+        raise ValueError(f"second must be {one.shape} or {one.shape[1:]}, got shape {two.shape}")
+    two = np.broadcast_to(two, one.shape)
+    rows, usable = _comparable(np.stack([one.mean(axis=0), two.mean(axis=0)], axis=1))
+    count = np.zeros(one.shape[1])
+    for drawn in zip(one[:, rows], two[:, rows], strict=True):
+        usable[:] = np.transpose(drawn)
         count[rows] += is_nondominated(usable, keep_weakly=True)
-    share: Points = count / len(first)
+    share: Points = count / len(one)
     return share
 
 

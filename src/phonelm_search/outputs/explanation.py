@@ -22,13 +22,11 @@ def explanation_document(
     return {
         "rows": [row],
         "equals": explanation.equals,
-        "scored_equals": explanation.scored_equals,
         "front_probability": explanation.chance,
         "faster": _neighbours(explanation.faster),
         "better": _neighbours(explanation.better),
-        "time_effects": [asdict(e) for e in explanation.time_effects],
-        "loss_effects": [asdict(e) for e in explanation.loss_effects],
-        "effects_missing": list(explanation.missing),
+        "effects": [asdict(e) for e in explanation.effects],
+        "effects_missing": explanation.missing,
         "cliffs": list(explanation.cliffs),
         "memory": [asdict(m) for m in explanation.memory],
         "why": pick.why if pick else None,
@@ -45,8 +43,9 @@ def _neighbours(neighbours: Sequence[Neighbour]) -> list[Row]:
             "latency_ratio": n.latency_ratio.value,
             "latency_ratio_interval": [n.latency_ratio.low, n.latency_ratio.high],
             "latency_differs": n.latency_differs,
-            "bits_per_byte_difference": n.bits,
-            "bits_per_byte_tied": n.bits_tied if n.bits is not None else None,
+            "loss_ratio": n.loss_ratio.value,
+            "loss_ratio_interval": [n.loss_ratio.low, n.loss_ratio.high],
+            "loss_differs": n.loss_differs,
         }
         for n in neighbours
     ]

@@ -22,7 +22,7 @@ def count_rows(store: Store) -> list[Row]:
                 "scenario": record.config["scenario"],
                 "measured": counts.measured,
                 "failed": counts.failed,
-                "scored": counts.scored,
+                "trained": counts.trained,
             }
         )
     return rows

@@ -11,7 +11,7 @@ from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.measure import extent
 from phonelm_search.reading.pick import Pick, choose, current_pick
-from phonelm_search.reading.sensitivity import Effect, additive_effects, blind_dimensions, too_few
+from phonelm_search.reading.sensitivity import Effect, additive_effects, too_few
 from phonelm_search.reading.view import StudyRow, StudyView, find_row
 from phonelm_search.speed import against_prices
 
@@ -30,15 +30,18 @@ class Neighbour:
     """How it differs, a dimension each."""
     latency_ratio: Extent
     """Its latency over that of the explained shape, by joint draws."""
-    bits: float | None
-    """Its bits per byte less those of the explained shape; None where one has no score."""
-    bits_tied: bool
-    """Whether the score cannot tell them apart."""
+    loss_ratio: Extent
+    """Its loss over that of the explained shape, likewise."""
 
     @property
     def latency_differs(self) -> bool:
         """Whether the 95 % interval of their ratio is apart from 1."""
         return not self.latency_ratio.low <= 1 <= self.latency_ratio.high
+
+    @property
+    def loss_differs(self) -> bool:
+        """The same of their losses."""
+        return not self.loss_ratio.low <= 1 <= self.loss_ratio.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +66,14 @@ class Explanation:
     """How probable it is that it belongs to the front; None for a reference."""
     equals: int
     """Other sampled shapes of its size in the study."""
-    scored_equals: int
-    """Of these, how many have a score."""
     faster: tuple[Neighbour, ...]
     """The nearest ones that are faster."""
     better: tuple[Neighbour, ...]
-    """The nearest ones with fewer bits per byte."""
-    time_effects: tuple[Effect, ...]
-    """What each dimension does to prefill and decode over shapes of its size."""
-    loss_effects: tuple[Effect, ...]
-    """What it does to bits per byte over those that were trained."""
-    missing: tuple[str, ...]
-    """Why there are none of the times, or of the loss."""
+    """The nearest ones with a lower loss."""
+    effects: tuple[Effect, ...]
+    """What each dimension does to prefill, decode and loss over shapes of its size."""
+    missing: str | None
+    """Why there are none."""
     cliffs: tuple[str, ...]
     """Dimensions that kernels may not like, and whether that is seen."""
     memory: tuple[Memory, ...]
@@ -90,7 +89,7 @@ def explain_shape(view: StudyView, name: str | None) -> tuple[Explanation, Pick 
 
     Raises:
         UnknownNameError: If no shape, or more than one, is called so.
-        TrainingError: If none is named and nothing was scored.
+        TrainingError: If none is named and nothing was measured.
     """
     pick = current_pick(view) if name else choose(view)
     row = find_row(view, name) if name else choose(view).row
@@ -106,20 +105,17 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
     """
     equals = [r for r in view.sampled if r.shape != row.shape and _equal(r.shape, row.shape)]
     near = sorted(equals, key=lambda r: _distance(r.shape, row.shape))
-    neighbours = [_neighbour(r, row, view) for r in near]
+    neighbours = [_neighbour(r, row) for r in near]
     alike = _measured_on(row.device, [row, *equals] if row.name is None else equals)
-    time_effects, no_times = _time_effects(alike, row.device)
-    loss_effects, no_loss = _loss_effects(alike)
+    effects, missing = _effects(alike, row.device)
     return Explanation(
         row=row,
         chance=None if row.name else view.front_probabilities.get(row.shape.shape_id),
         equals=len(equals),
-        scored_equals=sum(r.bits_per_byte is not None for r in equals),
         faster=tuple(n for n in neighbours if n.latency_ratio.value < 1)[:_SHOWN],
-        better=tuple(n for n in neighbours if n.bits is not None and n.bits < 0)[:_SHOWN],
-        time_effects=time_effects,
-        loss_effects=loss_effects,
-        missing=tuple(m for m in (no_times, no_loss) if m),
+        better=tuple(n for n in neighbours if n.loss_ratio.value < 1)[:_SHOWN],
+        effects=effects,
+        missing=missing,
         cliffs=tuple(_cliffs(row, view)),
         memory=tuple(_memory(row.shape, view, context) for context in CONTEXTS),
     )
@@ -144,17 +140,12 @@ def _distance(a: ModelShape, b: ModelShape) -> float:
     return sum(abs(math.log2(x / y)) for x, y in sizes) + sum(x != y for x, y in kinds)
 
 
-def _neighbour(other: StudyRow, row: StudyRow, view: StudyView) -> Neighbour:
-    bits, tied = None, True
-    if other.score and row.score and other.bits_per_byte and row.bits_per_byte:
-        bits, _ = view.comparison.difference(other.score, row.score)
-        tied = view.comparison.tie(other.score, row.score)
+def _neighbour(other: StudyRow, row: StudyRow) -> Neighbour:
     return Neighbour(
         row=other,
         changes=_changes(row.shape, other.shape),
         latency_ratio=extent(other.draws / row.draws),
-        bits=bits,
-        bits_tied=tied,
+        loss_ratio=extent(other.loss_draws / row.loss_draws),
     )
 
 
@@ -172,8 +163,8 @@ def _changes(before: ModelShape, after: ModelShape) -> tuple[str, ...]:
     return tuple(f"{name} {a} → {b}" for name, a, b in told if a != b)
 
 
-def _time_effects(rows: Sequence[StudyRow], device: str) -> tuple[tuple[Effect, ...], str | None]:
-    """On one device: times of different ones would make the devices' difference an effect."""
+def _effects(rows: Sequence[StudyRow], device: str) -> tuple[tuple[Effect, ...], str | None]:
+    """Times on one device: those of different ones would make the devices' difference an effect."""
     times = [(r.shape, r.times[device]) for r in rows]
     shapes = [shape for shape, _ in times]
     if refusal := too_few(shapes, "of this size must be measured whole"):
@@ -181,23 +172,9 @@ def _time_effects(rows: Sequence[StudyRow], device: str) -> tuple[tuple[Effect, 
     values = {
         "prefill": np.array([t.ttft.ms for _, t in times]),
         "decode": np.array([t.tpot.ms for _, t in times]),
+        "loss": np.array([r.loss.value for r in rows]),
     }
     return additive_effects(shapes, values)[0], None
-
-
-def _loss_effects(rows: Sequence[StudyRow]) -> tuple[tuple[Effect, ...], str | None]:
-    scored = [(r.shape, r.score, r.bits_per_byte) for r in rows if r.score and r.bits_per_byte]
-    most = max((len(score.finished) for _, score, _ in scored), default=0)
-    # Means over other seeds would differ by what is common to a seed.
-    alike = [found for found in scored if len(found[1].finished) == most]
-    if not alike:
-        return (), "what dimensions do to the loss, as no shape of this size has a score"
-    shapes = [shape for shape, _, _ in alike]
-    if refusal := too_few(shapes, "of this size must be trained with as many seeds"):
-        return (), refusal
-    bits = np.array([value for _, _, value in alike])
-    blind = blind_dimensions(score for _, score, _ in alike)
-    return additive_effects(shapes, {"loss": bits}, {"loss": blind})[0], None
 
 
 def _cliffs(row: StudyRow, view: StudyView) -> list[str]:

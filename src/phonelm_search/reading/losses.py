@@ -1,8 +1,8 @@
 """Loss of a study's shapes as a share of its baseline's, as the law tells it."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,14 +11,14 @@ import numpy as np
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, Floats
-from phonelm_search.measure import cached_arrays
-from phonelm_search.quality import Score
+from phonelm_search.measure import DRAWS, cached_arrays
 from phonelm_search.quality.law import (
     Dimensions,
+    Evidence,
+    LawPrior,
     Points,
     QualityLaw,
     Training,
-    load_prior,
     observations_of,
 )
 from phonelm_search.space import Columns
@@ -26,59 +26,100 @@ from phonelm_search.space import Columns
 TOKENS_PER_PARAMETER = 100
 """Tokens that a shape will be trained on for each decoder parameter, unless a person says."""
 _OURS = "this study"
+_FAR = 10.0
+"""Times the largest evidence in size beyond which a loss is called an extrapolation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelativeLoss:
+    """Loss of one shape over the baseline's, after equal training."""
+
+    share: Extent
+    """With its 95 % interval."""
+    draws: Floats
+    """``[draws]`` of it; those of one number belong together over all shapes of a study."""
+    prior_share: float
+    """Share of its variance before own trainings that is left after them: 1 where they told
+    nothing, so that all that is known is the prior's."""
+
+
+def law_of(prior: LawPrior, trainings: Sequence[Training]) -> QualityLaw:
+    """The law after trainings, of which the last one's text is asked for."""
+    observed = observations_of(list(trainings)) if trainings else None
+    return QualityLaw(prior, observed, dataset=trainings[-1].dataset if trainings else _OURS)
 
 
 def relative_losses(
     shapes: Mapping[str, ModelShape],
     baseline: ModelShape,
-    scores: Iterable[Score],
+    prior: LawPrior,
+    trainings: Sequence[Training],
     *,
     tokens: float,
     file: Path | None = None,
-) -> dict[str, Extent]:
-    """Loss of shapes as a share of one's, after equal training, with 95 % intervals.
+) -> dict[str, RelativeLoss]:
+    """Loss of shapes as a share of one's, after equal training.
 
     Args:
         shapes: By id.
         baseline: Whose loss is 1.
-        scores: Of the study: what it trained counts beside the law's prior.
+        prior: The law before the study.
+        trainings: What the study trained.
         tokens: That each would be trained on.
         file: Where the numbers are kept for the next reading; None keeps none.
-
-    Raises:
-        ConfigurationError: If the law cannot be read.
     """
-    prior = load_prior()
-    trainings = list(_trainings(scores))
-    asked = Points(
-        shapes=Dimensions.of(Columns.of([*shapes.values(), baseline])),
-        tokens=np.full(len(shapes) + 1, float(tokens)),
-    )
+    asked = _points([*shapes.values(), baseline], tokens)
 
     def told() -> dict[str, Floats]:
-        observed = observations_of(trainings) if trainings else None
-        law = QualityLaw(prior, observed, dataset=_OURS)
-        found = law.log_ratio(asked.rows(slice(0, -1)), asked.rows(slice(-1, None)))
-        return {"mean": found.mean, "deviation": found.deviation}
+        law, before = law_of(prior, trainings), law_of(prior, [])
+        one, rest = asked.rows(slice(-1, None)), asked.rows(slice(0, -1))
+        found = law.log_ratio(rest, one)
+        return {
+            "mean": found.mean,
+            "deviation": found.deviation,
+            "draws": law.ratio_draws(rest, one, DRAWS),
+            "before": before.log_ratio(rest, one).deviation,
+        }
 
     everything = [[asdict(s) for s in shapes.values()], asdict(baseline), tokens]
     parts = (json.dumps(everything), repr(prior), repr(trainings))
     found = cached_arrays(file, sha256("\n".join(parts).encode()).hexdigest(), told)
     half = Z_95 * found["deviation"]
     ends = np.exp([found["mean"], found["mean"] - half, found["mean"] + half])
-    return {i: Extent(*map(float, row)) for i, row in zip(shapes, ends.T, strict=True)}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.nan_to_num((found["deviation"] / found["before"]) ** 2, nan=1.0)
+    return {
+        shape_id: RelativeLoss(
+            share=Extent(*map(float, ends[:, i])),
+            draws=np.exp(found["draws"][:, i]),
+            prior_share=float(min(1.0, shares[i])),
+        )
+        for i, shape_id in enumerate(shapes)
+    }
 
 
-def _trainings(scores: Iterable[Score]) -> Iterable[Training]:
-    """What a study trained to the end, as observations of the law."""
-    for score in scores:
-        for run in score.finished:
-            if not run.bits_per_byte:  # a loss of 0 is no loss
-                continue
-            yield Training(
-                shape=ModelShape(**run.trained),
-                tokens=float(run.tokens),
-                loss=run.bits_per_byte,
-                dataset=_OURS,
-                seed=str(run.seed),
-            )
+def extrapolations(shape: ModelShape, prior: LawPrior, trainings: Sequence[Training]) -> list[str]:
+    """Why the law's word on a shape is an extrapolation; nothing where it is none."""
+    evidence: Evidence = prior.evidence
+    dimensions = _points([shape], 1.0).shapes
+    size, aspect = float(dimensions.parameters[0]), float(dimensions.aspect[0])
+    own = [float(t.shape.decoder_parameters) for t in trainings]
+    largest = max([evidence.sizes[1], *own])
+    reasons = []
+    if size > _FAR * largest:
+        reasons.append(
+            f"{size / largest:.0f} times the decoder parameters of the largest training that the "
+            "law knows"
+        )
+    low, high = evidence.aspects
+    if not low <= aspect <= high:
+        reasons.append(
+            f"a width of {aspect:.3g} times its depth, where the law knows {low:.3g} to {high:.3g}"
+        )
+    return reasons
+
+
+def _points(shapes: Sequence[ModelShape], tokens: float) -> Points:
+    return Points(
+        shapes=Dimensions.of(Columns.of(shapes)), tokens=np.full(len(shapes), float(tokens))
+    )

@@ -1,6 +1,6 @@
-"""Which shape of a scored study to take, and how sure that is."""
+"""Which shape of a study to take, and how sure that is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal, get_args
@@ -10,11 +10,16 @@ import numpy as np
 from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
-from phonelm_search.quality import QUICK_LOOK, Comparison, Score
+from phonelm_search.core.statistics import Floats
+from phonelm_search.quality import QUICK_LOOK
+from phonelm_search.reading.losses import extrapolations
 from phonelm_search.reading.view import StudyRow, StudyView
 
 Rule = Literal["knee", "fastest", "best"]
 RULES: tuple[Rule, ...] = get_args(Rule)
+_TIED = (0.05, 0.95)
+_EQUAL = 0.01
+"""Less than this on both axes does not matter."""
 
 
 def check_rule(name: str) -> Rule:
@@ -39,149 +44,149 @@ class Pick:
     provisional: tuple[str, ...]
     """Why the pick may change; empty when it is sure."""
     tied: tuple[StudyRow, ...]
-    """Scored shapes that the score cannot tell from the pick, fastest first."""
+    """Rivals that neither axis tells from the pick, fastest first."""
+    equals: tuple[StudyRow, ...]
+    """Those of them that are within 1 % of it on both axes: it does not matter which."""
 
 
 def choose(view: StudyView, rule: Rule | None = None) -> Pick:
-    """Pick a shape by the rule of the contract.
+    """Pick a shape of the front by the rule of the contract.
 
-    A slower shape is dropped when a faster one is no worse by two paired deviations. Of what is
-    left, ``knee`` takes the point farthest from the chord with both axes scaled to [0, 1], or,
-    with fewer than three, the fastest of those tied with the best.
+    ``knee`` takes the point farthest from the chord with both axes scaled to [0, 1], or, with
+    fewer than three points, the fastest of those whose loss cannot be told from the lowest.
 
     Args:
         view: The study.
         rule: By default the one that the study was last finished with.
 
     Raises:
-        TrainingError: If no shape was scored.
+        TrainingError: If no shape was measured.
     """
     rule = rule or view.record.config.get("pick", DEFAULT_RULE)
-    rows = view.scored
-    if not rows:
-        reasons = [
-            r.score.reason
-            for r in view.sampled
-            if r.score and r.score.reason and not r.score.first.stopped
-        ]
-        why = f"; trainings failed: {reasons[0]}" if reasons else "; run `phonelm-search score`"
-        raise TrainingError(f"study '{view.record.name}' must have a scored shape to pick{why}")
-    judge = _Judge(view.comparison)
-    untied = judge.untied(rows)
-    best = min(rows, key=lambda r: r.bits_per_byte or 0.0)
-    tied_with_best = [r for r in rows if judge.no_worse(r, best)]
+    front = view.front
+    if not front:
+        raise TrainingError(
+            f"study '{view.record.name}' must have a measured shape to pick; run "
+            "`phonelm-search search`"
+        )
+    best = front[-1]
     if rule == "fastest":
-        row, why = rows[0], "the fastest of the scored shapes"
+        row, why = front[0], "the fastest shape of the front"
     elif rule == "best":
-        row, why = best, "the lowest bits per byte of the scored shapes"
-    elif len(untied) >= 3:
-        row = untied[_knee(untied)]
-        why = f"the knee of {len(untied)} shapes that the score tells apart"
+        row, why = best, "the shape of the front whose loss is lowest"
+    elif len(front) >= 3:
+        row, why = front[_knee(front)], f"the knee of a front of {len(front)} shapes"
     else:
-        row = tied_with_best[0]
-        others = len(tied_with_best) - 1
+        row = next(r for r in front if r is best or _tied(r.loss_draws, best.loss_draws))
         why = (
-            f"the fastest of {others + 1} shapes that the score cannot tell from the best"
-            if others
-            else "the best score, which no faster shape reaches"
+            "the lowest loss, which no faster shape reaches"
+            if row is best
+            else "the fastest shape whose loss cannot be told from the lowest"
         )
-    tied = tuple(r for r in rows if r is not row and judge.tie(r, row))
-    return Pick(row=row, why=why, provisional=_doubts(row, tied, judge), tied=tied)
-
-
-def score_pairs(view: StudyView) -> list[dict[str, Any]]:
-    """Every pair of scored shapes: difference in bits per byte, its deviation, whether it is a tie.
-
-    Faster shapes come first in a pair and in the list.
-    """
-    comparison = view.comparison
-    rows = []
-    for a, b in combinations(view.scored, 2):
-        scores = _scores(a, b)
-        difference, deviation = comparison.difference(*scores)
-        rows.append(
-            {
-                "shape_id": a.shape.shape_id,
-                "other_shape_id": b.shape.shape_id,
-                "difference_bits_per_byte": difference,
-                "deviation_bits_per_byte": deviation,
-                "tied": comparison.tie(*scores),
-            }
-        )
-    return rows
+    tied = tuple(r for r in view.sampled if r is not row and _rivals(r, row))
+    equals = tuple(r for r in tied if _within(r, row))
+    return Pick(
+        row=row, why=why, provisional=tuple(_doubts(view, row, tied, equals)), tied=tied,
+        equals=equals,
+    )  # fmt: skip
 
 
 def current_pick(view: StudyView) -> Pick | None:
     """The pick where there is one yet; else None."""
-    return choose(view) if view.scored else None
+    return choose(view) if view.front else None
+
+
+def front_pairs(view: StudyView) -> list[dict[str, Any]]:
+    """Every pair of the front: how its two shapes differ on both axes, and how sure that is.
+
+    Faster shapes come first in a pair and in the list.
+    """
+    return [
+        {
+            "shape_id": a.shape.shape_id,
+            "other_shape_id": b.shape.shape_id,
+            "latency_ratio": float(np.median(a.draws / b.draws)),
+            "faster_probability": _less(a.draws, b.draws),
+            "loss_ratio": float(np.median(a.loss_draws / b.loss_draws)),
+            "better_probability": _less(a.loss_draws, b.loss_draws),
+        }
+        for a, b in combinations(view.front, 2)
+    ]
+
+
+def law_text(view: StudyView, row: StudyRow) -> str:
+    """Where what is said of a shape's loss comes from."""
+    count = len(view.evidence)
+    if not count:
+        return "by published trainings alone"
+    return (
+        f"by published trainings and {count} of this study, which left {row.prior_share:.0%} of "
+        "the variance"
+    )
 
 
 def trust(view: StudyView) -> str:
-    """One sentence that stands below every score of a study."""
-    found = view.validation
+    """One sentence that stands below every loss of a study."""
     name = view.record.name
-    if found is None:
-        return f"trust: not validated; `phonelm-search score {name} --validate` tells"
-    if found.settings_id != (view.record.config.get("score") or {}).get("settings_id"):
+    if not view.evidence:
         return (
-            f"trust: validated at {found.tokens_per_parameter:.2g} tokens per parameter, not with "
-            f"these settings; `phonelm-search score {name} --validate` tells"
+            "trust: nothing was trained here, the law knows published trainings alone; "
+            f"`phonelm-search score {name}` tries it on your text"
         )
-    return f"trust: {found.summary}"
+    rung = view.held_out
+    if rung is None:
+        return (
+            f"trust: {len(view.evidence)} trainings, too few of their largest size to hold the "
+            f"law against; `phonelm-search score {name} --validate` trains a larger one"
+        )
+    return f"trust: {rung.summary}"
 
 
-def _doubts(row: StudyRow, tied: Sequence[StudyRow], judge: "_Judge") -> tuple[str, ...]:
-    doubts = []
-    assert row.score is not None
-    first = row.score.first
-    if first.tokens_per_parameter < QUICK_LOOK:
-        doubts.append(
-            f"a quick look: trained on {first.tokens_per_parameter:.2g} tokens per decoder "
-            f"parameter, fewer than {QUICK_LOOK:.0f}"
-        )
-    if tied:
-        names = ", ".join(f"{r.label} ({r.latency_text})" for r in tied)
-        doubts.append(
-            f"tied within two paired deviations ({judge.comparison.seed_deviation}; seeds: "
-            f"{len(row.score.finished)}): {names}"
-        )
+def _doubts(
+    view: StudyView, row: StudyRow, tied: Sequence[StudyRow], equals: Sequence[StudyRow]
+) -> Iterator[str]:
+    rivals = [r for r in tied if r not in equals]
+    if rivals:
+        names = ", ".join(f"{r.label} ({r.latency_text})" for r in rivals)
+        yield f"neither its latency nor its loss is told from that of {names}"
+    if not view.evidence:
+        yield "nothing was trained for it: its loss is told from published trainings alone"
+    else:
+        longest = max(r.tokens_per_parameter for r in view.trainings)
+        if longest < QUICK_LOOK:
+            yield (
+                f"a quick look: nothing was trained on more than {longest:.2g} tokens for each "
+                f"decoder parameter, fewer than {QUICK_LOOK:.0f}"
+            )
+    for reason in extrapolations(row.shape, view.prior, view.evidence):
+        yield f"its loss is an extrapolation: {reason}"
     if row.verdict == "suspect":
-        doubts.append(f"its latency is suspect: {in_one_line(row.reasons)}")
-    return tuple(doubts)
+        yield f"its latency is suspect: {in_one_line(row.reasons)}"
 
 
-class _Judge:
-    """Tells which rows of one study differ."""
-
-    def __init__(self, comparison: Comparison) -> None:
-        self.comparison = comparison
-
-    def untied(self, rows: Sequence[StudyRow]) -> list[StudyRow]:
-        """Rows, fastest first, without those that a faster one is no worse than."""
-        return [
-            row
-            for i, row in enumerate(rows)
-            if not any(self.no_worse(faster, row) for faster in rows[:i])
-        ]
-
-    def no_worse(self, a: StudyRow, b: StudyRow) -> bool:
-        """Whether a is not worse than b by two paired deviations."""
-        return a is b or self.comparison.no_worse(*_scores(a, b))
-
-    def tie(self, a: StudyRow, b: StudyRow) -> bool:
-        """Whether neither is better than the other by two paired deviations."""
-        return self.comparison.tie(*_scores(a, b))
+def _rivals(a: StudyRow, b: StudyRow) -> bool:
+    """Whether neither axis tells two rows apart."""
+    return _tied(a.draws, b.draws) and _tied(a.loss_draws, b.loss_draws)
 
 
-def _scores(a: StudyRow, b: StudyRow) -> tuple[Score, Score]:
-    assert a.score is not None
-    assert b.score is not None
-    return a.score, b.score
+def _within(a: StudyRow, b: StudyRow) -> bool:
+    shares = (a.latency.value / b.latency.value, a.loss.value / b.loss.value)
+    return all(abs(share - 1) <= _EQUAL for share in shares)
+
+
+def _tied(a: Floats, b: Floats) -> bool:
+    """Whether joint draws leave open which one is less."""
+    return _TIED[0] < _less(a, b) < _TIED[1]
+
+
+def _less(a: Floats, b: Floats) -> float:
+    """How probable it is that a is less than b; equals count half."""
+    return float(np.mean((a < b) + 0.5 * (a == b)))
 
 
 def _knee(rows: Sequence[StudyRow]) -> int:
     """Index of the point farthest below the chord from the first to the last."""
-    points = np.array([[r.latency.value, r.bits_per_byte] for r in rows], float)
+    points = np.array([[r.latency.value, r.loss.value] for r in rows], float)
     span = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
     # After scaling the chord runs from (0, 1) to (1, 0): x + y = 1.

@@ -70,12 +70,6 @@ def places_of(record: StudyRecord) -> list[Place]:
     ]
 
 
-def scores_of(record: StudyRecord) -> tuple[str, list[int]]:
-    """Settings and seeds of the scores that count in a study."""
-    scored = record.config.get("score") or {}
-    return scored.get("settings_id", ""), scored.get("seeds") or [scored.get("seed", 0)]
-
-
 def environments(record: StudyRecord) -> dict[str, Mapping[str, str]]:
     """Environments of a study's devices, by their names."""
     beside: Mapping[str, Any] = record.config.get("beside", {})

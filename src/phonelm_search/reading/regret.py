@@ -36,23 +36,16 @@ def regret_matrix(store: Store, view: StudyView) -> list[Regret]:
     """Regrets between all devices on which the study's shapes were measured.
 
     For each point of the own front of a device, the fastest shape there of the other device's
-    front that is at least as good (bits per byte where shapes were scored, else decoder
-    parameters) is looked for; the regret is how much slower it is, as a share. 0 is no loss.
+    front whose loss is no higher is looked for; the regret is how much slower it is, as a share.
 
     Raises:
         ConfigurationError: If its shapes were measured on one device only.
         StoreError: If the database cannot be read.
     """
-    rows = view.scored or view.sampled
+    rows = view.sampled
     times = times_by_device(store, view, rows)
-    quality = {r.shape.shape_id: quality_of(r) for r in rows}
+    quality = {r.shape.shape_id: r.loss.value for r in rows}
     return [_regret(a, b, times[a], times[b], quality) for a in times for b in times]
-
-
-def quality_of(row: StudyRow) -> float:
-    """Bits per byte, else decoder parameters negated: to minimise."""
-    bits = row.bits_per_byte
-    return -float(row.shape.decoder_parameters) if bits is None else bits
 
 
 def times_by_device(

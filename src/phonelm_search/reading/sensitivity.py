@@ -1,9 +1,8 @@
 """How much speed and how much loss move with the shape at equal size, free of noise."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, percentile_interval
-from phonelm_search.quality import Score, SeedDeviation
+from phonelm_search.core.units import format_count
 from phonelm_search.reading.view import StudyRow, StudyView
 
 Floats = npt.NDArray[np.float64]
@@ -41,7 +40,7 @@ class Spread:
     interval: Interval
     """95 % interval of that over resampled shapes."""
     noise_percent: float
-    """Deviation of one shape's value between repeats or seeds."""
+    """Deviation of one shape's value between repeats, or of what the law tells."""
 
     @property
     def told(self) -> str:
@@ -61,8 +60,7 @@ class Effect:
     high: str
     """Its largest."""
     percent: Mapping[str, float]
-    """Quantity → change from the smallest to the largest value, in per cent; a quantity that
-    cannot see the dimension is left out."""
+    """Quantity → change from the smallest to the largest value, in per cent."""
     interval: Mapping[str, Interval | None]
     """Quantity → 95 % interval of that; None where the shapes are too few to tell."""
 
@@ -84,10 +82,8 @@ class Sensitivity:
     """Quantity → per cent above the geometric mean, shape by shape."""
     errors: Mapping[str, float]
     """Quantity → half width of one shape's 95 % interval, in per cent."""
-    trained: str
-    """What was trained, in words."""
-    seeds: int
-    """Seeds of every training."""
+    told: str
+    """What the loss is told from, in words."""
     suspect: int
     """Shapes whose latency is suspect."""
 
@@ -109,7 +105,7 @@ def check_count(shapes: Sequence[ModelShape]) -> None:
     Raises:
         TrainingError: If there are too few.
     """
-    if refusal := too_few(shapes, "must be measured and trained"):
+    if refusal := too_few(shapes, "must be measured"):
         raise TrainingError(f"{refusal}; take more --shapes")
 
 
@@ -132,29 +128,24 @@ def too_few(shapes: Sequence[ModelShape], what: str) -> str | None:
 
 
 def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
-    """Spread and effects of shapes of equal size that were measured and scored.
+    """Spread and effects of shapes of equal size that were measured.
 
     Args:
         view: Their study.
-        shape_ids: The shapes; those that were not measured or failed in training are left out.
+        shape_ids: The shapes; those that were not measured are left out.
 
     Raises:
         TrainingError: If too few are left.
     """
-    found = [
+    rows = [
         r
-        for r in view.scored
+        for r in view.sampled
         if r.shape.shape_id in shape_ids and all(t.kind == "measured" for t in r.times.values())
     ]
-    most = max((len(r.score.finished) for r in found if r.score), default=0)
-    # Means over other seeds would differ by what is common to a seed.
-    rows = [r for r in found if r.score and len(r.score.finished) == most]
     check_count([r.shape for r in rows])
-    scores = [r.score for r in rows if r.score]
-    quantities = [*_speeds(view, rows), _loss(rows, scores)]
+    quantities = [*_speeds(view, rows), _loss(rows)]
     values = {q.name: q.values for q in quantities}
-    blind = {_LOSS: blind_dimensions(scores)}
-    effects, explained = additive_effects([r.shape for r in rows], values, blind)
+    effects, explained = additive_effects([r.shape for r in rows], values)
     return Sensitivity(
         shapes=tuple(r.shape for r in rows),
         spreads=tuple(map(_spread, quantities)),
@@ -164,8 +155,7 @@ def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
             n: tuple((100 * (np.log(v) - np.log(v).mean())).tolist()) for n, v in values.items()
         },
         errors={q.name: 100 * Z_95 * float(np.median(q.noise)) for q in quantities},
-        trained=_trained(rows),
-        seeds=most,
+        told=_told(view),
         suspect=sum(r.verdict == "suspect" for r in rows),
     )
 
@@ -179,7 +169,9 @@ class _Quantity:
     unit: str
     values: Floats
     noise: Floats
-    """Deviations of the values between repeats or seeds, as shares."""
+    """Deviations of the values between repeats, or of what is told of them, as shares."""
+    draws: Floats | None = None
+    """``[draws, shapes]`` of the logarithms, where the values are told and not measured."""
 
 
 def _speeds(view: StudyView, rows: Sequence[StudyRow]) -> Iterator[_Quantity]:
@@ -200,42 +192,54 @@ def _speeds(view: StudyView, rows: Sequence[StudyRow]) -> Iterator[_Quantity]:
             )
 
 
-def _loss(rows: Sequence[StudyRow], scores: Sequence[Score]) -> _Quantity:
-    bits = np.array([r.bits_per_byte for r in rows], float)
-    seeds = len(scores[0].finished)
+def _loss(rows: Sequence[StudyRow]) -> _Quantity:
+    """As the law tells it; what all shapes share of its error is no noise between them."""
+    draws = np.log(np.stack([r.loss_draws for r in rows], axis=1))
+    centred = draws - draws.mean(axis=1, keepdims=True)
     return _Quantity(
         name=_LOSS,
         device=None,
-        unit="bits per byte",
-        values=bits,
-        noise=SeedDeviation.seen(scores).value / math.sqrt(seeds) / bits,
+        unit="of the baseline's",
+        values=np.array([r.loss.value for r in rows]),
+        noise=centred.std(axis=0),
+        draws=draws,
     )
-
-
-def blind_dimensions(scores: Iterable[Score]) -> set[str]:
-    """Dimensions that scores cannot see, as miniatures don't preserve them."""
-    return {_HEADS} if any(s.first.miniature for s in scores) else set()
 
 
 def _spread(quantity: _Quantity) -> Spread:
     values = quantity.values
-    logs, squares = np.log(values), np.square(quantity.noise)
-    rng = np.random.default_rng(0)
-    draws = rng.integers(len(values), size=(_RESAMPLES, len(values)))
-    # A resample repeats shapes, which makes its variance smaller by (n − 1)/n on average.
-    correction = len(values) / (len(values) - 1)
-    found = correction * logs[draws].var(1, ddof=1) - squares[draws].mean(1)
-    variance = logs.var(ddof=1) - squares.mean()
+    if quantity.draws is None:
+        percent, interval = _measured_spread(np.log(values), np.square(quantity.noise))
+    else:  # each draw is a world of its own, and has its spread
+        spreads = 100 * quantity.draws.std(axis=1, ddof=1)
+        percent, interval = float(spreads.mean()), percentile_interval(spreads)
     return Spread(
         name=quantity.name,
         device=quantity.device,
         unit=quantity.unit,
         lowest=float(values.min()),
         highest=float(values.max()),
-        percent=float(100 * math.sqrt(max(0.0, variance))),
-        interval=percentile_interval(100 * np.sqrt(np.maximum(found, 0))),
-        noise_percent=float(100 * math.sqrt(squares.mean())),
+        percent=percent,
+        interval=interval,
+        noise_percent=float(100 * np.sqrt(np.square(quantity.noise).mean())),
     )
+
+
+def _measured_spread(logs: Floats, squares: Floats) -> tuple[float, Interval]:
+    """Deviation of measured values in per cent, their noise taken off, and its interval.
+
+    Args:
+        logs: ``[shapes]``, logarithms of the values.
+        squares: ``[shapes]``, variances of their noise.
+    """
+    rng = np.random.default_rng(0)
+    draws = rng.integers(len(logs), size=(_RESAMPLES, len(logs)))
+    # A resample repeats shapes, which makes its variance smaller by (n − 1)/n on average.
+    correction = len(logs) / (len(logs) - 1)
+    found = correction * logs[draws].var(1, ddof=1) - squares[draws].mean(1)
+    variance = logs.var(ddof=1) - squares.mean()
+    deviation = float(100 * math.sqrt(max(0.0, variance)))
+    return deviation, percentile_interval(100 * np.sqrt(np.maximum(found, 0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,23 +253,18 @@ class _Dimension:
 def additive_effects(
     shapes: Sequence[ModelShape],
     values: Mapping[str, Floats],
-    blind: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> tuple[tuple[Effect, ...], dict[str, float]]:
     """An additive model of each quantity's logarithm, by least squares.
 
     Args:
         shapes: The shapes.
         values: Quantity → value of each.
-        blind: Quantity → dimensions that it cannot see, as miniatures don't preserve them.
     """
     width, *others = _dimensions(shapes)
     free = [d for d in others if np.ptp(d.values) > 0]
 
     def fit(dimensions: Sequence[_Dimension]) -> dict[str, _Fit]:
-        return {
-            n: _fit([d for d in dimensions if d.name not in blind.get(n, ())], np.log(v))
-            for n, v in values.items()
-        }
+        return {n: _fit(dimensions, np.log(v)) for n, v in values.items()}
 
     fits = fit(free)
     effects = [_effect(d, fits) for d in free]
@@ -345,8 +344,6 @@ def _effect(dimension: _Dimension, fits: Mapping[str, _Fit]) -> Effect:
     percent: dict[str, float] = {}
     interval: dict[str, Interval | None] = {}
     for name, fit in fits.items():
-        if dimension.name not in fit.slopes:
-            continue
         slope, half = fit.slopes[dimension.name]
         percent[name] = 100 * math.expm1(span * slope)
         interval[name] = (
@@ -363,11 +360,10 @@ def _effect(dimension: _Dimension, fits: Mapping[str, _Fit]) -> Effect:
     )
 
 
-def _trained(rows: Sequence[StudyRow]) -> str:
-    scores = [r.score.first for r in rows if r.score]
-    sizes = [ModelShape(**s.trained).decoder_parameters for s in scores]
-    what = "miniatures" if any(s.miniature for s in scores) else "the shapes themselves"
+def _told(view: StudyView) -> str:
+    count = len(view.evidence)
+    own = f" and {count} trainings of this study" if count else ""
     return (
-        f"{what} of {min(sizes) / 1e6:.2f}M to {max(sizes) / 1e6:.2f}M decoder parameters on "
-        f"{scores[0].tokens / 1e6:.2f}M tokens"
+        f"a law over sizes, from published trainings{own}, after "
+        f"{format_count(view.train_tokens)} tokens"
     )

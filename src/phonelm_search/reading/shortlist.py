@@ -1,14 +1,13 @@
-"""Which measured shapes of a study go to training."""
+"""Which shapes of a study its trainings shall tell apart."""
 
 from collections.abc import Iterable
 
-from phonelm_search.core.errors import TrainingError
+import numpy as np
+
+from phonelm_search.core.pareto import dominance_rank
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading.view import StudyRow, StudyView
-from phonelm_search.search import Measured, select_for_training
 from phonelm_search.space import SearchSpace
-from phonelm_search.train import too_narrow
 
 
 def typical_size(space: SearchSpace, sizes: Iterable[int]) -> int | None:
@@ -19,41 +18,29 @@ def typical_size(space: SearchSpace, sizes: Iterable[int]) -> int | None:
     return ordered[len(ordered) // 2] if ordered else None
 
 
-def candidates(
-    view: StudyView, count: int, settings: ScoreSettings
-) -> tuple[list[ModelShape], list[str]]:
-    """The measured shapes of a study that are worth training.
+def candidates(view: StudyView, count: int) -> list[ModelShape]:
+    """The front and near-front of a study, and what its losses are shares of."""
+    rows = near_front(view.sampled, count)
+    return [r.shape for r in (*rows, *[r for r in view.rows if r.name == view.baseline])]
 
-    Returns:
-        The shapes, fastest first, and why others cannot be trained at this budget.
 
-    Raises:
-        TrainingError: If none can be.
+def near_front(rows: Iterable[StudyRow], count: int) -> list[StudyRow]:
+    """Rows of lowest dominance rank by latency and loss, fastest first; of one rank spread over it.
+
+    Args:
+        rows: Measured shapes.
+        count: How many to take; fewer where there are fewer.
     """
-    reasons = {
-        r.shape.shape_id: too_narrow(r.shape, settings.typical, settings.budget)
-        for r in view.measured
-        if settings.typical
-    }
-    left_out = [reason for reason in reasons.values() if reason]
-    if left_out and len(left_out) == len(view.measured):
-        raise TrainingError(left_out[0])
-    shapes = {r.shape.shape_id: r.shape for r in view.measured if not reasons.get(r.shape.shape_id)}
-    usable = [r for r in view.measured if r.shape.shape_id in shapes]
-    return [shapes[i] for i in near_front(usable, count)], left_out
-
-
-def near_front(rows: Iterable[StudyRow], count: int) -> list[str]:
-    """Ids of the front and near-front of rows, spread over depth; see `select_for_training`."""
-    return select_for_training(
-        [
-            Measured(
-                shape_id=r.shape.shape_id,
-                latency=r.latency.value,
-                decoder_parameters=r.shape.decoder_parameters,
-                num_hidden_layers=r.shape.num_hidden_layers,
-            )
-            for r in rows
-        ],
-        count,
-    )
+    found = sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))
+    if not found:
+        return []
+    ranks = dominance_rank([[r.latency.value, r.loss.value] for r in found])
+    chosen: list[int] = []
+    for rank in np.unique(ranks):
+        members = np.flatnonzero(ranks == rank)
+        left = count - len(chosen)
+        if left <= 0:
+            break
+        spread = np.round(np.linspace(0, len(members) - 1, min(left, len(members)))).astype(int)
+        chosen += members[spread].tolist()
+    return [found[i] for i in sorted(chosen)]

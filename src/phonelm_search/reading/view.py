@@ -1,7 +1,6 @@
 """Joins of the database for reading: one row a shape, one row a measurement."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,6 +12,7 @@ from phonelm_search.core.pareto import front, membership_probability
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import (
     Kind,
+    ProxyScore,
     StudyRecord,
     StudyShape,
     Verdict,
@@ -25,10 +25,12 @@ from phonelm_search.core.units import format_ms
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import REFERENCE, extent, smallest_difference, too_wide
-from phonelm_search.quality import Comparison, Score, Validation, gather
+from phonelm_search.quality import HeldOutRung, Score, held_out_rung
+from phonelm_search.quality.law import LawPrior, Training, load_prior
 from phonelm_search.reading.baseline import Baseline, find_baseline
-from phonelm_search.reading.losses import TOKENS_PER_PARAMETER, relative_losses
-from phonelm_search.reading.readings import Place, Readings, places_of, scores_of
+from phonelm_search.reading.losses import TOKENS_PER_PARAMETER, RelativeLoss, relative_losses
+from phonelm_search.reading.readings import Place, Readings, places_of
+from phonelm_search.reading.trainings import law_trainings, load_ladder, old_scores
 from phonelm_search.reading.twins import TwinPair, twin_pairs
 from phonelm_search.store import Store
 
@@ -65,12 +67,16 @@ class StudyRow:
     """``[draws]`` of it; draws of the same number belong together."""
     loss: Extent
     """Loss as a share of the baseline's after `StudyView.train_tokens`, as the law tells it."""
+    loss_draws: Floats = field(repr=False, compare=False)
+    """``[draws]`` of it; draws of the same number belong together."""
+    prior_share: float
+    """Share of the prior's variance of it that own trainings left: 1 where they told nothing."""
     doubts: tuple[Reason, ...] = ()
     """Why `latency` is suspect, whatever stands behind it."""
     peak_bytes: int | None
     """Peak memory, where it was measured."""
     score: Score | None
-    """The trained score, where there is one."""
+    """What an earlier release trained for the shape itself."""
     estimate_ms: float | None = None
     """Time of the whole scenario as blocks tell it, where they were measured."""
 
@@ -117,7 +123,7 @@ class StudyRow:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """The score, where there is one."""
+        """Of that score, where there is one."""
         return self.score.bits_per_byte if self.score else None
 
     @property
@@ -165,7 +171,12 @@ class StudyView:
     baseline: str = ""
     """What latencies are shares of: a reference's name, or the shape that every round measures."""
     train_tokens: float = 0.0
-    """Tokens after which losses are compared: 100 for a decoder parameter of the median shape."""
+    """Tokens after which losses are compared: what a person said, else 100 for a decoder parameter
+    of the median shape."""
+    prior: LawPrior
+    """The quality law before the study."""
+    trainings: tuple[ProxyScore, ...] = ()
+    """What was trained for the study: shapes and miniatures by earlier releases, then its ladder."""
     twins: tuple[TwinPair, ...] = ()
     """Shapes that were measured twice."""
 
@@ -196,20 +207,14 @@ class StudyView:
         return tuple(r for r in self.sampled if r.kind == "measured")
 
     @cached_property
-    def scored(self) -> tuple[StudyRow, ...]:
-        """Sampled rows with a score."""
-        return tuple(r for r in self.sampled if r.bits_per_byte is not None)
+    def evidence(self) -> tuple[Training, ...]:
+        """Trainings of the study as the law takes them."""
+        return tuple(law_trainings(self.trainings))
 
     @cached_property
-    def comparison(self) -> Comparison:
-        """Tells which scores differ."""
-        return Comparison([r.score for r in self.scored if r.score])
-
-    @cached_property
-    def validation(self) -> Validation | None:
-        """How far its scores were found to be right, where that was asked."""
-        found = self.record.config.get("validation")
-        return Validation.from_dict(found) if found else None
+    def held_out(self) -> HeldOutRung | None:
+        """How the law tells the largest trainings of the study without them."""
+        return held_out_rung(self.prior, self.evidence)
 
     @property
     def lzma_bits_per_byte(self) -> float:
@@ -219,50 +224,34 @@ class StudyView:
 
     @cached_property
     def front(self) -> tuple[StudyRow, ...]:
-        """Non-dominated rows, fastest first.
-
-        By latency and bits per byte where shapes were scored, else by latency and decoder
-        parameters.
-        """
-        point = _scored_point if self.scored else _sized_point
-        return tuple(front(self.scored or self.sampled, point))
+        """Sampled rows that none is both faster and better than, fastest first."""
+        return tuple(front(self.sampled, lambda r: (r.latency.value, r.loss.value)))
 
     @cached_property
     def front_probabilities(self) -> dict[str, float]:
         """Shape id → how probable it is that the shape belongs to the front.
 
-        From joint draws of the latencies; a score counts as it is, its ties are the pick's matter.
+        From joint draws of the latencies and of the losses.
         """
-        return _probabilities(self.scored, _scored_point) or self.search_probabilities
+        return self._probabilities([r.loss_draws for r in self.sampled])
 
     @cached_property
-    def search_probabilities(self) -> dict[str, float]:
-        """The same of the front by latency and size, scored or not: what a search goes by."""
-        return _probabilities(self.sampled, _sized_point)
+    def speed_probabilities(self) -> dict[str, float]:
+        """The same were the losses as they are told: what more rounds can decide."""
+        return self._probabilities([np.array(r.loss.value) for r in self.sampled])
+
+    def _probabilities(self, losses: Sequence[Floats]) -> dict[str, float]:
+        if not losses:
+            return {}
+        latencies = np.stack([r.draws for r in self.sampled], axis=1)
+        found = membership_probability(latencies, np.stack(losses, axis=-1))
+        return {r.shape.shape_id: float(p) for r, p in zip(self.sampled, found, strict=True)}
 
     @cached_property
     def smallest_difference(self) -> float | None:
         """Difference of two latencies, as a share, that this study tells in 80 % of trials."""
         told = [r.draws for r in self.measured]
         return smallest_difference(np.log(np.stack(told, axis=1))) if len(told) > 1 else None
-
-
-def _scored_point(row: StudyRow) -> tuple[float, float]:
-    return row.latency.value, row.bits_per_byte or math.nan
-
-
-def _sized_point(row: StudyRow) -> tuple[float, float]:
-    return row.latency.value, -float(row.shape.decoder_parameters)
-
-
-def _probabilities(
-    rows: Sequence[StudyRow], point: Callable[[StudyRow], tuple[float, float]]
-) -> dict[str, float]:
-    if not rows:
-        return {}
-    draws = np.stack([r.draws for r in rows], axis=1)
-    found = membership_probability(draws, [point(r)[1] for r in rows])
-    return {r.shape.shape_id: float(p) for r, p in zip(rows, found, strict=True)}
 
 
 def find_row(view: StudyView, shape_id: str) -> StudyRow:
@@ -301,18 +290,22 @@ def load_view(store: Store, study: str) -> StudyView:
     parts = store.study_shapes(study)
     ids = [p.shape_id for p in parts]
     shapes = store.shapes(ids)
-    settings_id, seeds = scores_of(record)
-    found_scores = store.scores(shape_ids=ids, settings_id=settings_id)
-    scores = gather(s for s in found_scores if s.seed in seeds)
+    scores = old_scores(store, record, ids)
+    trainings = (*(r for s in scores.values() for r in s.runs), *load_ladder(store, record))
+    prior = load_prior()
     places = tuple(places_of(record))
     readings = [Readings(store, place, scenario, ids) for place in places]
     baseline = find_baseline(_in_order(parts, record), readings)
-    tokens = _train_tokens([shapes[p.shape_id] for p in parts if p.name is None])
-    losses: dict[str, Extent] = {}
+    tokens = record.config.get("train_tokens") or _train_tokens(
+        [shapes[p.shape_id] for p in parts if p.name is None]
+    )
+    losses: dict[str, RelativeLoss] = {}
     if baseline is not None:
         other = shapes.get(baseline.shape_id, REFERENCE)
         file = store.results / "cache/law" / f"{study}.npz"
-        losses = relative_losses(shapes, other, scores.values(), tokens=tokens, file=file)
+        losses = relative_losses(
+            shapes, other, prior, law_trainings(trainings), tokens=tokens, file=file
+        )
     rows: list[StudyRow] = []
     failed = [
         FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
@@ -340,6 +333,8 @@ def load_view(store: Store, study: str) -> StudyView:
         failed=tuple(failed),
         baseline=baseline.name if baseline else "",
         train_tokens=tokens,
+        prior=prior,
+        trainings=trainings,
         twins=tuple(t for r in readings for t in twin_pairs(r, shapes)),
     )
 
@@ -351,7 +346,7 @@ def _row(
     times: Sequence[ScenarioTime],
     baseline: Baseline,
     score: Score | None,
-    loss: Extent,
+    loss: RelativeLoss,
 ) -> StudyRow:
     """A shape with its times at all places; in every draw the place where it is worst counts."""
     told = [baseline.relative(i, r, part.shape_id) for i, r in enumerate(readings)]
@@ -373,7 +368,9 @@ def _row(
         latency=latency,
         baseline=baseline.name,
         draws=draws,
-        loss=loss,
+        loss=loss.share,
+        loss_draws=loss.draws,
+        prior_share=loss.prior_share,
         doubts=(wide,) if wide else (),
         peak_bytes=readings[worst].peak_bytes(part.shape_id),
         score=score,

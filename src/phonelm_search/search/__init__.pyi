@@ -4,6 +4,4 @@ from .driver import TrialReport as TrialReport
 from .objectives import Goals as Goals
 from .objectives import choose_objectives as choose_objectives
 from .samplers import SAMPLERS as SAMPLERS
-from .selection import Measured as Measured
-from .selection import select_for_training as select_for_training
 from .worst import WorstDevice as WorstDevice

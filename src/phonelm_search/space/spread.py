@@ -1,7 +1,5 @@
 """Shapes of equal size that lie far apart: what a comparison of other dimensions needs."""
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -14,13 +12,7 @@ _TRIED = 20_000
 _TOLERANCE = 0.02  # of decoder parameters
 
 
-def spread_at_equal_size(
-    feasible: FeasibleSet,
-    count: int,
-    *,
-    target: int,
-    usable: Callable[[ModelShape], bool] = lambda shape: True,
-) -> list[ModelShape]:
+def spread_at_equal_size(feasible: FeasibleSet, count: int, *, target: int) -> list[ModelShape]:
     """Choose shapes of nearly equal decoder size, spread over the space.
 
     Greedily the one farthest from all that are chosen, with every dimension scaled to [0, 1],
@@ -30,22 +22,18 @@ def spread_at_equal_size(
         feasible: The space.
         count: How many to choose; fewer where there are fewer.
         target: Decoder parameters, from which none differs by more than 2 %.
-        usable: Which shapes may be chosen.
 
     Raises:
-        EmptySpaceError: If no usable shape is of that size.
+        EmptySpaceError: If no shape is of that size.
     """
     sizes = feasible.columns["decoder_parameters"]
     rows = np.flatnonzero(np.abs(sizes / target - 1) <= _TOLERANCE)
     if len(rows) > _TRIED:
         rows = rows[:: -(-len(rows) // _TRIED)]
-    shapes = {int(r): feasible.shape(int(r)) for r in rows}
-    rows = np.array([r for r in rows if usable(shapes[int(r)])], int)
     if not len(rows):
         raise EmptySpaceError(
-            f"the space must hold usable shapes within {_TOLERANCE:.0%} of {format_count(target)} "
-            f"decoder parameters, it holds {len(shapes)} and none of them is; take a larger "
-            "--proxy-parameters or another space"
+            f"the space must hold shapes within {_TOLERANCE:.0%} of {format_count(target)} decoder "
+            "parameters, it holds none; take another space"
         )
     points = _points(feasible, rows)
     chosen = [int(np.argmin(np.square(points - points.mean(0)).sum(1)))]
@@ -54,7 +42,7 @@ def spread_at_equal_size(
         nearest = np.minimum(nearest, np.square(points - points[chosen[-1]]).sum(1))
         nearest[chosen] = -1
         chosen.append(int(np.argmax(nearest)))
-    return [shapes[int(rows[i])] for i in chosen]
+    return [feasible.shape(int(rows[i])) for i in chosen]
 
 
 def _points(feasible: FeasibleSet, rows: npt.NDArray[np.int_]) -> npt.NDArray[np.float64]:

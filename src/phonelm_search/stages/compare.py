@@ -1,7 +1,6 @@
-"""Shapes of equal size, measured and trained: how far speed moves, how far loss."""
+"""Shapes of equal size, measured: how far speed moves, how far loss."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.outputs.export import write_sensitivity, write_tables
@@ -15,7 +14,6 @@ from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
 from phonelm_search.stages.train import score
 from phonelm_search.store import Store
-from phonelm_search.train import too_narrow
 
 SENSITIVITY_SUFFIX = ".sensitivity"
 """Sets a comparison apart from the search of the same space and device."""
@@ -30,12 +28,12 @@ def run_sensitivity(
     report: Reporter,
     data: Sequence[str] = (),
 ) -> tuple[Sensitivity, StudyView]:
-    """Measure and train shapes of equal decoder size, and tell how far each moves.
+    """Measure shapes of equal decoder size, train for them, and tell how far each quantity moves.
 
     Args:
         store: The database.
         setup: The study, which is an ordinary one afterwards.
-        settings: How to train; all shapes train to the end.
+        settings: How to train relatives that tell them apart.
         count: Shapes, spread over the space.
         report: Shows progress.
         data: Text to train on; nothing: the embedded corpus.
@@ -46,14 +44,8 @@ def run_sensitivity(
     sizes = setup.feasible.columns["decoder_parameters"]
     typical = typical_size(setup.space, sizes.tolist())
     assert typical is not None
-    shapes = spread_at_equal_size(
-        setup.feasible,
-        count,
-        target=typical,
-        usable=lambda s: too_narrow(s, typical, settings.budget) is None,
-    )
+    shapes = spread_at_equal_size(setup.feasible, count, target=typical)
     check_count(shapes)
-    settings = replace(settings, finalists=len(shapes))
     with open_measuring(store, setup, report=report) as session:
         measure_chosen(session, shapes)
         ids = {r.shape.shape_id for r in session.view.measured}

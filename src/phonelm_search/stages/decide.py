@@ -24,7 +24,7 @@ def decide(session: Session, *, rule: Rule | None = None) -> tuple[Pick, StudyVi
         rule: By default the one that the study was last finished with, at first the knee.
 
     Raises:
-        TrainingError: If nothing was scored.
+        TrainingError: If nothing was measured.
         ExportError: If a file cannot be written.
     """
     pick = choose(session.view, rule)
@@ -37,7 +37,7 @@ def decide(session: Session, *, rule: Rule | None = None) -> tuple[Pick, StudyVi
     save_plot(session, draw_training(training_info(view)), "training")
     report.advance(1)
     write_report(session.store, view)
-    for line in hand_off(session.store, view, pick.row, session.folder / "winner"):
+    for line in hand_off(view, pick.row, session.folder / "winner"):
         report.note(line)
     report.advance(1)
     return pick, view
@@ -47,7 +47,7 @@ def measure_peak(session: MeasuringSession, *, rule: Rule) -> None:
     """Measure the peak memory of the pick; a device that does not tell it is no error.
 
     Raises:
-        TrainingError: If nothing was scored.
+        TrainingError: If nothing was measured.
     """
     view, report = session.view, session.report
     report.stage("peak memory of the pick", 1)

@@ -1,21 +1,28 @@
 """What a run would do and about how long it would take, without touching a device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from phonelm_search.backends import planned_cache_bytes
-from phonelm_search.core.errors import StoreError, TrainingError
+from phonelm_search.core.errors import StoreError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.quality import ScorePlan, ScoreSettings, plan_scoring
-from phonelm_search.reading import typical_size
+from phonelm_search.quality import (
+    Rung,
+    ScoreSettings,
+    plan_ladder,
+    possible_rungs,
+    training_seconds,
+)
+from phonelm_search.quality.law import QualityLaw, load_prior
+from phonelm_search.reading import TOKENS_PER_PARAMETER
 from phonelm_search.speed import measuring_seconds
 from phonelm_search.stages.session import SETTINGS
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
-from phonelm_search.train import too_narrow
+from phonelm_search.train import STEP_TOKENS
 from phonelm_search.work import usable_cores
 
 _COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
@@ -33,8 +40,8 @@ class DryRun:
     """Trials to measure."""
     search_seconds: float
     """About how long measuring takes."""
-    scoring: ScorePlan
-    """What would be trained, on a sample of the space in place of the front."""
+    rungs: tuple[Rung, ...]
+    """What would be trained, for a sample of the space in place of the front."""
     score_seconds: float
     """About how long training takes."""
 
@@ -48,25 +55,40 @@ def finished_trials(results: Path, url: str | None, study: str) -> int:
     return sum(p.role == "trial" for p in parts)
 
 
-def plan_run(setup: Setup, trials: int, top: int, settings: ScoreSettings) -> DryRun:
+def plan_run(
+    setup: Setup,
+    trials: int,
+    top: int,
+    settings: ScoreSettings,
+    *,
+    train_tokens: float | None = None,
+) -> DryRun:
     """Estimate a run from the shapes of the space, without touching the device.
 
     Args:
         setup: What is to be run.
         trials: Shapes to measure.
-        top: Shapes to train.
-        settings: How they are trained.
+        top: Shapes whose differences the trainings are chosen for.
+        settings: How to train.
+        train_tokens: That the pick will be trained on.
     """
     count = len(setup.feasible)
-    sizes = setup.feasible.columns["decoder_parameters"]
-    typical = typical_size(setup.space, sizes.tolist()) or int(sizes[0])
-    settings = replace(settings, typical=typical)
-    spread = [setup.feasible.shape(row) for row in range(0, count, max(1, count // 200))]
-    wide = [s for s in spread if not too_narrow(s, typical, settings.budget)]
-    if not wide:
-        raise TrainingError(str(too_narrow(spread[0], typical, settings.budget)))
-    sample = wide[:: max(1, len(wide) // top)][:top]
-    scoring = plan_scoring(sample, settings)
+    sample = [setup.feasible.shape(row) for row in range(0, count, max(1, count // top))][:top]
+    workers = len(usable_cores())
+    law = QualityLaw(load_prior())
+    rungs = plan_ladder(
+        law,
+        sample,
+        possible_rungs(
+            sample,
+            largest=settings.budget,
+            tokens_per_parameter=settings.tokens_per_parameter,
+            vocab_size=settings.vocab_size,
+            step_tokens=STEP_TOKENS,
+        ),
+        tokens=train_tokens or TOKENS_PER_PARAMETER * sample[0].decoder_parameters,
+        seconds=60 * settings.minutes * workers,
+    )
     references = len(setup.space.references)
     spaced = range(0, count, max(1, count // max(1, trials)))
     asked = [setup.feasible.shape(r) for r in spaced][:trials]
@@ -78,8 +100,8 @@ def plan_run(setup: Setup, trials: int, top: int, settings: ScoreSettings) -> Dr
         search_seconds=sum(
             _search_seconds(shapes, setup.goals.workloads, d) for d in setup.devices
         ),
-        scoring=scoring,
-        score_seconds=scoring.estimated_seconds(settings, len(usable_cores())),
+        rungs=tuple(rungs),
+        score_seconds=sum(training_seconds(r.shape, r.tokens) for r in rungs) / workers,
     )
 
 

@@ -9,13 +9,14 @@ from phonelm_search.core.pareto import membership_probability
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import REFERENCE
-from phonelm_search.reading import comparisons
+from phonelm_search.quality.law import Dimensions, Points
+from phonelm_search.reading import comparisons, law_of
 from phonelm_search.space import Columns
 from phonelm_search.speed import LEAST_SHAPES, LatencyModel
 from phonelm_search.stages.session import MeasuringSession
 
 _CANDIDATES = 300
-"""Shapes whose place is drawn: those that are fastest for their size within two deviations."""
+"""Shapes whose place is drawn: those that are fastest for their loss within two deviations."""
 _DRAWS = 400
 _LIKELY = 0.05
 
@@ -40,13 +41,16 @@ def likely_shapes(session: MeasuringSession, count: int) -> list[str]:
     parts = {w: weight * np.exp(told[w].mean) for w, weight in weights}
     latency: Floats = np.sum(list(parts.values()), axis=0)
     error = np.sqrt(sum((parts[w] * told[w].deviation) ** 2 for w in workloads))
-    size = feasible.columns["decoder_parameters"].astype(float)
-    near = _near_front(latency - 2 * error, latency, size)
+    view = session.view
+    points = Points(
+        shapes=Dimensions.of(columns), tokens=np.full(len(feasible), view.train_tokens)
+    )
+    loss = law_of(view.prior, view.evidence).log_loss(points).mean
+    near = _near_front(latency - 2 * error, latency, loss)
     random = np.random.default_rng(0)
     draws = latency[near] + error[near] * random.standard_normal((_DRAWS, len(near)))
-    chance = membership_probability(draws, -size[near])
-    known = {r.shape.shape_id for r in session.view.rows}
-    known |= {f.shape.shape_id for f in session.view.failed}
+    chance = membership_probability(draws, loss[near])
+    known = {r.shape.shape_id for r in view.rows} | {f.shape.shape_id for f in view.failed}
     found: list[str] = []
     for i in np.argsort(-chance, kind="stable"):
         if chance[i] < _LIKELY or len(found) == count:
@@ -86,9 +90,9 @@ def describe(models: Mapping[Workload, LatencyModel], shapes: int) -> dict[str, 
     }
 
 
-def _near_front(lowest: Floats, latency: Floats, size: Floats) -> np.ndarray:
-    """Rows that no larger shape is faster than by more than their error, the fastest first."""
-    order = np.lexsort((latency, -size))
+def _near_front(lowest: Floats, latency: Floats, loss: Floats) -> np.ndarray:
+    """Rows that no better shape is faster than by more than their error, the fastest first."""
+    order = np.lexsort((latency, loss))
     best = np.minimum.accumulate(latency[order])
     kept = order[lowest[order] <= best]
     return kept[np.argsort(latency[kept], kind="stable")][:_CANDIDATES]

@@ -78,7 +78,7 @@ def _baseline(view: StudyView) -> list[StudyRow]:
 
 def _open_rows(view: StudyView) -> Iterator[tuple[StudyRow, float]]:
     """Rows that are not settled, and how open they are: front before suspect."""
-    likely = view.front_probabilities  # where shapes were scored, of these alone
+    likely = view.speed_probabilities
     for row in view.measured:
         chance = likely.get(row.shape.shape_id, 0.0)
         width = (row.latency.high - row.latency.low) / row.latency.value

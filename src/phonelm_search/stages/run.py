@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
+from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import Pick, Rule, StudyView
 from phonelm_search.stages.decide import decide, measure_peak
 from phonelm_search.stages.measure import SearchPlan, search, search_on
-from phonelm_search.stages.plan import plan_run
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
-from phonelm_search.stages.train import score
+from phonelm_search.stages.train import score, set_train_tokens
 from phonelm_search.store import Store
 
 _FINISHING_SECONDS = 20.0  # peak memory, plots and the page
@@ -27,6 +27,7 @@ def run_all(
     rule: Rule,
     report: Reporter,
     data: Sequence[str] = (),
+    train_tokens: float | None = None,
 ) -> tuple[Pick, StudyView]:
     """Search, train the front, pick, and write the files of ``results/STUDY``.
 
@@ -34,21 +35,23 @@ def run_all(
         store: The database.
         setup: The study.
         plan: How to search.
-        settings: How to train.
-        top: How many shapes to train.
+        settings: How to train; its minutes are part of the plan's.
+        top: Shapes whose differences the trainings are chosen for.
         rule: How to pick.
         report: Shows progress.
         data: Text to train on; nothing: the embedded corpus.
+        train_tokens: That a person will train the pick on; None: 100 for each decoder parameter.
 
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
     deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
-        training_seconds = plan_run(setup, plan.trials, top, settings).score_seconds
-        search(session, plan, deadline.earlier(training_seconds + _FINISHING_SECONDS))
         ending = deadline.earlier(_FINISHING_SECONDS)
-        score(session, settings, top=top, data=data, deadline=ending)
+        search(session, plan, ending.earlier(60 * settings.minutes))
+        set_train_tokens(session, train_tokens)
+        time = Deadline(min(60 * settings.minutes, ending.left))
+        score(session, settings, top=top, data=data, deadline=time)
         if deadline.ends:
             search_on(session, plan, ending)
         race(session, ending)

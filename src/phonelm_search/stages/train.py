@@ -1,25 +1,24 @@
-"""Training the front of a study, from what was measured to scores that are kept."""
+"""Training for a study: relatives that tell its candidates apart, chosen, trained and kept."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from phonelm_search.core.deadline import NEVER, Deadline
+from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.quality import (
-    LEAST_COMPARED,
-    LEAST_SHAPES,
+    Rung,
     ScoreSettings,
-    Scoring,
-    Validation,
-    plan_validation,
-    score_shapes,
-    validate_scores,
+    larger_rung,
+    plan_ladder,
+    possible_rungs,
+    settle_acceleration,
+    train_rungs,
 )
-from phonelm_search.reading import Pick, Rule, StudyView, candidates, typical_size
-from phonelm_search.space import SearchSpace
+from phonelm_search.reading import Pick, Rule, StudyView, candidates, ladder_of, law_of
 from phonelm_search.stages.decide import decide
 from phonelm_search.stages.session import Session, open_session
 from phonelm_search.store import Store
@@ -33,6 +32,8 @@ from phonelm_search.train import (
     tokens_file,
 )
 
+_HELD_OUT = 8  # trainings of the rung that the law is held against
+
 
 def run_score(
     store: Store,
@@ -44,21 +45,23 @@ def run_score(
     data: Sequence[str] = (),
     retrain: bool = False,
     validate: bool = False,
+    train_tokens: float | None = None,
     rule: Rule | None = None,
     command: str | None = None,
     pool: Callable[[], Pool] | None = None,
 ) -> tuple[Pick, StudyView]:
-    """Train the front and near-front of a study, pick, and write the study's files.
+    """Train for the front of a study, pick, and write the study's files.
 
     Args:
         store: The database.
         study: Name of the study.
-        settings: How to train.
-        top: How many shapes enter training.
+        settings: How to train, and for how long.
+        top: Shapes of the front and near-front whose differences shall be told.
         report: Shows progress.
         data: Text to train on, see `train.load_text`; nothing: the embedded corpus.
-        retrain: Train what has a score already, too.
-        validate: Whether a sample is trained much longer afterwards, see `validate_study`.
+        retrain: Drop what was trained for the study, and begin anew.
+        validate: Whether a rung of twice the largest size is trained, too, see `validate_law`.
+        train_tokens: That a person will train the pick on; None leaves it.
         rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
         pool: Makes what trains; by default child processes, one per core or GPU.
@@ -70,10 +73,17 @@ def run_score(
         ExportError: If a file cannot be written.
     """
     with open_session(store, study, report=report, pool=pool) as session:
+        set_train_tokens(session, train_tokens)
         score(session, settings, top=top, data=data, retrain=retrain, command=command)
         if validate:
-            validate_study(session, count=max(top, LEAST_SHAPES))
+            validate_law(session, settings, top=top, data=data)
         return decide(session, rule=rule)
+
+
+def set_train_tokens(session: Session, tokens: float | None) -> None:
+    """Keep how long a person will train, where they say so."""
+    if tokens is not None:
+        session.configure("train_tokens", float(tokens))
 
 
 def score(
@@ -85,107 +95,154 @@ def score(
     retrain: bool = False,
     shapes: Sequence[ModelShape] | None = None,
     command: str | None = None,
-    deadline: Deadline = NEVER,
+    deadline: Deadline | None = None,
 ) -> None:
-    """Train the front and near-front of an open study, or given ``shapes``, and keep the scores.
+    """Train what tells the front of an open study apart, or given ``shapes``, and keep it.
 
-    Where ``deadline`` comes too early for all, fewer are trained.
+    What is trained is chosen before the first training, and a rerun after a stop chooses the same.
+    Told again after its end, it goes on for as long.
 
     Raises:
         TrainingError: If nothing was measured yet, or the text cannot be used.
         StoreError: If the database cannot be used.
     """
-    store, report = session.store, session.report
-    settings = continued(session.view, settings, data)
+    view = session.view
     if shapes is None:
-        shapes, refusals = candidates(session.view, top, settings)
-        if refusals:
-            report.note(
-                f"{len(refusals)} measured shapes cannot be trained, the first: {refusals[0]}"
+        if not view.sampled:
+            raise TrainingError(
+                f"study '{session.study}' must have measured shapes to train for; run "
+                "`phonelm-search search` first"
             )
-    corpus = prepare_corpus(store, settings.vocab_size, data, report)
+        shapes = candidates(view, top)
     session.remember(command)
-
-    def on_settled(settled: Mapping[str, Any]) -> None:
-        # At once: a scoring that is stopped must not choose anew and train all again.
-        before = {"budget": settings.budget, "data": list(data), "typical": settings.typical}
-        session.extend("score", {**before, "settled": dict(settled)})
-
-    scoring = score_shapes(
-        store,
-        session.study,
-        shapes,
-        settings,
-        corpus,
-        scheme=session.view.device.scheme,
-        report=report,
-        on_settled=on_settled,
-        retrain=retrain,
-        deadline=deadline,
-        pool=session.pool,
-    )
-    for shape_id, result in scoring.scores.items():
-        if result.reason and not result.first.stopped:
-            report.note(f"{shape_id} has no score: {result.reason}")
-    session.extend("score", _record(settings, scoring, corpus, data))
+    with _Trainings(session, settings, data) as trainings:
+        if retrain:
+            trainings.forget()
+        possible = possible_rungs(
+            shapes,
+            largest=settings.budget,
+            tokens_per_parameter=settings.tokens_per_parameter,
+            vocab_size=trainings.corpus.vocab_size,
+            step_tokens=trainings.training.step_tokens,
+        )
+        view = session.view
+        seconds = 60 * settings.minutes * trainings.runner.pool.workers
+        plan = plan_ladder(
+            law_of(view.prior, view.evidence),
+            shapes,
+            trainings.unknown(possible),
+            tokens=view.train_tokens,
+            seconds=seconds,
+        )
+        trainings.train(plan, deadline or Deadline(60 * settings.minutes))
 
 
-def validate_study(session: Session, *, count: int) -> Validation:
-    """Train a sample of a scored study's shapes much longer, and keep how the orders agree.
-
-    Args:
-        session: A study that was scored.
-        count: Shapes of the sample: front and near-front, spread over depth.
+def validate_law(
+    session: Session, settings: ScoreSettings, *, top: int, data: Sequence[str] = ()
+) -> None:
+    """Train relatives of twice the largest size so far: what the law is then held against.
 
     Raises:
-        TrainingError: If it has no score, or fewer than four shapes can be compared.
+        TrainingError: If nothing was trained yet, or the text cannot be used.
         StoreError: If the database cannot be used.
     """
-    view, study, store = session.view, session.study, session.store
-    record = view.record.config.get("score")
-    if not record or not view.scored:
+    view = session.view
+    if not view.evidence:
         raise TrainingError(
-            f"study '{study}' must have scores to validate; run `phonelm-search score {study}`"
+            f"study '{session.study}' must have trainings to hold the law against a larger one; "
+            f"run `phonelm-search score {session.study}` with more --minutes"
         )
-    first = view.scored[0].score
-    assert first is not None
-    training = TrainingSettings.from_dict(first.first.settings)
-    settings = ScoreSettings(budget=record["budget"], typical=record["typical"])
-    shapes, _ = candidates(view, count, settings)
-    if len(shapes) < LEAST_COMPARED:
-        raise TrainingError(
-            f"at least {LEAST_COMPARED} shapes must be compared to validate, study '{study}' "
-            f"has {len(shapes)}; search on with more --trials"
+    with _Trainings(session, settings, data) as trainings:
+        rungs = larger_rung(
+            candidates(view, top),
+            [t.shape for t in view.evidence],
+            tokens_per_parameter=settings.tokens_per_parameter,
+            vocab_size=trainings.corpus.vocab_size,
+            step_tokens=trainings.training.step_tokens,
+            count=_HELD_OUT,
         )
-    corpus = prepare_corpus(store, record["vocab_size"], record["data"], session.report)
-    if corpus.digest != training.corpus:
-        raise TrainingError(
-            f"the text must be what the scores of '{study}' were trained on, it has changed; "
-            "score the study again"
-        )
-    scheme = view.device.scheme
-    file = tokens_file(store.results / "cache", corpus)
-    plan = plan_validation(shapes, training, typical=record["typical"], seed=record["seeds"][0])
-    sizes = [s.weight_bytes(scheme).total for s in shapes]
-    pool = session.pool() if session.pool else None
-    with TrainingRuns(
-        store, file, scheme=scheme.name, report=session.report, pool=pool
-    ) as trainings:
-        validation = validate_scores(shapes, plan, trainings, sizes)
-    session.extend("validation", validation.as_dict())
-    return validation
+        trainings.train(rungs, Deadline())
 
 
-def continued(view: StudyView, settings: ScoreSettings, data: Sequence[str]) -> ScoreSettings:
-    """Settings with what the study's first scoring has settled."""
-    before: Mapping[str, Any] = view.record.config.get("score") or {}
-    space = SearchSpace.model_validate(view.record.config["space"])
-    sizes = [r.shape.decoder_parameters for r in view.sampled]
-    # Shapes measured later must not move the width factor.
-    typical = before.get("typical") or typical_size(space, sizes)
-    same = (before.get("budget"), before.get("data", [])) == (settings.budget, list(data))
-    settled = before.get("settled", {}) if same and not settings.settled else settings.settled
-    return replace(settings, typical=typical, settled=settled)
+class _Trainings:
+    """The trainings of an open study, on one text.
+
+    Args:
+        session: The study.
+        settings: How to train.
+        data: Text; nothing: the embedded corpus.
+    """
+
+    def __init__(self, session: Session, settings: ScoreSettings, data: Sequence[str]) -> None:
+        self._session, self._data = session, list(data)
+        before = session.view.record.config.get("score") or {}
+        same = before.get("data", []) == self._data and "ladder" in before
+        self._settings = replace(settings, settled=before["settled"]) if same else settings
+        self.corpus = prepare_corpus(session.store, settings.vocab_size, data, session.report)
+        self.training: TrainingSettings = settings.training(self.corpus)
+        self.runner = TrainingRuns(
+            session.store,
+            tokens_file(session.store.results / "cache", self.corpus),
+            scheme=session.view.device.scheme.name,
+            report=session.report,
+            pool=session.pool() if session.pool else None,
+        )
+
+    def __enter__(self) -> "_Trainings":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.__exit__()
+
+    def forget(self) -> None:
+        """Drop what was trained for the study."""
+        self.runner.forget(self._session.view.trainings)
+        self._session.configure("score", {})
+
+    def unknown(self, rungs: Sequence[Rung]) -> list[Rung]:
+        """Those that the study has no training of."""
+        known = {(r.shape_id, r.tokens) for r in self._session.view.trainings if r.reason is None}
+        return [r for r in rungs if (r.shape.shape_id, r.tokens) not in known]
+
+    def train(self, rungs: Sequence[Rung], deadline: Deadline) -> None:
+        """Train rungs in their order, and keep which ones count in the study."""
+        if not rungs:
+            return
+        report = self._session.report
+        training, settled = settle_acceleration(
+            rungs, self.training, self._settings.settled, self.runner, report
+        )
+        # At once: a scoring that is stopped must not choose anew and train all again.
+        self._session.extend("score", {**self._record(), "settled": settled})
+        records = train_rungs(
+            rungs, training, self.runner, seed=self._settings.seed, deadline=deadline,
+            report=report,
+        )  # fmt: skip
+        for record in records:
+            if record.reason:
+                report.note(f"{record.shape_id} has no score: {record.reason}")
+        self._session.extend("score", {"ladder": [*self._ladder(), *map(_entry, records)]})
+
+    def _ladder(self) -> list[Mapping[str, Any]]:
+        return ladder_of(self._session.store.study(self._session.study))
+
+    def _record(self) -> dict[str, Any]:
+        """What a study keeps of how it was trained for."""
+        return {
+            "tokens_per_parameter": self._settings.tokens_per_parameter,
+            "budget": self._settings.budget,
+            "vocab_size": self._settings.vocab_size,
+            "seed": self._settings.seed,
+            "data": self._data,
+            "lzma_bits_per_byte": self.corpus.lzma_bits_per_byte,
+            "ladder": self._ladder(),
+        }
+
+
+def _entry(record: ProxyScore) -> dict[str, Any]:
+    return {
+        "settings_id": record.settings_id, "shape_id": record.shape_id, "seed": record.seed,
+    }  # fmt: skip
 
 
 def prepare_corpus(
@@ -197,22 +254,3 @@ def prepare_corpus(
     for note in text.notes:
         report.note(note)
     return tokenise(text, vocab_size, store.results / "cache")
-
-
-def _record(
-    settings: ScoreSettings, scoring: Scoring, corpus: TokenisedCorpus, data: Sequence[str]
-) -> dict[str, Any]:
-    """What a study keeps of how it was scored."""
-    return {
-        "settings_id": scoring.settings.settings_id,
-        "tokens_per_parameter": settings.tokens_per_parameter,
-        "budget": settings.budget,
-        "vocab_size": settings.vocab_size,
-        "seed": settings.seed,
-        "seeds": list(scoring.seeds),
-        "finalists": settings.finalists,
-        "typical": settings.typical,
-        "data": list(data),
-        "lzma_bits_per_byte": corpus.lzma_bits_per_byte,
-        "settled": dict(scoring.settled),
-    }

@@ -33,8 +33,8 @@ class StudyCounts:
     """Sampled ones whose time is known, measured or estimated, on all its devices."""
     failed: int
     """Those, and references, that could not be measured or whose rounds were all rejected."""
-    scored: int
-    """Those of `measured` that have a score."""
+    trained: int
+    """Those of `measured` that have a score of their own; of a ladder, its trainings."""
 
 
 def count_shapes(
@@ -84,7 +84,7 @@ def count_shapes(
     return StudyCounts(
         measured=measured_count,
         failed=rejected_count + connection.execute(refused).scalar_one(),
-        scored=scored_count,
+        trained=scored_count,
     )
 
 

@@ -1,6 +1,5 @@
 """A training's state on disk: safetensors, written whole or not at all."""
 
-import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -100,26 +99,6 @@ class Checkpoints:
         for name, tensor in into.items():
             tensor.detach().copy_(read[name])
         return progress
-
-
-def save_weights(model: nn.Module, file: Path) -> None:
-    """Write weights alone, by the names of Hugging Face; a tied head is left out.
-
-    Raises:
-        TrainingError: If they cannot be written.
-    """
-    tensors = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters()}
-    partial = file.with_suffix(".part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, {"format": "pt"})
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise TrainingError(f"its weights were not kept, {file} must be writable: {error}") from (
-            error
-        )
 
 
 def _tensors(model: nn.Module, optimisers: list[Optimizer]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from phonelm_search.train.settings import Outcome, TrainingSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One candidate to train, whole or up to a step."""
+    """One shape to train."""
 
     shape: ModelShape
     """What is trained."""
@@ -24,12 +24,8 @@ class TrainingJob:
     """Seed of weights and data order."""
     checkpoints: Path
     """Folder of this training's states."""
-    until: int | None = None
-    """Step of the trunk to stop at; None: to the end, decay included."""
     scheme: str | None = None
     """Precision scheme to score rounded weights of, too."""
-    weights: Path | None = None
-    """File of the weights of a finished training; None keeps none."""
 
 
 _JOB, _OUTCOME = TypeAdapter(TrainingJob), TypeAdapter(Outcome)

@@ -212,5 +212,4 @@ def _resolved(job: TrainingJob) -> TrainingJob:
         job,
         tokens_file=job.tokens_file.resolve(),
         checkpoints=job.checkpoints.resolve(),
-        weights=job.weights.resolve() if job.weights else None,
     )

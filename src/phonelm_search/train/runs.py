@@ -1,7 +1,7 @@
-"""Trainings of candidates: what is in the database is read, the rest is trained and kept."""
+"""Trainings of shapes: what is in the database is read, the rest is trained and kept."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +11,9 @@ from phonelm_search import __version__
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.store import Store
 from phonelm_search.train.jobs import TrainingJob
-from phonelm_search.train.miniature import Candidate
 from phonelm_search.train.pool import ChildPool, Pool
 from phonelm_search.train.settings import Outcome, TrainingSettings
 
@@ -23,65 +23,29 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One candidate with one seed."""
+    """One shape with one seed."""
 
-    candidate: Candidate
-    """What is trained."""
+    shape: ModelShape
+    """What is trained, with the vocabulary of the text."""
     settings: TrainingSettings
-    """How."""
+    """How, and on how many tokens."""
     seed: int
     """Seed of weights and data order."""
-    until: int | None = None
-    """Step of the trunk to stop at; None: to the score."""
-    keep_weights: bool = False
-    """Whether the weights of a finished training are kept, for the hand-off."""
-    rungs: tuple[tuple[int, float], ...] = ()
-    """(tokens, bits per byte) that halving compared it by on its way."""
-
-    @property
-    def shape_id(self) -> str:
-        """The candidate, which is not always the shape that is trained."""
-        return self.candidate.shape.shape_id
 
     @property
     def key(self) -> Key:
         """What its score is found by."""
-        return self.settings.settings_id, self.shape_id, self.seed
+        return self.settings.settings_id, self.shape.shape_id, self.seed
 
     @property
     def trunk(self) -> Key:
         """Runs of one trunk share their checkpoints."""
-        return self.settings.trunk_id, self.shape_id, self.seed
+        return self.settings.trunk_id, self.shape.shape_id, self.seed
 
     @property
     def tokens(self) -> int:
         """Tokens at its end."""
-        steps = self.settings.steps if self.until is None else self.until
-        return steps * self.settings.step_tokens
-
-
-def weights_file(results: Path, settings_id: str, trained_id: str, seed: int) -> Path:
-    """Where the weights of a finished training are kept."""
-    name = f"{trained_id}-s{seed}.safetensors"
-    return results / "cache" / "weights" / settings_id / name
-
-
-def check_whole(found: Iterable[Outcome | ProxyScore], held: str) -> None:
-    """Refuse to judge trainings of which some were cut off.
-
-    Args:
-        found: What became of all of them.
-        held: What must hold, in words.
-
-    Raises:
-        TrainingError: If one may succeed at another try.
-    """
-    cut_off = [f.reason for f in found if f.transient]
-    if cut_off:
-        raise TrainingError(
-            f"{held}, {len(cut_off)} did not: {cut_off[0]}; what was finished is kept, run again "
-            "to continue"
-        )
+        return self.settings.steps * self.settings.step_tokens
 
 
 class TrainingRuns:
@@ -124,137 +88,108 @@ class TrainingRuns:
         self._report.stage(title, sum(ends.values()))
         self._reached.clear()
 
-    def outcomes(
-        self, runs: Sequence[Run], on_done: Callable[[Run, Outcome], None] = lambda run, found: None
-    ) -> list[Outcome]:
-        """Train; an outcome for each run, in order.
-
-        Shapes whose miniatures are the same are trained once.
-        """
-        alike: dict[tuple[str, str, int], list[int]] = {}
-        for index, run in enumerate(runs):
-            key = (run.settings.settings_id, run.candidate.trained.shape_id, run.seed)
-            alike.setdefault(key, []).append(index)
-        groups = list(alike.values())
-        found: dict[int, Outcome] = {}
-
-        def advance(group: int, tokens: int, bits: float) -> None:
-            trunk = runs[groups[group][0]].trunk
-            before = self._reached.get(trunk, 0)
-            self._reached[trunk] = max(before, tokens)
-            self._report.advance(max(0, tokens - before), f"{bits:.3f} bits per byte")
-
-        def done(group: int, outcome: Outcome) -> None:
-            for index in groups[group]:
-                found[index] = outcome
-                if outcome.reason is None:
-                    self.skip(runs[index])
-                on_done(runs[index], outcome)
-
-        jobs = [self._job(runs[group[0]]) for group in groups]
-        self.pool.run(jobs, on_progress=advance, on_done=done)
-        return [found[i] for i in range(len(runs))]
-
     def skip(self, run: Run) -> None:
         """A run of the stage goes no further."""
         self._report.advance(max(0, run.tokens - self._reached.get(run.trunk, 0)))
         self._reached[run.trunk] = max(run.tokens, self._reached.get(run.trunk, 0))
 
     def scores(self, runs: Sequence[Run]) -> list[ProxyScore]:
-        """A score for each run: from the database where it is known, else trained and kept."""
-        known = self.known(runs)
+        """A score for each run: from the database where it is known, else trained and kept.
+
+        Raises:
+            TrainingError: If one was cut off; what was finished is kept.
+        """
+        found = self.known(runs)
         for run in runs:
-            if run.key in known:
+            if run.key in found:
                 self.skip(run)
-        todo = [r for r in runs if r.key not in known]
-        # The deepest take longest a token; first in, so that no core is idle at the end.
-        todo.sort(key=lambda r: (-r.tokens, -r.candidate.trained.num_hidden_layers))
+        todo = [r for r in runs if r.key not in found]
 
-        def keep(run: Run, outcome: Outcome) -> None:
-            known[run.key] = self.keep(run, outcome)
+        def advance(index: int, tokens: int, bits: float) -> None:
+            trunk = todo[index].trunk
+            before = self._reached.get(trunk, 0)
+            self._reached[trunk] = max(before, tokens)
+            self._report.advance(max(0, tokens - before), f"{bits:.3f} bits per byte")
 
-        self.outcomes(todo, keep)
-        return [known[r.key] for r in runs]
+        def done(index: int, outcome: Outcome) -> None:
+            run = todo[index]
+            found[run.key] = self._keep(run, outcome)
+            if outcome.reason is None:
+                self.skip(run)
 
-    def known(self, runs: Sequence[Run], *, stopped: bool = False) -> dict[Key, ProxyScore]:
-        """What became of runs earlier, accidents left out, and by default what halving stopped."""
-        trained = {r.shape_id: r.candidate.trained.as_dict() for r in runs}
-        wanted = {r.key for r in runs}
+        self.pool.run([self._job(r) for r in todo], on_progress=advance, on_done=done)
+        cut_off = [s.reason for s in found.values() if s.transient]
+        if cut_off:
+            raise TrainingError(
+                f"all trainings must come to their end, {len(cut_off)} did not: {cut_off[0]}; "
+                "what was finished is kept, run again to continue"
+            )
+        return [found[r.key] for r in runs]
+
+    def known(self, runs: Sequence[Run]) -> dict[Key, ProxyScore]:
+        """What became of runs earlier, accidents left out."""
+        wanted = {r.key: r for r in runs}
         found = {}
         for settings_id in {r.settings.settings_id for r in runs}:
-            for s in self._store.scores(shape_ids=list(trained), settings_id=settings_id):
-                key = (settings_id, s.shape_id, s.seed)
-                if key not in wanted or dict(s.trained) != trained[s.shape_id]:
+            ids = [r.shape.shape_id for r in runs if r.settings.settings_id == settings_id]
+            for score in self._store.scores(shape_ids=ids, settings_id=settings_id):
+                key = (settings_id, score.shape_id, score.seed)
+                if key not in wanted or dict(score.trained) != wanted[key].shape.as_dict():
                     continue
-                self._rounded[key] = dict(s.quantised)
+                self._rounded[key] = dict(score.quantised)
                 # A score of another study may lack this one's precision: its decay is made again.
-                lacks = s.bits_per_byte is not None and self._scheme not in (None, *s.quantised)
-                if not s.transient and not lacks and (stopped or not s.stopped):
-                    found[key] = s
+                lacks = self._scheme not in (None, *score.quantised)
+                if not score.transient and not (lacks and score.bits_per_byte is not None):
+                    found[key] = score
         return found
 
-    def forget(self, runs: Sequence[Run]) -> None:
-        """Drop scores, checkpoints and weights of runs."""
-        self._store.forget_scores({r.key for r in runs})
-        self.drop_checkpoints(runs)
-        for run in runs:
-            self._weights(run).unlink(missing_ok=True)
+    def forget(self, records: Sequence[ProxyScore]) -> None:
+        """Drop trainings, and the states that longer ones would go on from."""
+        self._store.forget_scores({(r.settings_id, r.shape_id, r.seed) for r in records})
+        for record in records:
+            for folder in self._checkpoints.glob(f"*/{record.shape_id}-s{record.seed}"):
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def drop_checkpoints(self, runs: Sequence[Run]) -> None:
-        """Remove states that nothing goes on from."""
-        for run in runs:
-            shutil.rmtree(self.checkpoints(run), ignore_errors=True)
-
-    def keep(self, run: Run, outcome: Outcome, *, stopped: str | None = None) -> ProxyScore:
-        """Write what became of a run; ``stopped`` says why halving ended it."""
-        candidate = run.candidate
-        whole = outcome.finished
+    def _keep(self, run: Run, outcome: Outcome) -> ProxyScore:
+        """Write what became of a run."""
         rounded = self._rounded.get(run.key, {})
         if self._scheme and outcome.quantised is not None:
             rounded = {**rounded, self._scheme: outcome.quantised}
         score = ProxyScore(
-            shape_id=candidate.shape.shape_id,
+            shape_id=run.shape.shape_id,
             settings_id=run.settings.settings_id,
             settings=asdict(run.settings),
-            trained=candidate.trained.as_dict(),
-            miniature=candidate.miniature,
-            notes=(*candidate.notes, *outcome.notes),
+            trained=run.shape.as_dict(),
+            miniature=False,
+            notes=outcome.notes,
             seed=run.seed,
             tokens=outcome.tokens,
-            tokens_per_parameter=outcome.tokens / candidate.trained.decoder_parameters,
-            bits_per_byte=outcome.bits_per_byte if whole else None,
-            chunk_bits=outcome.chunk_bits if whole else (),
-            chunk_bytes=outcome.chunk_bytes if whole else (),
+            tokens_per_parameter=outcome.tokens / run.shape.decoder_parameters,
+            bits_per_byte=outcome.bits_per_byte,
+            chunk_bits=outcome.chunk_bits,
+            chunk_bytes=outcome.chunk_bytes,
             curve=outcome.curve,
-            rungs=run.rungs,
             quantised=rounded,
             seconds=outcome.seconds,
-            reason=outcome.reason or stopped,
+            reason=outcome.reason,
             transient=outcome.transient,
-            stopped=stopped is not None,
             package_version=__version__,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._store.add_score(candidate.shape, score)
+        self._store.add_score(run.shape, score)
         return score
 
-    def checkpoints(self, run: Run) -> Path:
-        """Folder of a run's states; a shape that is trained at another size has another."""
-        name = f"{run.candidate.trained.shape_id}-s{run.seed}"
-        return self._store.results / "cache" / "training" / run.settings.trunk_id / name
-
-    def _weights(self, run: Run) -> Path:
-        trained = run.candidate.trained.shape_id
-        return weights_file(self._store.results, run.settings.settings_id, trained, run.seed)
+    @property
+    def _checkpoints(self) -> Path:
+        return self._store.results / "cache" / "training"
 
     def _job(self, run: Run) -> TrainingJob:
+        name = f"{run.shape.shape_id}-s{run.seed}"
         return TrainingJob(
-            shape=run.candidate.trained,
+            shape=run.shape,
             settings=run.settings,
             tokens_file=self.tokens_file,
             seed=run.seed,
-            checkpoints=self.checkpoints(run),
-            until=run.until,
+            checkpoints=self._checkpoints / run.settings.trunk_id / name,
             scheme=self._scheme,
-            weights=self._weights(run) if run.keep_weights else None,
         )

@@ -5,18 +5,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.records import identity
 
 NumberType = Literal["fp32", "bf16"]
-VERSION = 4
+VERSION = 5
 """Of the training procedure: scores of different ones never compare."""
+SEQUENCE, BATCH = 128, 16
+STEP_TOKENS = SEQUENCE * BATCH
+"""Tokens of one step, unless settings say otherwise."""
 NUMBER_TYPES: tuple[NumberType, ...] = get_args(NumberType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
-    """Everything that a score depends on beside shape and seed.
+    """Everything that a training depends on beside shape and seed.
 
     A run is a trunk of constant learning rate and a decay that branches off its end, so one
     trunk serves all horizons.
@@ -27,20 +29,16 @@ class TrainingSettings:
     vocab_size: int
     """The proxy's vocabulary; small, so that embeddings don't decide."""
     tokens: int
-    """Tokens to train on, decay included, the same for every candidate."""
-    budget: int | None
-    """Decoder parameters of a miniature; None: trained in full."""
-    width_factor: float
-    """By which every candidate shrank; 1 in full."""
+    """Tokens to train on, decay included."""
     lr_factor: float = 1.0
     """Of all learning rates."""
     number_type: NumberType = "fp32"
     """Of the matrix products; weights and moments are fp32 always."""
     compiled: bool = False
     """Whether torch.compile fuses the layers."""
-    sequence: int = 128
+    sequence: int = SEQUENCE
     """Tokens of one sequence."""
-    batch: int = 16
+    batch: int = BATCH
     """Sequences of one step."""
     warmup_steps: int = 16
     """Steps over which learning rates rise; no share of the run, so that trunks are shared."""
@@ -50,21 +48,6 @@ class TrainingSettings:
     """Validation sequences, spread evenly over the held-out text."""
     version: int = VERSION
     """Version of the procedure."""
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "TrainingSettings":
-        """Settings as a score keeps them.
-
-        Raises:
-            TrainingError: If an earlier release trained in another way.
-        """
-        version = found.get("version")
-        if version != VERSION:
-            raise TrainingError(
-                f"scores must be of training procedure {VERSION} to go on from, these are of "
-                f"{version}; score the study again"
-            )
-        return cls(**found)
 
     @property
     def step_tokens(self) -> int:
@@ -121,7 +104,7 @@ class Outcome:
     """What a training gave, so far or to its end."""
 
     finished: bool
-    """Whether it decayed; else it stopped on the trunk, and its bits are of undecayed weights."""
+    """Whether it came to its end, be it by diverging; else it was cut off."""
     chunk_bits: tuple[float, ...]
     """Bits of each validation chunk; empty when training failed."""
     chunk_bytes: tuple[int, ...]

@@ -46,7 +46,6 @@ def train(
     settings: TrainingSettings,
     *,
     seed: int,
-    until: int | None = None,
     checkpoints: Path | None = None,
     scheme: Precision | None = None,
     report: Report = lambda tokens, bits: None,
@@ -62,7 +61,6 @@ def train(
         corpus: The tokens.
         settings: How and for how long.
         seed: Any integer from 0 on.
-        until: Step of the trunk to stop at, undecayed; None: to the end, decay included.
         checkpoints: Folder of this training's states; None keeps none.
         scheme: Also score the weights rounded like this; None does not.
         report: Called with (tokens so far, training bits per byte).
@@ -75,20 +73,17 @@ def train(
         TrainingError: If a checkpoint cannot be written, or one sequence does not fit in memory.
     """
     run = _Run(shape, corpus, settings, seed=seed, report=report)
-    finished, reason = until is None, None
+    reason = None
     bits, text_bytes, quantised = _NO_SCORE
     try:
-        run.along_trunk(settings.trunk_steps if until is None else until, checkpoints)
-        if finished:
-            run.decay()
+        run.along_trunk(settings.trunk_steps, checkpoints)
+        run.decay()
         run.model.fold()
-        bits, text_bytes, quantised = _score(
-            run.model, corpus, settings, scheme if finished else None
-        )
+        bits, text_bytes, quantised = _score(run.model, corpus, settings, scheme)
     except DivergedError as error:
         reason = str(error)
     outcome = Outcome(
-        finished=finished,
+        finished=True,
         chunk_bits=bits,
         chunk_bytes=text_bytes,
         quantised=quantised,

@@ -3,15 +3,12 @@
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.precision import get_precision
-from phonelm_search.train.checkpoint import save_weights
 from phonelm_search.train.corpus import TokenisedCorpus, load_tokens
 from phonelm_search.train.jobs import TrainingJob, job_of, outcome_document
 from phonelm_search.train.settings import Outcome
@@ -20,7 +17,7 @@ from phonelm_search.work import Report, serve
 
 
 def perform(job: TrainingJob, report: Callable[[int, float], None]) -> Outcome:
-    """Train, score, and keep the weights where the job asks for them.
+    """Train and score.
 
     Args:
         job: What to train.
@@ -29,21 +26,15 @@ def perform(job: TrainingJob, report: Callable[[int, float], None]) -> Outcome:
     Raises:
         TrainingError: If a checkpoint cannot be written, or one sequence does not fit in memory.
     """
-    outcome, model = train(
+    outcome, _ = train(
         job.shape,
         _corpus(job.tokens_file),
         job.settings,
         seed=job.seed,
-        until=job.until,
         checkpoints=job.checkpoints,
         scheme=get_precision(job.scheme) if job.scheme else None,
         report=report,
     )
-    if job.weights and outcome.finished and outcome.reason is None:
-        try:
-            save_weights(model, job.weights)
-        except TrainingError as error:  # the score is worth more than they are
-            return replace(outcome, notes=(*outcome.notes, str(error)))
     return outcome
 
 

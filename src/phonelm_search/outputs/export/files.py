@@ -7,11 +7,11 @@ from pathlib import Path
 from phonelm_search.core.errors import ExportError
 from phonelm_search.core.tables import to_csv
 from phonelm_search.outputs.rows import sensitivity_rows, study_rows
-from phonelm_search.reading import Sensitivity, StudyView, score_pairs
+from phonelm_search.reading import Sensitivity, StudyView, front_pairs
 
 
 def write_tables(view: StudyView, folder: Path) -> None:
-    """Write configuration, ``trials.csv``, ``front.csv`` and, of scores, ``pairs.csv``.
+    """Write configuration, ``trials.csv``, ``front.csv`` and, of several shapes, ``pairs.csv``.
 
     Raises:
         ExportError: If the folder cannot be written.
@@ -27,7 +27,7 @@ def write_tables(view: StudyView, folder: Path) -> None:
         )
         + "\n",
         "trials.csv": to_csv([*rows, *failed]),
-        **({"pairs.csv": to_csv(pairs)} if (pairs := score_pairs(view)) else {}),
+        **({"pairs.csv": to_csv(pairs)} if (pairs := front_pairs(view)) else {}),
         "front.csv": to_csv(study_rows(view, view.front)),
     }
     _write(folder, documents)

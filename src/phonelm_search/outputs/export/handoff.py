@@ -13,30 +13,28 @@ from phonelm_search.core.errors import ExportError, UnsupportedConfigError, Unsu
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.units import format_bytes, format_ms
+from phonelm_search.core.units import format_bytes, format_count, format_ms
 from phonelm_search.outputs.export.litgpt import export_litgpt
 from phonelm_search.outputs.export.winner import export_hf, export_onnx
-from phonelm_search.reading import StudyRow, StudyView, current_pick, environments, trust
-from phonelm_search.store import Store
-from phonelm_search.train import weights_file
+from phonelm_search.reading import StudyRow, StudyView, current_pick, environments, law_text, trust
 
 _CARD = "README.md"
 _PARTS = (
     "config.json", "litgpt.yaml", "model.onnx", "model.onnx.data", "genai_config.json", "proxy",
     _CARD,
 )  # fmt: skip
+"""Of this release and earlier ones, which wrote ``proxy``, too."""
 _MARK = "<!-- a hand-off of phonelm-search -->"
 
 
-def hand_off(store: Store, view: StudyView, row: StudyRow, folder: Path) -> list[str]:
+def hand_off(view: StudyView, row: StudyRow, folder: Path) -> list[str]:
     """Write a shape of a study for those who train and deploy it.
 
     ``config.json`` for transformers, ``litgpt.yaml``, the measured graph with
-    ``genai_config.json``, ``proxy/`` with the weights of its short training, ``README.md``. An
-    earlier hand-off in the folder is replaced, whatever it held; other files stay.
+    ``genai_config.json``, ``README.md``. An earlier hand-off in the folder is replaced, whatever it
+    held; other files stay.
 
     Args:
-        store: The database; its results folder keeps the weights.
         view: The study.
         row: The shape.
         folder: Where to write.
@@ -52,7 +50,7 @@ def hand_off(store: Store, view: StudyView, row: StudyRow, folder: Path) -> list
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".handing-off-", dir=folder) as name:
             fresh = Path(name)
-            missing = _write_parts(store, view, row, fresh)
+            missing = _write_parts(view, row, fresh)
             card = _card(view, row, {p.name for p in fresh.iterdir()}, missing)
             (fresh / _CARD).write_text(_render(card), encoding="utf-8")
             for part in _PARTS:
@@ -79,14 +77,13 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_parts(store: Store, view: StudyView, row: StudyRow, folder: Path) -> list[str]:
+def _write_parts(view: StudyView, row: StudyRow, folder: Path) -> list[str]:
     missing: list[str] = []
     shape = row.shape
     for name, write in (
         ("config.json", lambda: export_hf(shape, folder)),
         ("litgpt.yaml", lambda: export_litgpt(shape, folder)),
         ("model.onnx", lambda: _graph(view, shape, folder)),
-        ("proxy/", lambda: _proxy(store, row, folder / "proxy")),
     ):
         try:
             write()
@@ -101,26 +98,6 @@ def _graph(view: StudyView, shape: ModelShape, folder: Path) -> None:
     if view.device.is_accelerated("decode"):
         raise ExportError("the measured graphs were compiled for a chip")
     export_onnx(shape, view.device.scheme, folder)
-
-
-def _proxy(store: Store, row: StudyRow, folder: Path) -> None:
-    """Weights of the first finished seed, with the configuration of what was trained."""
-    runs = row.score.finished if row.score else ()
-    if not runs:
-        raise ExportError("the shape was not trained")
-    run = runs[0]
-    trained = ModelShape(**run.trained)
-    file = weights_file(store.results, run.settings_id, trained.shape_id, run.seed)
-    if not file.exists():
-        raise ExportError(
-            "the weights of its training are not in this results folder; "
-            "`phonelm-search score STUDY --retrain` keeps them"
-        )
-    export_hf(trained, folder)
-    try:
-        shutil.copyfile(file, folder / "model.safetensors")
-    except OSError as error:
-        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
 
 
 def _render(card: dict[str, Any]) -> str:
@@ -153,11 +130,12 @@ def _card(view: StudyView, row: StudyRow, files: set[str], missing: list[str]) -
         "reasons": [r.text for r in row.reasons],
         "notes": row.notes,
         "kind": row.kind,
-        "score": row.score,
-        "first": row.score.first if row.score and row.score.finished else None,
-        "quantised": row.score.quantised(scheme.name) if row.score else None,
+        "loss": row.loss,
+        "baseline": row.baseline,
+        "train_tokens": format_count(view.train_tokens),
+        "source": law_text(view, row),
         "scheme": scheme.name,
-        "trust": trust(view) if view.scored else None,
+        "trust": trust(view),
         "memory": [(f"{n:,}", format_bytes(kv_cache_bytes(shape, scheme, n))) for n in CONTEXTS],
         "kv_bytes": scheme.kv_bytes_per_element,
         "peak": format_bytes(row.peak_bytes) if row.peak_bytes else None,

@@ -6,11 +6,9 @@ from typing import Literal
 from phonelm_search.outputs.export.handoff import hand_off
 from phonelm_search.outputs.export.winner import export_hf, export_onnx
 from phonelm_search.reading import StudyRow, StudyView, choose, find_row
-from phonelm_search.store import Store
 
 
 def export_shape(
-    store: Store,
     view: StudyView,
     output: Path,
     *,
@@ -20,7 +18,6 @@ def export_shape(
     """Write what training and deployment begin with.
 
     Args:
-        store: Where proxy weights are looked for.
         view: The study.
         output: Folder to write into.
         shape: As `reading.find_row` takes it; None: the pick.
@@ -31,7 +28,7 @@ def export_shape(
 
     Raises:
         UnknownNameError: If no shape, or more than one, is called so.
-        TrainingError: If none is named and nothing was scored.
+        TrainingError: If none is named and nothing was measured.
         ExportError: If a file cannot be written.
     """
     row = find_row(view, shape) if shape else choose(view).row
@@ -39,4 +36,4 @@ def export_shape(
         return export_hf(row.shape, output), row, ()
     if to == "onnx":
         return export_onnx(row.shape, view.device.scheme, output), row, ()
-    return output, row, tuple(hand_off(store, view, row, output))
+    return output, row, tuple(hand_off(view, row, output))

@@ -10,7 +10,7 @@ from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.pareto import front
 from phonelm_search.core.statistics import spearman
 from phonelm_search.outputs.plots.canvas import BLUE, GREY, add_footnote, new_figure, tidy
-from phonelm_search.reading import StudyView, quality_of, times_by_device
+from phonelm_search.reading import StudyView, times_by_device
 from phonelm_search.store import Store
 
 _LEAST = 2
@@ -47,10 +47,9 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
             "--all --device B`"
         )
     table = np.array([[times[n][r.shape.shape_id] for n in names] for r in common])
-    judged = [r for r in common if r.bits_per_byte is not None or not view.scored]
     first = times[names[0]]
     best = {
-        r.shape.shape_id for r in front(judged, lambda r: (first[r.shape.shape_id], quality_of(r)))
+        r.shape.shape_id for r in front(common, lambda r: (first[r.shape.shape_id], r.loss.value))
     }
     relative = table / np.median(table, 0)
     told = [

@@ -1,6 +1,5 @@
 """Drawing a study's front, its training and its spread of speed."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -44,27 +43,21 @@ def draw_front(info: FrontInfo) -> Figure:
     """Draw a front: a step line, dominated points faint, references labelled."""
     figure = new_figure(8, 5)
     axes = figure.add_subplot()
-    drawn = [(p, p.y) for p in info.points if p.y is not None]
-    only_x = [p for p in info.points if p.y is None]
     right = max((p.x + p.x_error[1] for p in info.points), default=0.0)
     xs, ys = step_line(info.points, right)
     axes.plot(xs, ys, color=BLUE, linewidth=1.4, zorder=2, label="front")
     labels = []
-    for p, y in drawn:
+    for p in info.points:
         colour = GREEN if p.reference else BLUE if p.front else GREY
         _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
         if p.pick:
             axes.plot(
-                [p.x], [y], marker="*", markersize=17, linestyle="", zorder=4,
+                [p.x], [p.y], marker="*", markersize=17, linestyle="", zorder=4,
                 markerfacecolor="white" if p.suspect else ORANGE, markeredgecolor=ORANGE,
                 markeredgewidth=1.6, label=f"{info.pick_name}: {p.label}",
             )  # fmt: skip
-        if p.reference or p.front or len(drawn) <= MANY_LABELS:
-            labels.append((p.x, y, p.label, colour if p.reference else BLACK))
-    if drawn and only_x:
-        _draw_unscored(axes, only_x)
-    if info.baseline is not None:
-        _draw_baseline(axes, info.baseline)
+        if p.reference or p.front or len(info.points) <= MANY_LABELS:
+            labels.append((p.x, p.y, p.label, colour if p.reference else BLACK))
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
     axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
@@ -72,25 +65,8 @@ def draw_front(info: FrontInfo) -> Figure:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     tidy(axes)
-    place_labels(axes, labels, [(p.x, y) for p, y in drawn])
+    place_labels(axes, labels, [(p.x, p.y) for p in info.points])
     return figure
-
-
-def _draw_unscored(axes: Any, points: Sequence[Point]) -> None:
-    """What is known in x alone: a rug of shapes, a line for each reference."""
-    rug = [p.x for p in points if not p.reference]
-    if rug:
-        axes.plot(
-            rug, [0.015] * len(rug), "|", color=GREY, markersize=9,
-            transform=axes.get_xaxis_transform(), label="no score",
-        )  # fmt: skip
-    for p in points:
-        if p.reference:
-            axes.axvline(p.x, color=GREEN, linestyle="--", linewidth=1, zorder=1)
-            axes.annotate(
-                f"{p.label} (no score)", (p.x, 0.98), xycoords=("data", "axes fraction"),
-                rotation=90, va="top", ha="right", fontsize=8, color=GREEN,
-            )  # fmt: skip
 
 
 def _draw_baseline(axes: Any, bits_per_byte: float) -> None:
@@ -114,8 +90,8 @@ def draw_training(info: TrainingInfo) -> Figure:
             curve.tokens,
             curve.bits_per_byte,
             color=colour,
-            linewidth=2.0 if curve.pick else 1.1,
-            label=f"{curve.label}: {final}" + (f" ({info.pick_name})" if curve.pick else ""),
+            linewidth=1.1,
+            label=f"{curve.label}: {final}",
         )
         if curve.final is not None:
             axes.plot(curve.tokens[-1:], [curve.final], "o", color=colour, markersize=5)

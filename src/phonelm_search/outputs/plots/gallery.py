@@ -22,6 +22,6 @@ PICTURES: Mapping[str, Callable[[Store, StudyView], Figure]] = {
     "bandwidth": lambda store, view: draw_bandwidth(bandwidth_info(view)),
     "processes": lambda store, view: draw_processes(processes_info(store, view)),
     "devices": lambda store, view: draw_devices(devices_info(store, view)),
-    "validation": lambda store, view: draw_validation(validation_info(store, view)),
+    "validation": lambda store, view: draw_validation(validation_info(view)),
 }
 """Kind → a figure of a study; raises PhonelmSearchError where the study lacks what it shows."""

@@ -1,11 +1,12 @@
 """What the pictures show, without drawing."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phonelm_search.core.latency import Latency, Span
 from phonelm_search.core.reason import in_one_line
+from phonelm_search.core.records import ProxyScore
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
 from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick
 
@@ -16,8 +17,8 @@ class Point:
 
     x: float
     """Position along the horizontal axis."""
-    y: float | None
-    """Position along the vertical axis; None: known in x only."""
+    y: float
+    """Position along the vertical axis."""
     x_error: tuple[float, float]
     """Distance to the lower and upper end of the interval."""
     y_error: tuple[float, float]
@@ -42,7 +43,7 @@ Panel = tuple[str, tuple[Point, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontInfo:
-    """The latency–quality front, or latency against size before any training."""
+    """The front of latency against loss."""
 
     title: str
     """Headline."""
@@ -52,9 +53,6 @@ class FrontInfo:
     """Vertical axis with its unit."""
     points: tuple[Point, ...]
     """All shapes."""
-    baseline: float | None
-    """What lzma reaches; None where the axis is not bits per byte, or all points are far from it,
-    where its line would squeeze them."""
     pick_name: str
     """``pick`` or ``provisional pick``."""
     footnote: str
@@ -74,9 +72,7 @@ class CurveInfo:
     final: float | None
     """Validation score; None where it was stopped early or failed."""
     stopped: bool
-    """Whether it was stopped early."""
-    pick: bool
-    """The recommended shape."""
+    """Whether an earlier release stopped it early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +82,7 @@ class TrainingInfo:
     title: str
     """Headline."""
     curves: tuple[CurveInfo, ...]
-    """One a shape, fastest shape first."""
-    pick_name: str
-    """``pick`` or ``provisional pick``."""
+    """One a training, the longest one of each shape."""
     baseline: float
     """What lzma reaches on the validation text."""
 
@@ -109,19 +103,17 @@ def front_info(view: StudyView) -> FrontInfo:
     """Collect the front of a study."""
     pick = current_pick(view)
     picked = pick.row.shape.shape_id if pick else None
-    scored = bool(view.scored)
     front = {r.shape.shape_id for r in view.front}
     points = []
     for row in view.rows:
         latency = row.latency
-        y = row.bits_per_byte if scored else row.shape.decoder_parameters / 1e6
-        interval = row.score.interval if scored and row.score else None
+        middle, low, high = (100 * (share - 1) for share in row.loss)
         points.append(
             Point(
                 x=latency.value,
-                y=y,
+                y=middle,
                 x_error=(latency.value - latency.low, latency.high - latency.value),
-                y_error=(interval or 0.0, interval or 0.0),
+                y_error=(middle - low, high - middle),
                 label=row.label,
                 front=row.name is None and row.shape.shape_id in front,
                 suspect=row.verdict == "suspect",
@@ -130,20 +122,13 @@ def front_info(view: StudyView) -> FrontInfo:
                 estimated=row.kind == "estimated",
             )
         )
-    bits = [r.bits_per_byte for r in view.scored if r.bits_per_byte is not None]
-    near = bool(bits) and view.lzma_bits_per_byte < 2 * max(bits) - min(bits)
     return FrontInfo(
-        title=f"{view.record.name}: latency against "
-        + ("quality" if scored else "size (nothing is trained yet)"),
+        title=f"{view.record.name}: latency against loss",
         x_label=latency_label(view),
-        y_label="validation bits per byte [lower is better]"
-        if scored
-        else "decoder parameters [M]",
+        y_label=loss_label(view),
         points=tuple(points),
-        baseline=view.lzma_bits_per_byte if near else None,
         pick_name=_pick_name(pick),
-        footnote=_footnote(view)
-        + (f" · lzma: {view.lzma_bits_per_byte:.2f} bits per byte" if scored and not near else ""),
+        footnote=_footnote(view),
     )
 
 
@@ -153,27 +138,25 @@ def _pick_name(pick: Pick | None) -> str:
 
 def training_info(view: StudyView) -> TrainingInfo:
     """Collect the training curves of a study."""
-    pick = current_pick(view)
-    picked = pick.row.shape.shape_id if pick else None
-    rows = [r for r in view.rows if r.score is not None and r.score.first.curve]
+    longest = {}
+    for training in sorted(view.trainings, key=lambda t: t.tokens):
+        if training.curve:
+            longest[training.shape_id, training.seed] = training
     return TrainingInfo(
-        title=f"{view.record.name}: short-horizon training",
-        curves=tuple(_curve(r, picked) for r in rows),
-        pick_name=_pick_name(pick),
+        title=f"{view.record.name}: what was trained for its law",
+        curves=tuple(map(_curve, longest.values())),
         baseline=view.lzma_bits_per_byte,
     )
 
 
-def _curve(row: StudyRow, pick: str | None) -> CurveInfo:
-    assert row.score is not None
-    tokens, bits = zip(*row.score.first.curve, strict=True)
+def _curve(training: ProxyScore) -> CurveInfo:
+    tokens, bits = zip(*training.curve, strict=True)
     return CurveInfo(
-        label=row.label,
+        label=ModelShape(**training.trained).label,
         tokens=tokens,
         bits_per_byte=bits,
-        final=row.bits_per_byte,
-        stopped=row.score.first.stopped,
-        pick=row.shape.shape_id == pick,
+        final=training.bits_per_byte,
+        stopped=training.stopped,
     )
 
 
@@ -229,6 +212,14 @@ def latency_label(view: StudyView) -> str:
     return f"end-to-end latency of {view.scenario} {where} {_place(view)} [× {view.baseline}]"
 
 
+def loss_label(view: StudyView) -> str:
+    """Axis of the loss that shapes are compared by, with its unit."""
+    return (
+        f"loss after {format_count(view.train_tokens)} tokens, by the law [% against "
+        f"{view.baseline}]"
+    )
+
+
 def _place(view: StudyView) -> str:
     return f"{', '.join(view.devices)} ({view.device.precision})"
 
@@ -239,13 +230,12 @@ def _footnote(view: StudyView) -> str:
     if suspect:
         common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
         parts.append(f"hollow: suspect ({in_one_line(common) or 'reasons in trials.csv'})")
-    scores = [r.score.first for r in view.scored if r.score]
-    if scores:
-        least = min(s.tokens_per_parameter for s in scores)
-        kind = "miniatures" if any(s.miniature for s in scores) else "shapes"
-        parts.append(f"scored as {kind} on {least:.2g} tokens per decoder parameter")
-        if least < 2:
-            parts.append("a quick look")
+    count = len(view.evidence)
+    parts.append(
+        f"loss from published trainings and {count} of this study"
+        if count
+        else "loss from published trainings alone"
+    )
     if note := _estimated_note(sum(r.kind == "estimated" for r in view.rows)):
         parts.append(note)
     return " · ".join(parts)
@@ -258,7 +248,7 @@ def step_line(points: Sequence[Point], right: float) -> tuple[list[float], list[
         points: All points of a picture.
         right: Where the line ends; nothing slower is better than the last point.
     """
-    front = sorted((p for p in points if p.front and p.y is not None), key=lambda p: p.x)
+    front = sorted((p for p in points if p.front), key=lambda p: p.x)
     xs: list[float] = []
     ys: list[float] = []
     for p in front:
@@ -266,5 +256,5 @@ def step_line(points: Sequence[Point], right: float) -> tuple[list[float], list[
             xs.append(p.x)
             ys.append(ys[-1])
         xs.append(p.x)
-        ys.append(p.y if p.y is not None else math.nan)
+        ys.append(p.y)
     return ([*xs, right], [*ys, ys[-1]]) if xs else ([], [])

@@ -60,7 +60,7 @@ def sensitivity_info(view: StudyView, found: Sensitivity) -> SensitivityInfo:
             for s in found.spreads
         ),
         effects=found.effects,
-        footnote=f"trained: {found.trained}, seeds: {found.seeds} · left: bars are the 95 % "
+        footnote=f"loss by {found.told} · left: bars are the 95 % "
         "interval of one shape, numbers the deviation between shapes, noise taken off · right: "
         f"additive model of logarithms, explains {explained}; at equal size width follows from "
         f"the others and stands in depth's place{suspect}",

@@ -8,7 +8,7 @@ from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
 from phonelm_search.core.latency import Extent, Latency, Span
 from phonelm_search.core.memory import kv_cache_bytes
-from phonelm_search.core.records import judged_together
+from phonelm_search.core.records import ProxyScore, judged_together
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs.report.evidence import device_cards, time_spent
@@ -46,9 +46,9 @@ def document(store: Store, view: StudyView) -> Document:
         "configs": _configs(view.rows),
         "failed": [_failed(f) for f in view.failed],
         "pick": _pick(pick),
-        "trust": trust(view) if view.scored else None,
-        "baseline": view.lzma_bits_per_byte if view.scored else None,
-        "curves": [_curve(r) for r in view.sampled if r.score and r.score.first.curve],
+        "trust": trust(view),
+        "curves": _curves(view),
+        "estimated": any(r.kind == "estimated" for r in view.rows),
         "time": time_spent(store, view),
         "cards": device_cards(store, view),
         "commands": list(view.record.config.get("commands", [])),
@@ -151,8 +151,6 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
                 "suspect": row.verdict == "suspect",
                 "suspect_phase": suspect,
                 "reasons": texts.places([*(r.text for r in row.reasons), *row.notes]),
-                "seeds": len(row.score.finished) if row.score else None,
-                "untrained": row.score.reason if row.score else None,
                 "chance": chances.get(shape_id) if sampled else None,
                 "pick": sampled and shape_id == picked,
                 "tied": sampled and shape_id in tied,
@@ -235,21 +233,30 @@ def _pick(pick: Pick | None) -> Document | None:
         "label": pick.row.label,
         "why": pick.why,
         "provisional": list(pick.provisional),
+        "equals": [r.label for r in pick.equals],
     }
 
 
-def _curve(row: StudyRow) -> Document:
-    assert row.score is not None
-    curve = row.score.first.curve
+def _curves(view: StudyView) -> list[Document]:
+    """The longest training of each shape."""
+    longest = {}
+    for training in sorted(view.trainings, key=lambda t: t.tokens):
+        if training.curve:
+            longest[training.shape_id, training.seed] = training
+    return [_curve(t) for t in longest.values()]
+
+
+def _curve(training: ProxyScore) -> Document:
+    curve = training.curve
     kept = curve[:: max(1, len(curve) // _CURVE_POINTS)]
     return {
-        "id": row.shape.shape_id,
-        "label": row.label,
+        "id": f"{training.shape_id} {training.seed}",
+        "label": ModelShape(**training.trained).label,
         "tokens": [tokens for tokens, _ in kept],
         "bits": [round(bits, 4) for _, bits in kept],
-        "final": row.bits_per_byte,
-        "end": row.score.first.tokens,
-        "stopped": row.score.first.stopped,
+        "final": training.bits_per_byte,
+        "end": training.tokens,
+        "stopped": training.stopped,
     }
 
 
@@ -268,15 +275,11 @@ def _settings(view: StudyView) -> list[list[str]]:
         )
     versions = config.get("versions", {})
     told += [[f"{name} version", str(number)] for name, number in versions.items()]
-    scores = [r.score.first for r in view.scored if r.score]
-    if scores:
-        tokens = sorted(s.tokens_per_parameter for s in scores)
-        ends = dict.fromkeys(f"{t:.2g}" for t in (tokens[0], tokens[-1]))
-        seeds = sorted({r.seed for row in view.scored if row.score for r in row.score.finished})
+    if view.trainings:
+        sizes = sorted(ModelShape(**t.trained).decoder_parameters for t in view.trainings)
         told += [
-            ["trained as", "miniatures" if any(s.miniature for s in scores) else "themselves"],
-            ["tokens per parameter", " to ".join(ends)],
-            ["numbers of the seeds", ", ".join(map(str, seeds))],
+            ["trainings", str(len(view.trainings))],
+            ["trained sizes", f"{format_count(sizes[0])} to {format_count(sizes[-1])}"],
             ["text", ", ".join((config.get("score") or {}).get("data", [])) or "embedded"],
         ]
     return told

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from phonelm_search.core.latency import LatencySummary
-from phonelm_search.core.records import Measurement, identity
+from phonelm_search.core.records import Measurement
 from phonelm_search.reading import Place, StudyRow, StudyView, environments
 from phonelm_search.store import Store
 
@@ -18,8 +18,8 @@ def time_spent(store: Store, view: StudyView) -> list[Card]:
     """Seconds of each kind of work, and in words what is in them.
 
     Rounds count with their warm-up and all samples. What is not kept is in none of them: starting
-    processes, making weights, cooling down, the reference's steps; nor are the learning rate's
-    check and validation. Work of several processes adds up.
+    processes, making weights, cooling down, the reference's steps. Work of several processes adds
+    up.
     """
     places = view.places
     whole = [m for place in places for m in _rounds(store, view, place, _shapes(view))]
@@ -30,14 +30,8 @@ def time_spent(store: Store, view: StudyView) -> list[Card]:
         for phase in ("prefill", "decode")
     ]
     found.append(_spent("blocks of layers", blocks))
-    trained = {
-        (r.settings_id, identity(r.trained), r.seed): r
-        for row in view.rows
-        if row.score
-        for r in row.score.runs
-    }
     for what, stopped in (("training to the end", False), ("training that was stopped", True)):
-        runs = [r for r in trained.values() if r.stopped is stopped]
+        runs = [t for t in view.trainings if t.stopped is stopped]
         found.append(
             {
                 "what": what,

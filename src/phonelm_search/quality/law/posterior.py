@@ -12,6 +12,7 @@ from phonelm_search.quality.law.discrepancy import Discrepancy, Points
 from phonelm_search.quality.law.form import OWN, SHARED, log_loss
 
 _CHUNK = 20_000  # shapes at a time, for a bounded memory
+_MOST_JOINT = 1000  # shapes with draws from a covariance of all of them
 _MOST_STEPS = 200  # of the solver; it takes about ten
 
 
@@ -234,14 +235,35 @@ class QualityLaw:
         smooth = self.prior.discrepancy.smooth(points, points)
         return mean, by @ by.T + smooth - known @ known.T
 
-    def draws(self, points: Points, count: int, *, seed: int = 0) -> Floats:
-        """``[count, n]``: joint draws of the logarithm of loss; for some hundred shapes at most."""
-        mean, covariance = self.joint(points)
-        values, vectors = np.linalg.eigh(covariance)
+    def ratio_draws(self, points: Points, to: Points, count: int, *, seed: int = 0) -> Floats:
+        """Joint draws of the logarithm of losses over another one's.
+
+        Of more than a thousand shapes only what coefficients cause is drawn jointly; what the law
+        is off by is each shape's own, which overstates differences.
+
+        Args:
+            points: ``[n]``.
+            to: One.
+            count: Draws.
+            seed: Of the draws.
+
+        Returns:
+            ``[count, n]``
+        """
+        random = np.random.default_rng(seed)
+        mean, by, known = map(np.subtract, self._parts(points), self._parts(to))
+        discrepancy = self.prior.discrepancy
+        if len(points) > _MOST_JOINT:
+            found = self.log_ratio(points, to)
+            rest = np.sqrt(np.maximum(found.deviation**2 - (by**2).sum(axis=1), 0))
+            drawn = mean + random.standard_normal((count, by.shape[1])) @ by.T
+            return np.asarray(drawn + rest * random.standard_normal((count, len(points))))
+        beside = discrepancy.smooth(points, to)
+        smooth = discrepancy.smooth(points, points) + discrepancy.variance(to) - beside - beside.T
+        values, vectors = np.linalg.eigh(by @ by.T + smooth - known @ known.T)
         root = vectors * np.sqrt(np.maximum(values, 0))
-        noise = np.random.default_rng(seed).standard_normal((count, len(values)))
-        drawn: Floats = mean + noise @ root.T
-        return drawn
+        noise = random.standard_normal((count, len(values)))
+        return np.asarray(mean + noise @ root.T)
 
 
 def _block_diagonal(blocks: Sequence[Floats]) -> Floats:

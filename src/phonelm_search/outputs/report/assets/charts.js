@@ -209,15 +209,6 @@ function frontFigure(study, rows, chosen, width) {
     });
     layout.yaxis2 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
   }
-  const heights = placed.map((r) => r.values[y.key][0]);
-  const [lowest, highest] = [Math.min(...heights), Math.max(...heights)];
-  // Far above all points it would only press them together.
-  if (y.key === "bits_per_byte" && study.baseline !== null && study.baseline < 2 * highest - lowest) {
-    layout.shapes = [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: study.baseline, y1: study.baseline,
-      line: { color: colours.quiet, dash: "dot", width: 1 } }];
-    layout.annotations = [{ xref: "paper", x: 0, y: study.baseline, yanchor: "bottom", xanchor: "left", showarrow: false,
-      text: `lzma on the whole validation text: ${study.baseline.toFixed(2)}`, font: { size: 11, color: colours.quiet } }];
-  }
   layout.uirevision = `${x.key} ${y.key}`; // pinning and filtering keep the reader's zoom
   const side = (axis, low, high) => (axis.better === "low" ? low : high);
   return {
@@ -229,16 +220,13 @@ function frontFigure(study, rows, chosen, width) {
 
 function trainingFigure(study, width) {
   const colours = theme();
-  const by = new Map(study.rows.filter((r) => !r.reference).map((r) => [r.id, r]));
   const data = [];
-  let place = 0;
-  for (const curve of study.curves) {
-    const row = by.get(curve.id) || {};
-    const colour = row.pick ? colours.pick : colours.series[place++ % colours.series.length];
+  for (const [place, curve] of study.curves.entries()) {
+    const colour = colours.series[place % colours.series.length];
     const final = curve.final === null ? (curve.stopped ? "stopped early" : "failed") : curve.final.toFixed(3);
-    const name = `${escaped(curve.label)}: ${final}${row.pick ? " ★" : row.tied ? " (tied)" : ""}`;
+    const name = `${escaped(curve.label)}: ${final}`;
     data.push({ type: "scatter", mode: "lines", name, legendgroup: curve.id, x: curve.tokens, y: curve.bits,
-      line: { color: colour, width: row.pick ? 2.6 : 1.4, dash: row.tied ? "dash" : "solid" } });
+      line: { color: colour, width: 1.4 } });
     if (curve.final !== null) {
       data.push({ type: "scatter", mode: "markers", name, legendgroup: curve.id, showlegend: false, x: [curve.end], y: [curve.final],
         marker: { color: colour, size: 8 } });

@@ -8,7 +8,7 @@ const CHART = { responsive: true, displaylogo: false, scrollZoom: false,
   modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 const known = (key) => study.rows.some((r) => r.values[key]);
 const chosen = {
-  x: "latency", y: known("bits_per_byte") ? "bits_per_byte" : "decoder", colour: "front", intervals: true,
+  x: "latency", y: "loss", colour: "front", intervals: true,
   hidden: new Map(DIMENSIONS.map(([key]) => [key, new Set()])), pins: new Set(), sort: ["latency", 1], allLines: false,
 };
 const $ = (id) => document.getElementById(id);
@@ -62,13 +62,13 @@ const COLUMNS = [
   ["heads", "heads/KV", (r) => r.num_attention_heads, (r) => `${r.num_attention_heads}/${r.num_key_value_heads}`],
   ["ffn", "FFN kind", (r) => r.ffn], ["hidden_act", "activation", (r) => r.hidden_act], ["decoder", "decoder [M]"],
   ["chance", "on the front", (r) => r.chance, (r) => (r.chance === null ? "–" : `${Math.round(100 * r.chance)} %`)],
-  ["verdict", "verdict", (r) => `${r.kind}${r.suspect ? ", suspect" : ""}${r.untrained ? ", no score" : ""}`],
+  ["verdict", "verdict", (r) => `${r.kind}${r.suspect ? ", suspect" : ""}`],
   ["id", "id", (r) => r.id],
 ].map(([key, heading, value, text]) => ({
   key, heading,
   value: value || ((r) => (r.values[key] ? r.values[key][0] : null)),
   text: text || ((r) => (value ? String(value(r)) : number(r.values[key] ? r.values[key][0] : null))),
-  title: (r) => (key === "verdict" ? [...r.reasons.map((i) => study.texts[i]), ...(r.untrained ? [r.untrained] : [])].join("; ")
+  title: (r) => (key === "verdict" ? r.reasons.map((i) => study.texts[i]).join("; ")
     : !value && r.values[key] && r.values[key][1] !== null ? `95 %: ${number(r.values[key][1])} to ${number(r.values[key][2])}` : null),
 })).filter((c) => !study.axes.some((a) => a.key === c.key) || known(c.key));
 const numeric = new Set(COLUMNS.filter((c) => study.rows.some((r) => typeof c.value(r) === "number")));

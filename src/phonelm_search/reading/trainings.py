@@ -1,0 +1,73 @@
+"""What was trained for a study, as evidence of its quality law."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from phonelm_search.core.records import ProxyScore, StudyRecord
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.quality import Score, gather
+from phonelm_search.quality.law import Training
+from phonelm_search.store import Store
+
+
+def ladder_of(record: StudyRecord) -> list[Mapping[str, Any]]:
+    """Trainings that count in a study: ``{"shape_id", "settings_id", "seed"}`` each."""
+    found: list[Mapping[str, Any]] = (record.config.get("score") or {}).get("ladder", [])
+    return found
+
+
+def load_ladder(store: Store, record: StudyRecord) -> tuple[ProxyScore, ...]:
+    """The trainings of a study's ladder, in their order.
+
+    Raises:
+        StoreError: If the database cannot be read.
+    """
+    wanted = [(r["settings_id"], r["shape_id"], r["seed"]) for r in ladder_of(record)]
+    known = {
+        (s.settings_id, s.shape_id, s.seed): s
+        for settings_id in dict.fromkeys(key[0] for key in wanted)
+        for s in store.scores(
+            shape_ids=[key[1] for key in wanted if key[0] == settings_id], settings_id=settings_id
+        )
+    }
+    return tuple(known[key] for key in wanted if key in known)
+
+
+def old_scores(store: Store, record: StudyRecord, shape_ids: Sequence[str]) -> dict[str, Score]:
+    """Scores of earlier releases, which trained the shapes of a study or miniatures of them.
+
+    Raises:
+        StoreError: If the database cannot be read.
+    """
+    settings_id, seeds = settings_of_old_scores(record)
+    if not settings_id:
+        return {}
+    found = store.scores(shape_ids=shape_ids, settings_id=settings_id)
+    return gather(s for s in found if s.seed in seeds)
+
+
+def settings_of_old_scores(record: StudyRecord) -> tuple[str, list[int]]:
+    """Settings and seeds of the scores that an earlier release kept with a study."""
+    scored = record.config.get("score") or {}
+    return scored.get("settings_id", ""), scored.get("seeds") or [scored.get("seed", 0)]
+
+
+def law_trainings(records: Iterable[ProxyScore]) -> list[Training]:
+    """Trainings that came to an end, as observations of the law."""
+    return [
+        Training(
+            shape=ModelShape(**record.trained),
+            tokens=float(record.tokens),
+            loss=record.bits_per_byte,
+            dataset=_dataset(record),
+            seed=str(record.seed),
+        )
+        for record in records
+        if record.bits_per_byte  # a loss of 0 is no loss
+    ]
+
+
+def _dataset(record: ProxyScore) -> str:
+    """Losses compare where text, tokenizer and way of training are the same."""
+    settings = record.settings
+    return f"{settings.get('corpus')} {settings.get('version')} {settings.get('lr_factor')}"
