@@ -308,3 +308,28 @@ def small_texts(text: Text) -> Iterator[None]:
 
 
 WORKLOADS: tuple[Workload, ...] = SCENARIO.workloads
+
+
+def add_training(
+    store: Store, study: str, shape: ModelShape, *, tokens: int, bits: float | None, **changes: Any
+) -> ProxyScore:
+    """A training that counts in a study, as `score` keeps it: the record, and a line of the ladder.
+
+    Trainings of all lengths share text, tokenizer and learning rate, so that the law compares them.
+    """
+    record = score(
+        shape, bits, settings_id=f"ladder {tokens}", tokens=tokens,
+        settings={"corpus": "text", "version": 1, "lr_factor": 1.0},
+        tokens_per_parameter=tokens / shape.decoder_parameters,
+        curve=((tokens // 2, 3.0), (tokens, 2.5)),
+    )  # fmt: skip
+    record = replace(record, **changes)
+    store.add_score(shape, record)
+    kept = store.study(study)
+    settled = dict(kept.config.get("score") or {})
+    entry = {
+        "settings_id": record.settings_id, "shape_id": record.shape_id, "seed": record.seed,
+    }  # fmt: skip
+    settled["ladder"] = [*settled.get("ladder", []), entry]
+    store.save_study(replace(kept, config={**kept.config, "score": settled}))
+    return record

@@ -53,7 +53,12 @@ def test_the_example_runs_and_the_lines_of_the_docs_go_on_with_its_study(
     names: dict[str, Any] = {}
     exec(python_block("api"), names)
     assert len(names["shapes"]) >= 3
-    assert names["scored"].bits_per_byte.count() == 2
+    scored = names["scored"]
+    assert scored["pick"].sum() == 1
+    assert scored["relative_loss"].notna().all()
+    assert scored["prior_share"].between(0, 1, inclusive="right").all()
+    record = Store(Path("results")).study("tiny.host-cpu")
+    assert record.config["score"]["ladder"]
     assert type(names["figure"]).__name__ == "Figure"
     page = Path("results/tiny.host-cpu/report.html")
     assert names["page"] == page
@@ -68,10 +73,13 @@ def test_frames_hold_what_the_command_prints(
     printed = json.loads(capsys.readouterr().out)["rows"]
     frame = api.pareto("study", everything=True, results=tmp_path)
     assert list(frame.columns) == list(printed[0])
-    for column in ("shape_id", "latency_ms", "bits_per_byte", "pick", "front"):
+    for column in ("shape_id", "latency_ms", "relative_loss", "bits_per_byte", "pick", "front"):
         assert frame[column].tolist() == [row[column] for row in printed]
     front = api.pareto("study", results=tmp_path)
-    assert front["latency_ms"].tolist() == pytest.approx([10, 30], rel=5e-3)
+    marked = frame[frame["front"]]
+    assert front["latency_ms"].tolist() == marked["latency_ms"].tolist()
+    assert front["latency_ms"].iloc[0] == pytest.approx(10, rel=5e-3)
+    assert front["relative_loss"].is_monotonic_decreasing
     assert isinstance(front, pd.DataFrame)
 
 

@@ -2,8 +2,8 @@
 
 python tests/benchmarks/depth_or_embedding.py -o results/depth-or-embedding.csv
 
-At equal decoder size a deep shape is narrow, so its embedding is small. The twelve shapes of
-``rank_quality.py`` are trained with their own embedding of 512 words, with one of 4096 words, and
+At equal decoder size a deep shape is narrow, so its embedding is small. Twelve shapes of 0.3M
+decoder parameters are trained with their own embedding of 512 words, with one of 4096 words, and
 with one *common* embedding of 512 words and 64 dimensions that a fixed orthonormal matrix widens,
 so that all shapes have the same number of trained parameters outside the decoder. All that once as
 the proxy trains, and once naively: AdamW, weights of deviation 0.02, no factors. Resumes from its
@@ -18,6 +18,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import say, write_table
-from rank_quality import TARGET, shapes, slopes
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -42,6 +42,14 @@ COMMON = 64
 NAIVE_DEVIATION = 0.02
 NAIVE_RATE = 3e-3
 KEYS = ("training", "embedding", "tokens_per_parameter", "seed", "shape_id")
+TARGET = 300_000
+# hidden_size, layers, heads, KV heads, head dimension, activation
+GRID = (
+    (64, 4, 2, 2, 32, "silu"), (64, 6, 4, 2, 16, "silu"), (64, 8, 2, 2, 32, "relu"),
+    (64, 10, 2, 1, 32, "silu"), (96, 2, 3, 3, 32, "silu"), (96, 3, 6, 3, 16, "silu"),
+    (96, 4, 3, 1, 32, "relu"), (96, 5, 3, 3, 32, "silu"), (128, 1, 4, 4, 32, "silu"),
+    (128, 2, 4, 2, 32, "silu"), (128, 3, 4, 4, 32, "silu"), (160, 2, 5, 5, 32, "silu"),
+)  # fmt: skip
 
 
 class CommonEmbedding(nn.Module):
@@ -127,6 +135,21 @@ def train_one(job: tuple[dict[str, Any], ModelShape, TrainingSettings, str]) -> 
     return {**row, "bits_per_byte": round(bits, 5)}
 
 
+def shapes(vocab_size: int) -> list[ModelShape]:
+    """The grid, the feed-forward width chosen for equal decoder size."""
+    found = []
+    for hidden, layers, heads, kv_heads, head_dim, act in GRID:
+        least = ModelShape(
+            hidden_size=hidden, intermediate_size=2, num_hidden_layers=layers,
+            num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=head_dim,
+            vocab_size=vocab_size, hidden_act=act,
+        )  # fmt: skip
+        step = replace(least, intermediate_size=3).decoder_parameters - least.decoder_parameters
+        width = 2 + round((TARGET - least.decoder_parameters) / step)
+        found.append(replace(least, intermediate_size=width))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--horizons", type=float, nargs="*", default=(0.25, 1.0))
@@ -170,9 +193,8 @@ def planned(
         # As much text for all: a token of the larger vocabulary stands for more.
         tokens = round(horizon * TARGET * token_bytes[512] / token_bytes[vocabulary])
         settings = TrainingSettings(
-            corpus=corpora[vocabulary].digest, vocab_size=vocabulary, budget=None, width_factor=1.0,
-            tokens=tokens,
-        )  # fmt: skip
+            corpus=corpora[vocabulary].digest, vocab_size=vocabulary, tokens=tokens
+        )
         for shape in shapes(vocabulary):
             outside = shape.parameters - shape.decoder_parameters
             row = {
@@ -215,6 +237,22 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return found
+
+
+def slopes(bits: np.ndarray, found: list[ModelShape]) -> dict[str, float]:
+    """Loss per doubling of depth: alone, and with width held."""
+    depth = np.log2([s.num_hidden_layers for s in found])
+    width = np.log2([s.hidden_size for s in found])
+    values = {}
+    for name, columns in (("alone", (depth,)), ("width_held", (depth, width))):
+        design = np.stack([np.ones_like(depth), *columns], 1)
+        fitted, *_ = np.linalg.lstsq(design, bits, rcond=None)
+        left = bits - design @ fitted
+        scale = left @ left / (len(bits) - design.shape[1])
+        error = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * scale)
+        values[f"depth_{name}"], values[f"depth_{name}_error"] = fitted[1], error[1]
+    values["width"], values["width_error"] = fitted[2], error[2]
+    return {k: round(float(v), 4) for k, v in values.items()}
 
 
 if __name__ == "__main__":

@@ -86,9 +86,7 @@ def shapes_of(kind: str) -> list[tuple[ModelShape, int]]:
 def train_one(
     shape: ModelShape, tokens: int, seed: int, corpus: TokenisedCorpus, folder: Path
 ) -> tuple[float, float]:
-    settings = TrainingSettings(
-        corpus=corpus.digest, vocab_size=VOCABULARY, tokens=tokens, budget=None, width_factor=1.0
-    )
+    settings = TrainingSettings(corpus=corpus.digest, vocab_size=VOCABULARY, tokens=tokens)
     checkpoints = folder / "checkpoints" / settings.trunk_id / f"{shape.shape_id}-s{seed}"
     outcome, _ = train(shape, corpus, settings, seed=seed, checkpoints=checkpoints)
     if outcome.bits_per_byte is None:

@@ -1,6 +1,7 @@
 """The command line on a fake phone."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import study
+from helpers import small_shape, study
 from phonelm_search.cli.main import run_command
+from phonelm_search.reading import choose, front_pairs, load_view, trust
 
 ROOT = Path(__file__).parents[2]
 ACTIONS = (
@@ -123,6 +125,73 @@ def test_tables_come_in_every_format(capsys: pytest.CaptureFixture[str]) -> None
     assert all(r["bits_per_byte"] is None for r in rows)
 
 
+def test_bits_per_byte_are_shown_only_where_an_earlier_release_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, bits in (("new", None), ("old", 2.0)):
+        study(tmp_path / folder, [(10.0, bits), (20.0, bits)])
+    shown = {}
+    for folder in ("new", "old"):
+        words = ["pareto", "study", "--results", str(tmp_path / folder), "--format", "md"]
+        assert run_command(words) == 0
+        shown[folder] = capsys.readouterr().out.splitlines()[0].strip("| ").split(" | ")
+    of_old = {"bits/byte", "±", "quantised", "seeds"}
+    assert set(shown["old"]) - set(shown["new"]) == of_old
+    assert {"loss by the law", "of it prior", "P(front)"} <= set(shown["new"])
+
+
+SHAPES = [
+    small_shape(
+        hidden_size=256, head_dim=64, intermediate_size=640, num_hidden_layers=n, hidden_act=act
+    )
+    for n, act in ((2, "silu"), (4, "relu"), (8, "silu"))
+]
+
+
+@pytest.mark.usefixtures("inline_training", "small_text")
+def test_a_score_tells_pick_pairs_and_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store, _ = study(Path("results"), [(10.0, None), (20.0, None), (30.0, None)], shapes=SHAPES)
+    words = ["score", "study", "--proxy-parameters", "60k", "--tokens-per-parameter", "0.05"]
+    words += ["--minutes", "0.05", "--train-tokens", "2B", "--validate", "--json"]
+    assert run_command(words) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    view = load_view(store, "study")
+    pick = choose(view)
+    assert view.train_tokens == 2e9
+    assert document["pick"] == {
+        "shape_id": pick.row.shape.shape_id,
+        "why": pick.why,
+        "provisional": list(pick.provisional),
+        "tied": [r.shape.shape_id for r in pick.tied],
+        "equals": [r.shape.shape_id for r in pick.equals],
+    }
+    assert any("a quick look" in doubt for doubt in pick.provisional)
+    front = len(view.front)
+    assert len(document["pairs"]) == front * (front - 1) // 2
+    assert document["pairs"] == front_pairs(view)
+    assert document["trust"] == trust(view)
+    assert document["trust"].startswith("trust: of ")
+    assert [r["shape_id"] for r in document["rows"] if r["pick"]] == [pick.row.shape.shape_id]
+    assert {r["train_tokens"] for r in document["rows"]} == {2e9}
+    assert "`phonelm-search plot study --kind validation`" in captured.err
+    assert run_command(["plot", "study", "--kind", "validation", "-o", "v.png"]) == 0
+    assert Path("v.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert run_command(["studies", "list", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["trained"] == len(view.trainings) > 2
+    # For people: the pick's loss with where it comes from, and how far to trust it.
+    assert run_command(["explain", "study"]) == 0
+    out = capsys.readouterr().out
+    assert f"the provisional pick: {pick.why}" in out
+    assert "against the reference shape, by the law" in out
+    assert "of the prior's variance is left" in out
+
+
 @pytest.mark.usefixtures("fake_phone")
 def test_profiles_of_several_shapes_and_contexts(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["profile", "tiny-llama", "PhoneLM-0.5B", "--device", "fake-phone", "--json"]
@@ -181,7 +250,16 @@ def test_dry_run_touches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["run", "tiny", "--device", "fake-phone", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "130 feasible shapes" in out
-    assert "would train 4 shapes" in out
+    told = re.search(r"would train (\d+) relatives of \S+ to \S+ decoder parameters: about", out)
+    assert told
     assert not Path("results").exists()
-    assert run_command(["run", "tiny", "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["trials"] == 24
+    dry = ["run", "tiny", "--dry-run", "--json"]
+    assert run_command(dry) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["trials"] == 24
+    assert plan["trainings"] == int(told[1]) > 0
+    assert plan["tokens"] > 0
+    assert run_command([*dry, "--minutes", "1"]) == 0
+    less = json.loads(capsys.readouterr().out)
+    assert 0 < less["trainings"] < plan["trainings"]
+    assert less["score_seconds"] < plan["score_seconds"]

@@ -67,6 +67,8 @@ def local_space(**lines: str) -> None:
         (["run", "tiny", "--scenario", "x"], "a scenario must read NAME=PROMPT:GENERATED"),
         (["run", "tiny", "--study", "a/b"], "a study's name must be"),
         (["run", "tiny", "--proxy-parameters", "lots"], "--proxy-parameters: a count must be"),
+        (["run", "tiny", "--train-tokens", "lots"], "--train-tokens: a count must be a number"),
+        (["score", "x", "--train-tokens", "0"], "--train-tokens must be positive, got 0"),
         (["run", "tiny", "--storage", "x"], "--storage must be an SQLAlchemy URL"),
         (["profile", "gpt5"], "unknown shape 'gpt5'; known: PhoneLM-0.5B"),
         (["profile"], "at least one shape must be given"),
@@ -83,7 +85,14 @@ def test_unknown_names_are_one_line_with_what_is_known(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "--trials", "0"], ["run", "--what"], ["nope"], ["plot"], ["plot", "x", "--kind", "y"]],
+    [
+        ["run", "--trials", "0"],
+        ["run", "--what"],
+        ["nope"],
+        ["plot"],
+        ["plot", "x", "--kind", "y"],
+        ["score", "x", "--minutes", "0"],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(arguments) == 2
@@ -128,8 +137,8 @@ def test_unknown_studies_and_shapes_are_named(capsys: pytest.CaptureFixture[str]
     assert "unknown study 'x'; known: tiny.fake-phone" in complaint(capsys, ["pareto", "x"])
     line = complaint(capsys, ["export", "tiny.fake-phone", "-o", "w", "--shape", "zzz"])
     assert "unknown shape id 'zzz'" in line
-    line = complaint(capsys, ["export", "tiny.fake-phone", "-o", "w"])
-    assert "must have a scored shape to pick; run `phonelm-search score`" in line
+    line = complaint(capsys, ["plot", "tiny.fake-phone", "--kind", "validation"])
+    assert "must have two trainings of its largest size" in line
     line = complaint(capsys, ["plot", "tiny.fake-phone", "-o", "x.gif"])
     assert "must end in .png, .svg, .pdf" in line
 
@@ -154,6 +163,10 @@ def test_every_trial_failing_ends_with_the_first_reason(
     line = complaint(capsys, SEARCH)
     assert "at least one shape must be measured; all" in line
     assert "the fake provider fails on purpose (stage: load)" in line
+    line = complaint(capsys, ["export", "tiny.fake-phone", "-o", "w"])
+    assert "must have a measured shape to pick; run `phonelm-search search`" in line
+    line = complaint(capsys, ["score", "tiny.fake-phone"])
+    assert "must have measured shapes to train for; run `phonelm-search search` first" in line
 
 
 def test_a_reference_that_the_kernels_refuse_is_listed_and_not_fatal(

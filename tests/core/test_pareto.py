@@ -88,5 +88,32 @@ def test_membership_follows_the_draws_and_what_they_share() -> None:
 
 
 def test_membership_refuses_what_has_another_length() -> None:
-    with pytest.raises(ValueError, match=r"exact must be \(2,\)"):
-        membership_probability([[1.0, 2.0]], [1.0])
+    for second in ([1.0], [[1.0, 2.0]] * 2):
+        with pytest.raises(ValueError, match=r"second must be \(1, 2\) or \(2,\), got shape"):
+            membership_probability([[1.0, 2.0]], second)
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 6), st.integers(1, 9))
+def test_membership_with_both_drawn_is_what_brute_force_counts(
+    data: st.DataObject, draws: int, n: int
+) -> None:
+    numbers = st.sampled_from([0.0, 1.0, 2.0, 3.0, np.inf])
+    first, second = (data.draw(arrays(float, (draws, n), elements=numbers)) for _ in range(2))
+    counts = np.zeros(n)
+    for values in np.stack([first, second], axis=2):
+        counts += [not any((o <= row).all() and (o < row).any() for o in values) for row in values]
+    assert membership_probability(first, second).tolist() == (counts / draws).tolist()
+    # A second objective without error is one whose draws are all the same.
+    exact = np.broadcast_to(second[0], first.shape)
+    assert (membership_probability(first, second[0]) == membership_probability(first, exact)).all()
+
+
+def test_membership_follows_what_both_objectives_share() -> None:
+    # One error of both axes, drawn jointly: what is faster in a draw is worse in it, or better.
+    error = np.random.default_rng(0).standard_normal((4000, 1)) * [0.0, 1.0]
+    assert membership_probability(error, -error).tolist() == [1, 1]
+    assert membership_probability(error, error) == pytest.approx([0.5, 0.5], abs=0.03)
+    nan = np.where([False, True], np.nan, error)
+    assert membership_probability(error, nan).tolist() == [1, 0]
+    assert membership_probability(nan, error).tolist() == [1, 0]

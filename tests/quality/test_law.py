@@ -222,11 +222,21 @@ def test_tiny_trainings_do_not_overrule_what_they_cannot_see() -> None:
 def test_draws_are_those_of_mean_and_covariance() -> None:
     at = of_size(85e6, [4, 8, 13, 30], 1e10)
     law = QualityLaw(PRIOR)
-    draws = law.draws(at, 20_000)
-    told = law.log_ratio(at, at.rows(slice(2, 3)))
-    ratios = draws - draws[:, [2]]
-    assert ratios.mean(axis=0) == pytest.approx(told.mean, abs=4e-4)
-    assert ratios.std(axis=0) == pytest.approx(told.deviation, rel=0.05, abs=1e-5)
+    to = at.rows(slice(2, 3))
+    draws = law.ratio_draws(at, to, 20_000)
+    told = law.log_ratio(at, to)
+    assert draws.mean(axis=0) == pytest.approx(told.mean, abs=4e-4)
+    assert draws.std(axis=0) == pytest.approx(told.deviation, rel=0.05, abs=1e-5)
+    # Neighbours move together; of more than a thousand shapes as much as coefficients move them.
+    _, covariance = law.joint(at)
+    correlation = np.corrcoef(draws[:, [0, 1]], rowvar=False)[0, 1]
+    away = np.array([[1, 0, -1, 0], [0, 1, -1, 0]])
+    (a, c), (_, b) = away @ covariance @ away.T
+    assert correlation == pytest.approx(c / np.sqrt(a * b), abs=0.02)
+    many = of_size(85e6, [4] * 1001, 1e10)
+    lone = law.ratio_draws(many, to, 2000)
+    assert lone[:, 5].std() == pytest.approx(told.deviation[0], rel=0.06)
+    assert 0 < np.corrcoef(lone[:, :2], rowvar=False)[0, 1] < 1
 
 
 def test_a_law_in_a_file_is_the_same(tmp_path: Path) -> None:

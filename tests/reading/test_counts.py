@@ -29,7 +29,8 @@ NOISE = Reason(kind="noise", what="noise")
 
 def counted_by_reading(store: Store, study: str) -> StudyCounts:
     view = load_view(store, study)
-    return StudyCounts(measured=len(view.sampled), failed=len(view.failed), scored=len(view.scored))
+    trained = sum(r.bits_per_byte is not None for r in view.sampled)
+    return StudyCounts(measured=len(view.sampled), failed=len(view.failed), trained=trained)
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
@@ -41,7 +42,7 @@ def test_a_stored_study_counts_as_it_reads(tmp_path: Path, version: int) -> None
     (record,) = store.studies()
     counts = count_shapes(store, record)
     assert counts == counted_by_reading(store, record.name)
-    assert counts == StudyCounts(measured=3, failed=0, scored=1 if version == 1 else 2)
+    assert counts == StudyCounts(measured=3, failed=0, trained=1 if version == 1 else 2)
 
 
 def two_devices() -> StudyRecord:
@@ -147,7 +148,7 @@ def test_several_devices_count_as_they_read(tmp_path: Path, reference: str) -> N
     assert counts == counted_by_reading(store, "study")
     # Whatever is known of the reference: another shape is the baseline then. Known and not
     # rejected at both are 3 states at each; the others are rejected at one or both.
-    assert counts == StudyCounts(measured=9, failed=5 * 5 - 3 * 3, scored=9)
+    assert counts == StudyCounts(measured=9, failed=5 * 5 - 3 * 3, trained=9)
 
 
 def test_no_sample_is_read(tmp_path: Path) -> None:
@@ -158,6 +159,6 @@ def test_no_sample_is_read(tmp_path: Path) -> None:
     event.listen(
         store._engine, "before_cursor_execute", lambda c, u, text, *_: statements.append(text)
     )
-    assert count_shapes(store, record) == StudyCounts(measured=0, failed=0, scored=0)
+    assert count_shapes(store, record) == StudyCounts(measured=0, failed=0, trained=0)
     assert any("phonelm_measurements" in s for s in statements)
     assert not any("samples_ns" in s or "chunk_bits" in s for s in statements)

@@ -12,6 +12,7 @@ from phonelm_search.core.records import StudyShape
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.reading import find_row, load_view
 from phonelm_search.reading.explanation import explain
+from told_losses import with_losses
 
 
 def equal(layers: int, **changes: object) -> ModelShape:
@@ -29,10 +30,9 @@ SHAPES = [equal(n, hidden_act=act) for n in (2, 3, 4, 5) for act in ("silu", "re
 
 
 def test_neighbours_are_the_nearest_that_are_faster_or_better(tmp_path: Path) -> None:
-    points: list[tuple[float, float | None]] = [
-        (10.0 + i, 3.0 - 0.2 * i) for i in range(len(SHAPES))
-    ]
+    points: list[tuple[float, float | None]] = [(10.0 + i, None) for i in range(len(SHAPES))]
     _, view = study(tmp_path, points, shapes=SHAPES)
+    view = with_losses(view, [1.3 - 0.02 * i for i in range(len(SHAPES))])
     found = explain(view, find_row(view, SHAPES[4].shape_id))
     assert found.equals == 7
     assert found.faster[0].row.shape == SHAPES[2]  # one layer away, same activation
@@ -45,13 +45,14 @@ def test_neighbours_are_the_nearest_that_are_faster_or_better(tmp_path: Path) ->
     assert [n.row.shape for n in found.better] == [SHAPES[6], SHAPES[5], SHAPES[7]]
     other = found.better[1]
     assert other.changes == ("activation silu → relu",)
-    assert other.bits == pytest.approx(-0.2, abs=1e-6)
-    assert not other.bits_tied
+    assert other.loss_ratio.value == pytest.approx(1.2 / 1.22, rel=1e-3)
+    assert other.loss_differs
 
 
 def test_a_shape_of_another_size_is_no_neighbour(tmp_path: Path) -> None:
     shapes = [*SHAPES[:2], small_shape(num_hidden_layers=12, intermediate_size=999)]
     _, view = study(tmp_path, [(10.0, None), (11.0, None), (1.5, None)], shapes=shapes)
+    view = with_losses(view, [1.0, 1.3, 1.2])  # the large one is the fastest
     found = explain(view, find_row(view, shapes[1].shape_id))
     assert found.equals == 1
     assert [n.row.shape for n in found.faster] == [shapes[0]]
@@ -67,17 +68,18 @@ def test_each_dimension_is_priced(tmp_path: Path) -> None:
         return 1 + 7 * step * (1.05 if shape.hidden_act == "relu" else 1)
 
     _, view = study(tmp_path, [(ms(s), None) for s in SHAPES], shapes=SHAPES)
+    told = [1.0 + 0.01 * (r.shape.hidden_act == "relu") for r in view.rows]
+    view = with_losses(view, told)
     found = explain(view, find_row(view, SHAPES[0].shape_id))
-    assert not any("measured" in why for why in found.missing)
-    effects = {e.dimension: e.percent["decode"] for e in found.time_effects}
-    assert effects["activation"] == pytest.approx(-100 * (1 - 1 / 1.05), abs=0.1)
+    assert found.missing is None
+    (activation,) = [e for e in found.effects if e.dimension == "activation"]
+    assert activation.percent["decode"] == pytest.approx(-100 * (1 - 1 / 1.05), abs=0.1)
+    assert activation.percent["loss"] == pytest.approx(-100 * (1 - 1 / 1.01), abs=0.01)
     _, alone = study(tmp_path / "few", [(1.5, None)], shapes=SHAPES[:1])
-    few = explain(alone, alone.rows[0]).missing
-    assert "at least 6 shapes of this size must be measured whole" in few[0]
-    assert "no shape of this size has a score" in few[1]
-    _, trained = study(tmp_path / "trained", [(1.5, 2.0)], shapes=SHAPES[:1])
-    few = explain(trained, trained.rows[0]).missing
-    assert "at least 6 shapes of this size must be trained" in few[1]
+    few = explain(alone, alone.rows[0])
+    assert few.effects == ()
+    assert few.missing is not None
+    assert "at least 6 shapes of this size must be measured whole" in few.missing
 
 
 def test_memory_of_long_contexts(tmp_path: Path) -> None:
@@ -139,7 +141,9 @@ def test_a_reference_that_was_sampled_too_is_the_sampled_one(tmp_path: Path) -> 
     assert len(view.rows) == 3
     assert find_row(view, shape.shape_id).name is None
     assert find_row(view, "known").name == "known"
-    assert explain(view, find_row(view, shape.shape_id)).chance == 1.0
+    chance = explain(view, find_row(view, shape.shape_id)).chance
+    assert chance == view.front_probabilities[shape.shape_id]
+    assert explain(view, find_row(view, "known")).chance is None
 
 
 def test_the_command_tells_it_for_people_and_programs(
@@ -153,7 +157,7 @@ def test_the_command_tells_it_for_people_and_programs(
     assert run_command(words) == 0
     told = capsys.readouterr().out
     for text in (
-        "on fake-phone: TTFT 1 ms", "Neighbours of equal size", "faster: 64×3",
+        "on fake-phone: TTFT 1 ms", "Neighbours of equal size", "faster: 64×3", "by the law;",
         "What each dimension buys", "Cliffs", "8,192 tokens: KV cache",
     ):  # fmt: skip
         assert text in told
@@ -162,4 +166,4 @@ def test_the_command_tells_it_for_people_and_programs(
     assert document["rows"][0]["shape_id"] == SHAPES[4].shape_id
     assert document["faster"][0]["changes"][0] == "depth 4 → 3"
     assert run_command(["explain", "study", "--results", str(tmp_path)]) == 0
-    assert "  the pick: the knee of 8 shapes" in capsys.readouterr().out
+    assert " pick: " in capsys.readouterr().out

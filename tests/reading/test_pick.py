@@ -4,83 +4,120 @@ from pathlib import Path
 
 import pytest
 
-from helpers import study
+from helpers import small_shape, study
 from phonelm_search.core.errors import TrainingError
-from phonelm_search.reading import choose, score_pairs
+from phonelm_search.reading import StudyView, choose, front_pairs, load_view, trust
+from told_losses import with_losses
+
+MS = (10.0, 20.0, 30.0, 60.0)
 
 
-def picked(folder: Path, points: list[tuple[float, float | None]], rule: str = "knee") -> float:
-    _, view = study(folder, points)
-    return round(choose(view, rule).row.end_to_end_ms, 1)  # type: ignore[arg-type]
+def told(
+    folder: Path, losses: list[float], deviation: float = 1e-4, **changes: object
+) -> StudyView:
+    """A study of those latencies, trained for, with given losses."""
+    points: list[tuple[float, float | None]] = [
+        (ms, 2.0) for ms, _ in zip(MS, losses, strict=False)
+    ]
+    # Wide and shallow enough for what the law knows.
+    shapes = [small_shape(num_hidden_layers=n + 1) for n in range(len(points))]
+    _, view = study(folder, points, shapes=shapes, **changes)  # type: ignore[arg-type]
+    return with_losses(view, losses, deviation=deviation)
+
+
+def picked(view: StudyView, rule: str = "knee") -> int:
+    return round(choose(view, rule).row.end_to_end_ms)  # type: ignore[arg-type]
 
 
 def test_the_knee_is_farthest_from_the_chord(tmp_path: Path) -> None:
-    points = [(10.0, 3.0), (20.0, 2.2), (30.0, 2.1), (60.0, 2.0)]
-    assert picked(tmp_path, points) == 20.0
+    view = told(tmp_path, [1.5, 1.1, 1.05, 1.0])
+    assert picked(view) == 20
+    assert choose(view).why == "the knee of a front of 4 shapes"
 
 
-def test_slower_shapes_that_are_not_better_are_dropped(tmp_path: Path) -> None:
-    # 20 and 30 ms are within two deviations of 10 ms; 40 ms is really better.
-    points = [(10.0, 2.50), (20.0, 2.49), (30.0, 2.48), (40.0, 2.30)]
-    _, view = study(tmp_path, points)
-    pick = choose(view)
-    assert pick.row.end_to_end_ms == pytest.approx(40, rel=5e-3)
-    assert "no faster shape reaches" in pick.why
-    assert pick.tied == ()
+def test_slower_shapes_that_are_not_better_are_no_part_of_the_front(tmp_path: Path) -> None:
+    view = told(tmp_path, [1.5, 1.6, 1.05, 1.1])
+    assert [round(r.end_to_end_ms) for r in view.front] == [10, 30]
+    assert picked(view) == 30
+    assert choose(view).why == "the lowest loss, which no faster shape reaches"
 
 
-def test_a_dropped_shape_still_drops_slower_ones(tmp_path: Path) -> None:
-    # 10 ms is no worse than 20 ms; 20 ms, not 10 ms, is no worse than 30 ms.
-    points = [(10.0, 2.50), (20.0, 2.475), (30.0, 2.45), (40.0, 2.2), (50.0, 2.0)]
-    _, view = study(tmp_path, points)
-    assert "the knee of 3 shapes" in choose(view).why
-
-
-def test_with_ties_the_fastest_is_taken_and_the_pick_is_provisional(tmp_path: Path) -> None:
-    _, view = study(tmp_path, [(10.0, 2.50), (20.0, 2.49), (30.0, 2.485)])
-    pick = choose(view)
-    assert pick.row.end_to_end_ms == pytest.approx(10, rel=5e-3)
-    assert "the fastest of 3 shapes that the score cannot tell from the best" in pick.why
-    assert len(pick.tied) == 2
-    assert any("tied within two paired deviations" in d for d in pick.provisional)
+def test_of_two_the_fastest_that_cannot_be_told_from_the_best_is_taken(tmp_path: Path) -> None:
+    view = told(tmp_path, [1.01, 1.0], deviation=0.02)
+    assert picked(view) == 10
+    assert choose(view).why == "the fastest shape whose loss cannot be told from the lowest"
 
 
 def test_rules_can_be_chosen(tmp_path: Path) -> None:
-    points = [(10.0, 3.0), (20.0, 2.2), (30.0, 2.1), (60.0, 2.0)]
+    view = told(tmp_path, [1.5, 1.1, 1.05, 1.0])
+    assert (picked(view, "fastest"), picked(view, "best")) == (10, 60)
+
+
+def test_rivals_on_both_axes_make_a_pick_provisional_and_equals_do_not(tmp_path: Path) -> None:
+    points: list[tuple[float, float | None]] = [(10.0, 2.0), (10.002, 2.0), (30.0, 2.0)]
     _, view = study(tmp_path, points)
-    assert choose(view, "fastest").row.end_to_end_ms == pytest.approx(10, rel=5e-3)
-    assert choose(view, "best").row.end_to_end_ms == pytest.approx(60, rel=5e-3)
+    alike = with_losses(view, [1.03, 1.029, 0.9], deviation=0.03)
+    pick = choose(alike, "fastest")
+    assert len(pick.tied) == len(pick.equals) == 1
+    assert pick.provisional == ()
+    apart = choose(with_losses(view, [1.03, 1.0, 0.9], deviation=0.03), "fastest")
+    assert len(apart.tied) == 1
+    assert apart.equals == ()
+    assert apart.provisional[0].startswith("neither its latency nor its loss is told from that of")
 
 
-def test_enough_tokens_and_clear_scores_make_a_sure_pick(tmp_path: Path) -> None:
-    points = [(10.0, 3.0), (20.0, 2.2), (60.0, 2.0)]
-    _, view = study(tmp_path / "sure", points)
-    assert choose(view).provisional == ()
-    _, quick = study(tmp_path / "quick", points, tokens_per_parameter=0.5)
-    assert "a quick look: trained on 0.5 tokens" in choose(quick).provisional[0]
-    _, suspect = study(tmp_path / "suspect", points, verdict="suspect")
+def test_what_is_known_of_the_loss_makes_a_sure_pick_or_a_provisional_one(tmp_path: Path) -> None:
+    losses = [1.5, 1.1, 1.0]
+    assert choose(told(tmp_path / "sure", losses)).provisional == ()
+    quick = told(tmp_path / "quick", losses, tokens_per_parameter=0.5)
+    assert "a quick look: nothing was trained on more than 0.5" in choose(quick).provisional[0]
+    _, view = study(tmp_path / "prior", [(ms, None) for ms in MS[:3]])
+    (doubt,) = choose(with_losses(view, losses)).provisional
+    assert doubt == "nothing was trained for it: its loss is told from published trainings alone"
+    suspect = told(tmp_path / "suspect", losses, verdict="suspect")
     (doubt,) = choose(suspect).provisional
     assert doubt.startswith("its latency is suspect: it is 1.")  # of one round
     assert doubt.endswith("only 2 samples, fewer than 3")
 
 
-def test_rejected_and_unscored_shapes_are_never_picked(tmp_path: Path) -> None:
-    _, view = study(tmp_path / "a", [(5.0, None), (10.0, 2.5)])
-    assert choose(view).row.end_to_end_ms == pytest.approx(10, rel=5e-3)
-    _, none = study(tmp_path / "b", [(5.0, None)])
-    with pytest.raises(TrainingError, match="must have a scored shape to pick; run"):
-        choose(none)
-    _, rejected = study(tmp_path / "c", [(5.0, 2.0)], verdict="rejected")
-    with pytest.raises(TrainingError, match="must have a scored shape"):
+def test_an_extrapolation_is_said(tmp_path: Path) -> None:
+    narrow = small_shape(num_hidden_layers=40)
+    large = small_shape(
+        hidden_size=8192, num_attention_heads=64, num_key_value_heads=64, head_dim=128,
+        intermediate_size=28672, num_hidden_layers=80,
+    )  # fmt: skip
+    points: list[tuple[float, float | None]] = [(10.0, 2.0)]
+    _, view = study(tmp_path / "narrow", points, shapes=[narrow])
+    (doubt,) = choose(view).provisional
+    assert doubt.startswith("its loss is an extrapolation: a width of 1.")
+    assert "times its depth, where the law knows 3.2 to 320" in doubt
+    _, view = study(tmp_path / "large", [(10.0, None)], shapes=[large])
+    (doubt,) = [d for d in choose(view).provisional if "extrapolation" in d]
+    assert "44 times the decoder parameters of the largest training" in doubt
+
+
+def test_rejected_shapes_are_never_picked(tmp_path: Path) -> None:
+    _, rejected = study(tmp_path, [(5.0, 2.0)], verdict="rejected")
+    with pytest.raises(TrainingError, match="must have a measured shape to pick; run"):
         choose(rejected)
 
 
-def test_every_pair_of_scores_is_told_apart_or_called_a_tie(tmp_path: Path) -> None:
-    _, view = study(tmp_path, [(10.0, 2.50), (20.0, 2.49), (30.0, 2.30), (40.0, None)])
-    pairs = score_pairs(view)
-    assert [(round(p["difference_bits_per_byte"], 3), p["tied"]) for p in pairs] == [
-        (0.01, True),
-        (0.2, False),
-        (0.19, False),
-    ]
-    assert all(p["deviation_bits_per_byte"] > 0 for p in pairs)
+def test_every_pair_of_the_front_is_told(tmp_path: Path) -> None:
+    view = told(tmp_path, [1.2, 1.0, 1.1], deviation=0.01)
+    (pair,) = front_pairs(view)
+    assert pair["latency_ratio"] == pytest.approx(0.5, rel=0.02)
+    assert pair["loss_ratio"] == pytest.approx(1.2, rel=0.01)
+    assert pair["faster_probability"] == 1
+    assert pair["better_probability"] == 0
+
+
+def test_how_far_to_trust_the_losses_stands_in_one_sentence(tmp_path: Path) -> None:
+    _, prior = study(tmp_path / "prior", [(10.0, None)])
+    assert "the law knows published trainings alone; `phonelm-search score study`" in trust(prior)
+    few = told(tmp_path / "few", [1.0])
+    assert "1 trainings, too few of their largest size" in trust(few)
+    shapes = [small_shape(intermediate_size=160 + 2 * n) for n in range(3)]
+    store, _ = study(tmp_path / "held", [(10.0 + n, 2.0) for n in range(3)], shapes=shapes)
+    view = load_view(store, "study")
+    assert view.held_out is not None
+    assert trust(view).startswith("trust: of 3 trainings of 0.")

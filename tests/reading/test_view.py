@@ -15,6 +15,7 @@ from phonelm_search.core.records import StudyShape, judged_together
 from phonelm_search.outputs import doubtful_rows, study_rows
 from phonelm_search.outputs.export import write_tables
 from phonelm_search.reading import StudyRow, load_view
+from told_losses import with_losses
 
 INT4 = get_precision("int4-b32")
 ROW_KEYS = [
@@ -39,6 +40,11 @@ ROW_KEYS = [
     "verdict",
     "reasons",
     "coverage",
+    "relative_loss",
+    "relative_loss_low",
+    "relative_loss_high",
+    "prior_share",
+    "front_probability",
     "bits_per_byte",
     "score_ci",
     "tokens",
@@ -65,11 +71,10 @@ def test_end_to_end_is_prefill_and_the_remaining_steps(tmp_path: Path) -> None:
     assert row.time.end_to_end.low_ms <= row.end_to_end_ms <= row.time.end_to_end.high_ms
 
 
-def test_the_front_is_of_scores_where_there_are_any_else_of_sizes(tmp_path: Path) -> None:
-    _, scored = study(tmp_path / "a", [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None)])
-    assert [round(r.end_to_end_ms) for r in scored.front] == [10, 30]
-    _, plain = study(tmp_path / "b", [(10.0, None), (20.0, None)])
-    assert len(plain.front) == 2  # the slower one is deeper, so larger
+def test_the_front_is_of_latency_and_loss_trained_or_not(tmp_path: Path) -> None:
+    _, view = study(tmp_path, [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None)])
+    told = with_losses(view, [1.3, 1.4, 1.1, 1.0])
+    assert [round(r.end_to_end_ms) for r in told.front] == [10, 30, 40]
 
 
 def test_files_of_a_study(tmp_path: Path) -> None:
@@ -78,7 +83,10 @@ def test_files_of_a_study(tmp_path: Path) -> None:
     lines = (tmp_path / "study" / "trials.csv").read_text().splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("name,shape_id,hidden_size")
-    assert len((tmp_path / "study" / "front.csv").read_text().splitlines()) == 2
+    front = (tmp_path / "study" / "front.csv").read_text().splitlines()
+    assert len(front) == 1 + len(view.front)
+    pairs = tmp_path / "study" / "pairs.csv"
+    assert pairs.exists() == (len(view.front) > 1)
     assert json.loads((tmp_path / "study" / "config.json").read_text())["scenario"] == str(SCENARIO)
 
 
@@ -93,6 +101,7 @@ def test_scores_of_another_seed_are_not_mixed_in(tmp_path: Path) -> None:
 
 def test_a_provisional_pick_says_so_in_every_table(tmp_path: Path) -> None:
     store, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0)], verdict="suspect")
+    view = with_losses(view, [1.1, 1.0])
     write_tables(view, store.results / "study")
     with (store.results / "study/front.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -102,8 +111,15 @@ def test_a_provisional_pick_says_so_in_every_table(tmp_path: Path) -> None:
 
 def test_the_front_knows_how_sure_it_is(tmp_path: Path) -> None:
     _, view = study(tmp_path, [(10.0, 3.0), (20.0, 2.0), (30.0, 2.5)])
-    assert list(view.front_probabilities.values()) == [1.0, 1.0, 0.0]
-    assert [r["front_probability"] for r in study_rows(view)] == [1.0, 1.0, 0.0]
+    sure = with_losses(view, [1.2, 1.0, 1.1])
+    assert list(sure.front_probabilities.values()) == [1.0, 1.0, 0.0]
+    assert [r["front_probability"] for r in study_rows(sure)] == [1.0, 1.0, 0.0]
+    # Losses that may be in another order: rounds alone would not tell.
+    open_ = with_losses(view, [1.2, 1.0, 1.001], deviation=0.01)
+    chances = list(open_.front_probabilities.values())
+    assert chances[:1] == [1.0]
+    assert 0.4 < chances[2] < 0.6
+    assert list(open_.speed_probabilities.values()) == [1.0, 1.0, 0.0]
 
 
 def test_doubtful_shapes_are_listed_with_their_reasons(tmp_path: Path) -> None:

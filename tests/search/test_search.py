@@ -19,13 +19,7 @@ from phonelm_search.core.pareto import non_dominated
 from phonelm_search.core.records import StudyRecord
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
-from phonelm_search.search import (
-    Measured,
-    SearchDriver,
-    TrialReport,
-    choose_objectives,
-    select_for_training,
-)
+from phonelm_search.search import SearchDriver, TrialReport, choose_objectives
 from phonelm_search.space import Coordinates, enumerate_space
 from phonelm_search.store import Store
 
@@ -179,27 +173,6 @@ def test_studies_open_in_optuna_dashboard(tmp_path: Path) -> None:
     body = b"".join(app(environ, lambda s, h, e=None: status.append(s)))
     assert status == ["200 OK"]
     assert b'"st"' in body
-
-
-def measured(latency: float, size: int, depth: int) -> Measured:
-    return Measured(
-        shape_id=f"{latency}-{size}-{depth}", latency=latency, decoder_parameters=size,
-        num_hidden_layers=depth,
-    )  # fmt: skip
-
-
-def test_training_takes_the_front_and_near_front_spread_over_depth() -> None:
-    shapes = [measured(10 + d, 100, d) for d in range(4, 24)]
-    shapes += [measured(30 + d, 90, d) for d in range(4, 24)]  # dominated everywhere
-    chosen = select_for_training(shapes, 4)
-    assert chosen == ["14-100-4", "19-100-9", "24-100-14", "29-100-19"]
-
-
-def test_training_takes_no_more_than_there_is() -> None:
-    shapes = [measured(1.0, 5, 4), measured(2.0, 6, 4)]
-    assert len(select_for_training(shapes, 6)) == 2
-    assert select_for_training(shapes, 1) == ["1.0-5-4"]
-    assert select_for_training([], 3) == []
 
 
 def test_what_optuna_logs_stays_the_host_programs_choice(

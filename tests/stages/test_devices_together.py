@@ -13,7 +13,6 @@ from helpers import (
     Told,
     fake_device,
     measurement,
-    score,
     small_shape,
     study_record,
     trials_of,
@@ -26,10 +25,11 @@ from phonelm_search.core.records import StudyShape
 from phonelm_search.outputs.export import hand_off
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info
 from phonelm_search.outputs.report.document import document
-from phonelm_search.reading import Regret, load_view, regret_matrix
+from phonelm_search.reading import Regret, StudyView, load_view, regret_matrix
 from phonelm_search.stages import SearchPlan, Setup, prepare, run_search
 from phonelm_search.store import Store
 from recorder import Recorder
+from told_losses import with_losses
 
 
 class Skewed(Recorder):
@@ -206,14 +206,16 @@ def test_a_front_measured_elsewhere_gives_regrets(capsys: pytest.CaptureFixture[
     assert "front of ↓ used on →" in capsys.readouterr().out
 
 
-def stored(folder: Path, times: dict[str, list[Any]], bits: list[float]) -> Store:
-    """A study of shapes with given end-to-end ms on devices and given bits per byte."""
+def stored(
+    folder: Path, times: dict[str, list[Any]], losses: list[float]
+) -> tuple[Store, StudyView]:
+    """A study of shapes with given end-to-end ms on devices and given losses."""
     store = Store(folder)
     environments = {name: {"soc": name} for name in times}
     first = next(iter(times))
     device = fake_device(name=first)
     store.save_study(study_record(device, environments[first]))
-    for i, value in enumerate(bits):
+    for i in range(len(losses)):
         shape = small_shape(num_hidden_layers=i + 1)
         for name, ms in times.items():
             if ms[i] is None:
@@ -230,8 +232,8 @@ def stored(folder: Path, times: dict[str, list[Any]], bits: list[float]) -> Stor
                 )
                 store.add_measurements(shape, [made])
         store.set_study_shape("study", shape, StudyShape(shape_id=shape.shape_id, role="trial"))
-        store.add_score(shape, score(shape, value))
-    return store
+    view = load_view(store, "study")
+    return store, with_losses(view, [losses[r.shape.num_hidden_layers - 1] for r in view.sampled])
 
 
 def cell(found: list[Regret], a: str, b: str) -> Regret:
@@ -239,10 +241,10 @@ def cell(found: list[Regret], a: str, b: str) -> Regret:
 
 
 def test_regret_is_the_extra_latency_of_the_other_front(tmp_path: Path) -> None:
-    # Shapes of falling bits per byte. On A all are on the front. On B the second one is slower
+    # Shapes of falling loss. On A all are on the front. On B the second one is slower
     # than the third, which is better, so it is not on B's front.
-    store = stored(tmp_path, {"A": [10, 20, 30], "B": [10, 45, 30]}, bits=[3.0, 2.5, 2.0])
-    found = regret_matrix(store, load_view(store, "study"))
+    store, view = stored(tmp_path, {"A": [10, 20, 30], "B": [10, 45, 30]}, losses=[3.0, 2.5, 2.0])
+    found = regret_matrix(store, view)
     assert cell(found, "A", "A") == Regret(
         front_of="A", used_on="A", shapes=3, front=3, mean=0.0, worst=0.0
     )
@@ -257,16 +259,16 @@ def test_regret_is_the_extra_latency_of_the_other_front(tmp_path: Path) -> None:
 
 def test_a_shape_that_one_front_lacks_is_paid_for_on_the_other(tmp_path: Path) -> None:
     # A's front is its first shape alone (faster and better); B's holds both.
-    store = stored(tmp_path, {"A": [10, 20], "B": [20, 10]}, bits=[2.0, 2.5])
-    found = regret_matrix(store, load_view(store, "study"))
+    store, view = stored(tmp_path, {"A": [10, 20], "B": [20, 10]}, losses=[2.0, 2.5])
+    found = regret_matrix(store, view)
     assert cell(found, "A", "B").worst == pytest.approx(1.0, rel=0.03)  # 20 ms where 10 would do
     assert cell(found, "B", "A").worst == 0.0
 
 
 def test_a_front_alone_on_another_device_tells_no_regret(tmp_path: Path) -> None:
     # Only A's front was measured on B: what B would choose instead is not known.
-    store = stored(tmp_path, {"A": [10, 20, 30], "B": [30, 20, None]}, bits=[3.0, 2.5, 2.6])
-    assert cell(regret_matrix(store, load_view(store, "study")), "A", "B").mean is None
+    store, view = stored(tmp_path, {"A": [10, 20, 30], "B": [30, 20, None]}, losses=[3.0, 2.5, 2.6])
+    assert cell(regret_matrix(store, view), "A", "B").mean is None
 
 
 @pytest.mark.usefixtures("devices")
@@ -284,12 +286,11 @@ def test_times_of_different_devices_are_never_pooled(tmp_path: Path) -> None:
         read = row.shape.weight_bytes(scheme).streamed
         read += context * row.shape.kv_bytes_per_token(scheme.kv_bytes_per_element)
         assert speed == pytest.approx(read / row.times["even"].tpot.ms / 1e6)
-    store = Store(Path("results"))
-    hand_off(store, view, view.sampled[0], tmp_path / "winner")
+    hand_off(view, view.sampled[0], tmp_path / "winner")
     card = (tmp_path / "winner" / "README.md").read_text()
     assert "| even | prefill (TTFT) |" in card
     assert "| slow | end to end |" in card
     assert "soc slow" in card
-    found = document(store, view)
+    found = document(Store(Path("results")), view)
     values = found["rows"][0]["values"]
     assert values["prefill on slow"][0] == pytest.approx(10 * values["prefill"][0], rel=0.05)

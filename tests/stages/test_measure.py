@@ -124,7 +124,7 @@ def test_rounds_go_where_the_front_is_open(
     made = rounds_of(view)
     assert max(made.values()) > ROUNDS
     left = [n for n in told.notes if "more --minutes would tell" in n]
-    likely = view.search_probabilities
+    likely = view.speed_probabilities
     open_still = sum(0.05 < p < 0.95 for p in likely.values())
     if open_still:
         assert left[0].startswith(f"{open_still} shapes may or may not belong to the front")
@@ -272,8 +272,10 @@ def test_rejected_shapes_are_left_out_with_their_reason_and_taken_up_by_a_later_
 
 @pytest.mark.usefixtures("small_reference")
 def test_a_search_that_was_cut_off_finishes_what_it_began(
-    setup: Setup, use: Callable[[Recorder], Recorder]
+    setup: Setup, use: Callable[[Recorder], Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("phonelm_search.stages.race._MOST_ROUNDS", 0)
+
     class Cut(Recorder):
         stop_at = 5
 

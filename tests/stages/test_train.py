@@ -1,27 +1,31 @@
-"""From a measured study to scores that say how far to trust them."""
+"""From a measured study to trainings that count in its law."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from helpers import Told, small_text_of, study
-from phonelm_search.cli.main import run_command
+from helpers import Told, small_shape, small_text_of, study
+from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.outputs.plots import save
 from phonelm_search.outputs.plots.validation import draw_validation, validation_info
-from phonelm_search.quality import ScoreSettings, Validation, validation
-from phonelm_search.reading import StudyView
+from phonelm_search.quality import ScoreSettings
+from phonelm_search.reading import StudyView, load_view, trust
 from phonelm_search.space import load_space
-from phonelm_search.stages import train as scoring
-from phonelm_search.stages.session import open_session
-from phonelm_search.stages.train import score, validate_study
+from phonelm_search.stages.session import Session, open_session
+from phonelm_search.stages.train import run_score, score, validate_law
 from phonelm_search.store import Store
 from phonelm_search.train import load_text
 from phonelm_search.train.text import SEPARATOR
 
-POINTS: list[tuple[float, float | None]] = [(10.0, None), (12.0, None), (15.0, None), (20.0, None)]
+SETTINGS = ScoreSettings(tokens_per_parameter=0.05, budget=60_000, minutes=0.01)
+SHAPES = [
+    small_shape(
+        hidden_size=256, head_dim=64, intermediate_size=640, num_hidden_layers=n, hidden_act=act
+    )
+    for n, act in ((2, "silu"), (4, "silu"), (4, "relu"), (8, "silu"))
+]
 
 
 @pytest.fixture
@@ -32,103 +36,137 @@ def text_file(tmp_path: Path) -> Path:
     return file
 
 
-def measured(folder: Path) -> tuple[Store, StudyView]:
-    """A study that nothing was trained of."""
-    store, view = study(folder, POINTS)
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A study that nothing was trained for."""
+    points: list[tuple[float, float | None]] = [(10.0 + n, None) for n in range(len(SHAPES))]
+    store, view = study(tmp_path, points, shapes=SHAPES)
     space = load_space("tiny").model_dump(mode="json")
     config = {k: v for k, v in view.record.config.items() if k != "score"}
     store.save_study(replace(view.record, config={**config, "space": space}))
-    return store, view
+    return store
 
 
-def validated(store: Store) -> tuple[Validation, StudyView]:
+def trained(store: Store, text: Path, settings: ScoreSettings = SETTINGS) -> StudyView:
     with open_session(store, "study", report=Told()) as session:
-        return validate_study(session, count=8), session.view
+        score(session, settings, top=4, data=[str(text)], deadline=Deadline(600))
+        return session.view
 
 
 @pytest.mark.usefixtures("inline_training")
-def test_a_study_is_scored_validated_and_says_how_far_to_trust_it(
-    tmp_path: Path,
-    text_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_relatives_are_trained_for_a_front_and_count_in_its_law(
+    store: Store, text_file: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(validation, "LONGER", 2)
-    monkeypatch.setattr("phonelm_search.quality.scoring._TOKEN_UNIT", 4096)
-    store, _ = measured(tmp_path)
-    with pytest.raises(TrainingError, match="must have scores to validate; run `phonelm-search"):
-        validated(store)
-    settings = ScoreSettings(tokens_per_parameter=0.02)
-    with open_session(store, "study", report=Told()) as session:
-        score(session, settings, top=4, data=[str(text_file)])
-        view = session.view
-    assert len(view.scored) == 4
+    before = load_view(store, "study")
+    view = trained(store, text_file)
+    assert len(view.trainings) >= 2
+    assert len(view.evidence) == len(view.trainings)
+    for training in view.trainings:
+        relative = training.trained
+        assert relative["hidden_size"] < 256
+        assert relative["head_dim"] == 64
+        assert training.quantised.keys() == {"int4-b32"}
+    assert {r.loss for r in view.rows} != {r.loss for r in before.rows}
+    assert all(r.prior_share <= 1 for r in view.rows)
     config = view.record.config["score"]
-    assert config["seeds"] == [0]
-    assert set(config["settled"]) == {"acceleration"}
     assert config["data"] == [str(text_file)]
+    assert set(config["settled"]) == {"acceleration"}
     assert 2 < config["lzma_bits_per_byte"] < 4
-    # The numbers stand in the files of the study, and below them what is not known.
-    options = ["--score-top", "4", "--tokens-per-parameter", "0.02", "--data", str(text_file)]
-    assert run_command(["score", "study", "--results", str(tmp_path), *options]) == 0
-    shown = capsys.readouterr()
-    assert "trust: not validated; `phonelm-search score study --validate` tells" in shown.out
-    assert "quantised" in shown.out
+    # Told again, it goes on: nothing is trained twice.
+    more = trained(store, text_file)
+    assert more.trainings[: len(view.trainings)] == view.trainings
+    assert len({(t.shape_id, t.settings_id) for t in more.trainings}) == len(more.trainings)
+    assert len(more.trainings) > len(view.trainings)
 
-    found, view = validated(store)
-    assert len(found.shape_ids) == 4
-    assert found.seeds == (0, 1)
-    assert found.long_tokens_per_parameter == pytest.approx(2 * found.tokens_per_parameter)
-    names = [o.name for o in found.orders]
-    assert names[:2] == ["score, one seed", "ceiling: the long run, one seed"]
-    assert {"a tenth of the horizon", "most decoder parameters"} <= set(names)
-    assert not any("times the size" in o.against for o in found.orders)  # nothing shrank
-    assert view.validation == found == Validation.from_dict(json.loads(json.dumps(found.as_dict())))
-    again, _ = validated(store)
-    assert again == found
-    monkeypatch.setattr(scoring, "LEAST_COMPARED", 5)
-    with pytest.raises(TrainingError, match=r"5 shapes must be compared.* has 4; search on"):
-        validated(store)
 
-    info = validation_info(store, view)
-    assert len(info.shapes) == 4
-    assert {len(s.seeds) for s in info.shapes} == {2}
-    assert "crosses: deviation between seeds" in info.footnote
+@pytest.mark.usefixtures("inline_training")
+def test_a_scoring_that_was_stopped_makes_the_same_trainings(
+    store: Store, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(store, text_file)
+    keys = [(t.shape_id, t.settings_id) for t in whole.trainings]
+    bits = [t.bits_per_byte for t in whole.trainings]
+    with open_session(store, "study", report=Told()) as session:
+        session.configure("score", {})
+    store.forget_scores([(s, i, 0) for i, s in keys])
+    added = store.add_score
+    count = 0
+
+    def stop(shape: object, record: object) -> None:
+        nonlocal count
+        if count == 1:
+            raise KeyboardInterrupt
+        count += 1
+        added(shape, record)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "add_score", stop)
+    with pytest.raises(KeyboardInterrupt):
+        trained(store, text_file)
+    monkeypatch.setattr(store, "add_score", added)
+    again = trained(store, text_file)
+    assert [(t.shape_id, t.settings_id) for t in again.trainings] == keys
+    assert [t.bits_per_byte for t in again.trainings] == bits
+    assert again.trainings[0].created_at <= again.trainings[-1].created_at
+
+
+@pytest.mark.usefixtures("inline_training")
+def test_where_time_ends_early_the_rest_is_left_and_said(store: Store, text_file: Path) -> None:
+    told = Told()
+    with open_session(store, "study", report=told) as session:
+        score(session, SETTINGS, top=4, data=[str(text_file)], deadline=Deadline(0))
+        assert session.view.trainings == ()
+    (note,) = [n for n in told.notes if "more --minutes" in n]
+    assert note.startswith("time for 0 of ")
+
+
+@pytest.mark.usefixtures("inline_training")
+def test_a_larger_rung_is_held_against_the_law(
+    store: Store, text_file: Path, tmp_path: Path
+) -> None:
+    data = [str(text_file)]
+
+    def validated(session: Session) -> None:
+        validate_law(session, SETTINGS, top=4, data=data)
+
+    with open_session(store, "study", report=Told()) as session:
+        with pytest.raises(TrainingError, match="must have trainings to hold the law against"):
+            validated(session)
+        with pytest.raises(TrainingError, match="must have two trainings of its largest size"):
+            validation_info(session.view)
+        score(session, SETTINGS, top=4, data=data, deadline=Deadline(600))
+        largest = max(t.shape.decoder_parameters for t in session.view.evidence)
+        validated(session)
+        view = session.view
+    rung = view.held_out
+    assert rung is not None
+    sizes = [t.shape.decoder_parameters for t in rung.trainings]
+    assert min(sizes) > 1.7 * largest
+    assert len({t.shape.num_hidden_layers for t in rung.trainings}) > 1
+    assert abs(sum(rung.told)) < 0.05  # told and trained are differences from the rung's mean
+    assert trust(view) == f"trust: {rung.summary}"
+    info = validation_info(view)
+    assert len(info.points) == len(sizes)
     assert save(draw_validation(info), tmp_path / "v.png").stat().st_size > 10_000
-    assert run_command(["pareto", "study", "--results", str(tmp_path), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert all(r["quantised_bits_per_byte"] > r["bits_per_byte"] for r in rows)
-    assert all(r["trained_total_parameters"] > r["trained_parameters"] for r in rows)
 
 
-def test_miniatures_are_held_against_larger_ones() -> None:
-    from helpers import small_shape
-    from phonelm_search.train import TrainingSettings
-
-    shapes = [
-        small_shape(hidden_size=512, head_dim=64, num_attention_heads=8, num_hidden_layers=n)
-        for n in (4, 5)
-    ]
-    training = TrainingSettings(
-        corpus="", vocab_size=512, tokens=100_000, budget=200_000, width_factor=0.1
-    )
-    plan = validation.plan_validation(shapes, training, typical=10**7, seed=3)
-    assert {r.seed for r in plan.short} == {3, 4}
-    assert {r.settings.tokens for r in plan.long} == {800_000}
-    assert {r.settings.trunk_id for r in plan.long} == {r.settings.trunk_id for r in plan.short}
-    assert [r.until for r in plan.early] == [5, 5]
-    assert {r.settings.budget for r in plan.larger} == {400_000}
-    assert {r.settings.tokens for r in plan.larger} == {200_000}
-    small, large = (
-        [r.candidate.trained.decoder_parameters for r in runs[:2]]
-        for runs in (plan.short, plan.larger)
-    )
-    assert all(b / a == pytest.approx(2, rel=0.1) for a, b in zip(small, large, strict=True))
+@pytest.mark.usefixtures("inline_training")
+def test_what_was_trained_can_be_dropped_and_done_anew(store: Store, text_file: Path) -> None:
+    first = trained(store, text_file)
+    pick, view = run_score(
+        store, "study", SETTINGS, top=4, report=Told(), data=[str(text_file)], retrain=True,
+        train_tokens=3e9,
+    )  # fmt: skip
+    assert pick.row in view.front
+    assert view.train_tokens == 3e9
+    again = [t.bits_per_byte for t in view.trainings]
+    assert again
+    assert again == [t.bits_per_byte for t in first.trainings][: len(again)]
 
 
-def test_what_cannot_be_validated_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, view = study(tmp_path, [(10.0, 2.0), (12.0, 1.9)], settings={"version": 2})
-    with pytest.raises(TrainingError, match="procedure 4 to go on from, these are of 2; score"):
-        validated(store)
-    with pytest.raises(TrainingError, match="must be validated to draw it"):
-        validation_info(store, view)
+def test_a_study_without_shapes_says_what_to_do(tmp_path: Path) -> None:
+    empty, _ = study(tmp_path, [])
+    with (
+        open_session(empty, "study", report=Told()) as session,
+        pytest.raises(TrainingError, match="must have measured shapes to train for; run"),
+    ):
+        score(session, SETTINGS, top=4)

@@ -1,5 +1,7 @@
 """Learning rates carry over width and depth: the optimiser and the coordinate check."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,13 @@ import torch
 from helpers import small_shape
 from phonelm_search.core.decoder import Decoder
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.train import TokenisedCorpus
+from phonelm_search.quality.relatives import relatives
+from phonelm_search.train import TokenisedCorpus, TrainingSettings
 from phonelm_search.train.batches import Batches
 from phonelm_search.train.muon import StackedMuon, orthogonalise
 from phonelm_search.train.optimiser import LearningRates, make_optimisers, set_learning_rates
 from phonelm_search.train.parametrisation import build_decoder
+from phonelm_search.train.training import train
 
 STEPS, WARMUP = 24, 16
 
@@ -151,3 +155,25 @@ def test_the_check_would_notice_a_branch_that_is_not_scaled(
     depths = [2, 4, 8, 16]
     seen = [trained_scales(shape_of(64, d), corpus) for d in depths]
     assert slope(depths, [s["stream"] for s in seen]) > 0.3
+
+
+CANDIDATE = small_shape(
+    hidden_size=768, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=12,
+    num_key_value_heads=4, head_dim=64,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "layers"), [(160_000, 1), (40_000, 2)])
+def test_the_learning_rates_hold_over_the_ladder(
+    corpus: TokenisedCorpus, parameters: int, layers: int
+) -> None:
+    torch.set_num_threads(1)
+    found = relatives(CANDIDATE, parameters, vocab_size=512)
+    shape = next(s for s in found if s.num_hidden_layers == layers)
+    plan = TrainingSettings(corpus=corpus.digest, vocab_size=512, tokens=65_536)
+    bits = {}
+    for factor in (0.5, 1.0, 2.0):
+        outcome, _ = train(shape, corpus, replace(plan, lr_factor=factor), seed=0)
+        assert outcome.bits_per_byte is not None
+        bits[factor] = outcome.bits_per_byte
+    assert bits[1.0] < 1.02 * min(bits.values()), bits

@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from helpers import Told, small_shape
-from phonelm_search.core.precision import get_precision
-from phonelm_search.quality import ScoreSettings, score_shapes
+from phonelm_search.quality import Rung, settle_acceleration
 from phonelm_search.store import Store
-from phonelm_search.train import Outcome, TokenisedCorpus, TrainingSettings, tokens_file
+from phonelm_search.train import (
+    Outcome,
+    Run,
+    TokenisedCorpus,
+    TrainingRuns,
+    TrainingSettings,
+    tokens_file,
+)
 from phonelm_search.train.jobs import TrainingJob
 from phonelm_search.train.pool import ChildPool, InlinePool
 
@@ -22,9 +29,8 @@ OUTSIDE = small_shape(vocab_size=77)  # token ids are outside its vocabulary
 
 def settings_for(of: TokenisedCorpus, **changes: Any) -> TrainingSettings:
     base: dict[str, Any] = {
-        "corpus": of.digest, "vocab_size": 512, "tokens": 600, "budget": None,
-        "width_factor": 1.0, "sequence": 64, "batch": 4, "warmup_steps": 4,
-        "validation_chunks": 32,
+        "corpus": of.digest, "vocab_size": 512, "tokens": 600, "sequence": 64, "batch": 4,
+        "warmup_steps": 4, "validation_chunks": 32,
     }  # fmt: skip
     return TrainingSettings(**{**base, **changes})
 
@@ -39,7 +45,7 @@ def test_a_pool_in_this_process_comes_to_the_same_bits(
         return [
             TrainingJob(
                 shape=shape, settings=plan, tokens_file=file, seed=seed, scheme="int4-b32",
-                checkpoints=tmp_path / folder / str(i), weights=tmp_path / f"{folder}{i}",
+                checkpoints=tmp_path / folder / str(i),
             )
             for i, (shape, seed) in enumerate([(MINI, 0), (MINI, 1), (OUTSIDE, 0)])
         ]  # fmt: skip
@@ -57,8 +63,10 @@ def test_a_pool_in_this_process_comes_to_the_same_bits(
     assert torch.get_num_threads() == threads
     for i in range(2):
         assert replace(here[i], seconds=0.0) == replace(apart[i], seconds=0.0)
-        weights = [(tmp_path / f"{folder}{i}").read_bytes() for folder in ("here", "apart")]
-        assert weights[0] == weights[1]
+        files = [list((tmp_path / folder / str(i)).iterdir()) for folder in ("here", "apart")]
+        states = [load_file(file) for (file,) in files]
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())
         assert (i, *here[i].curve[-1]) in seen
     assert here[2].transient
     assert "the training failed" in (here[2].reason or "")
@@ -120,25 +128,32 @@ def test_a_pool_that_is_interrupted_ends_its_children_at_once(
     assert time.monotonic() - begun[0] < 10
 
 
-def test_a_scoring_trains_where_it_is_told_to(
+def test_runs_train_where_they_are_told_to(
     corpus: TokenisedCorpus, cache: Path, tmp_path: Path
 ) -> None:
-    shapes = [small_shape(), small_shape(num_hidden_layers=3)]
-    settings = ScoreSettings(tokens_per_parameter=0.02)
-    found = {}
-    for name, pool in (("apart", None), ("here", lambda: InlinePool(threads=1))):
-        store = Store(tmp_path / name)
-        target = tokens_file(store.results / "cache", corpus)
-        target.parent.mkdir(parents=True)
-        target.symlink_to(tokens_file(cache, corpus))
-        found[name] = score_shapes(
-            store, "study", shapes, settings, corpus,
-            scheme=get_precision("int4-b32"), report=Told(), pool=pool,
-        )  # fmt: skip
-        acceleration = found[name].settled["acceleration"]
-        assert set(acceleration["tokens_per_s"]) == {"fp32", "bf16"}
-        # What is faster here is another matter at another moment.
-        settings = replace(settings, settled={"acceleration": acceleration})
-    scores = [{i: s.bits_per_byte for i, s in f.scores.items()} for f in found.values()]
-    assert scores[0] == scores[1]
-    assert None not in scores[0].values()
+    shapes = [MINI, small_shape(vocab_size=512, num_hidden_layers=3)]
+    plan, file = settings_for(corpus, tokens=1500), tokens_file(cache, corpus)
+    rungs = [Rung(shape=s, tokens=plan.tokens) for s in shapes]
+    settled: dict[str, Any] = {}
+    found = []
+    for name, pool in (("apart", None), ("here", InlinePool(threads=1))):
+        store, told = Store(tmp_path / name), Told()
+        with TrainingRuns(store, file, scheme="int4-b32", report=told, pool=pool) as runner:
+            if pool is None:
+                assert isinstance(runner.pool, ChildPool)
+            measured = settle_acceleration(rungs, plan, {}, runner, told)[1]["acceleration"]
+            assert set(measured["tokens_per_s"]) == {"fp32", "bf16"}
+            # What is faster here is another matter at another moment.
+            settled.setdefault("acceleration", measured)
+            settings, kept = settle_acceleration(rungs, plan, settled, runner, told)
+            assert kept == settled
+            found.append(
+                [
+                    s.bits_per_byte
+                    for s in runner.scores(
+                        [Run(shape=s, settings=settings, seed=0) for s in shapes]
+                    )
+                ]
+            )
+    assert found[0] == found[1]
+    assert None not in found[0]

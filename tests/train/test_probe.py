@@ -8,10 +8,11 @@ import pytest
 
 from helpers import outlives, small_shape
 from phonelm_search.core.errors import TrainingError
-from phonelm_search.train import TokenisedCorpus, TrainingSettings, probe
+from phonelm_search.train import TokenisedCorpus, TrainingSettings, probe, tokens_file
+from phonelm_search.train.training import step_seconds
 
 SHAPE = small_shape(vocab_size=512)
-PLAN = TrainingSettings(corpus="", vocab_size=512, tokens=10**7, budget=None, width_factor=1.0)
+PLAN = TrainingSettings(corpus="", vocab_size=512, tokens=10**7)
 FP32 = {"number_type": "fp32", "compiled": False, "tokens_per_s": {"fp32": 10.0}, "note": None}
 BF16 = {
     "number_type": "bf16", "compiled": False, "tokens_per_s": {"fp32": 10.0, "bf16": 20.0},
@@ -92,3 +93,29 @@ def test_the_choice_so_far_is_told_before_another_way_is_tried(
     monkeypatch.setattr(probe, "step_seconds", step_seconds)
     probe.compare_variants(SHAPE, corpus, PLAN, lambda so_far: told.append(so_far.as_dict()))
     assert told == ["fp32 False", FP32, "bf16 False", BF16, "bf16 True"]
+
+
+def test_the_fastest_way_to_train_is_measured(corpus: TokenisedCorpus, cache: Path) -> None:
+    plan = TrainingSettings(corpus=corpus.digest, vocab_size=512, tokens=20_000)
+    found = probe.choose_acceleration(SHAPE, plan, tokens_file(cache, corpus), threads=1)
+    assert set(found.tokens_per_s) == {"fp32", "bf16"}
+    fastest = max(found.tokens_per_s, key=lambda n: found.tokens_per_s[n])
+    assert found.number_type in ("fp32", fastest)
+    assert not found.compiled  # 20k tokens are over before a compiler has started
+    assert len(step_seconds(SHAPE, corpus, plan, 3)) == 3
+    assert len(step_seconds(SHAPE, corpus, plan, 3, limit=0.0)) == 1  # hopeless: no more of it
+
+
+def test_the_fastest_way_to_train_is_taken(
+    corpus: TokenisedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {("fp32", False): 1.0, ("bf16", False): 0.5, ("bf16", True): 0.2}
+    monkeypatch.setattr(
+        probe, "step_seconds",
+        lambda shape, corpus, plan, steps, limit=9: [seconds[plan.number_type, plan.compiled]] * 3,
+    )  # fmt: skip
+    chosen = probe.compare_variants(SHAPE, corpus, PLAN)
+    assert (chosen.number_type, chosen.compiled) == ("bf16", True)
+    del seconds["bf16", True]
+    chosen = probe.compare_variants(SHAPE, corpus, PLAN)
+    assert (chosen.number_type, chosen.compiled) == ("bf16", False)

@@ -34,9 +34,8 @@ def one_thread() -> None:
 
 def settings_for(of: TokenisedCorpus, **changes: Any) -> TrainingSettings:
     base: dict[str, Any] = {
-        "corpus": of.digest, "vocab_size": 512, "tokens": 12_000, "budget": None,
-        "width_factor": 1.0, "sequence": 64, "batch": 4, "warmup_steps": 4,
-        "validation_chunks": 32,
+        "corpus": of.digest, "vocab_size": 512, "tokens": 12_000, "sequence": 64, "batch": 4,
+        "warmup_steps": 4, "validation_chunks": 32,
     }  # fmt: skip
     return TrainingSettings(**{**base, **changes})
 
@@ -50,9 +49,7 @@ def test_learning_rates_warm_up_stay_and_decay() -> None:
 
 @given(st.integers(1, 10**9), st.floats(0.01, 0.99))
 def test_a_run_is_a_trunk_and_a_decay(tokens: int, share: float) -> None:
-    found = TrainingSettings(
-        corpus="", vocab_size=512, tokens=tokens, budget=None, width_factor=1.0, decay_share=share
-    )
+    found = TrainingSettings(corpus="", vocab_size=512, tokens=tokens, decay_share=share)
     assert found.trunk_steps >= 1
     assert found.decay_steps >= 1
     assert found.trunk_steps + found.decay_steps == found.steps
@@ -155,15 +152,17 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     plan = settings_for(corpus, compiled=compiled)
     whole, _ = t.train(MINI, corpus, plan, seed=0)
     folder = tmp_path / "states"
-    rung, _ = t.train(MINI, corpus, plan, seed=0, until=12, checkpoints=folder)
-    assert not rung.finished
-    assert rung.tokens == 12 * plan.step_tokens
+    short = replace(plan, tokens=17 * plan.step_tokens)
+    assert short.trunk_steps == 12
+    rung, _ = t.train(MINI, corpus, short, seed=0, checkpoints=folder)
+    assert rung.finished
+    assert rung.tokens == short.steps * plan.step_tokens
     assert rung.bits_per_byte is not None
 
     def kill(tokens: int, bits: float) -> None:
         raise KilledError
 
-    with pytest.raises(KilledError):  # between two rungs: back to the first one
+    with pytest.raises(KilledError):  # on the way from one length to the next: back to the first
         t.train(MINI, corpus, plan, seed=0, checkpoints=folder, report=kill)
     assert [f.name for f in folder.iterdir()] == ["0000012.safetensors"]
     resumed, _ = t.train(MINI, corpus, plan, seed=0, checkpoints=folder)

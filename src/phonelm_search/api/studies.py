@@ -115,7 +115,7 @@ def export(
 def list_studies(
     *, results: Folder = d.DEFAULT_RESULTS, storage: str | None = None
 ) -> pd.DataFrame:
-    """All studies: space, device, scenario, and how many shapes were measured and scored."""
+    """All studies: space, device, scenario, how many shapes were measured, and trainings."""
     return pd.DataFrame(count_rows(open_store(results, storage)))
 
 

@@ -250,7 +250,7 @@ def _by_law(view: StudyView, pick: Pick) -> str:
 
 
 def _title(view: StudyView) -> str:
-    """Headline of a study's table, with what bits per byte compare to."""
+    """Headline of a study's table, with what its shares are of."""
     precision = view.device.precision
     text = f"{view.record.name}: {view.scenario} on {', '.join(view.devices)}, {precision}"
     if view.baseline:

@@ -11,7 +11,7 @@ from phonelm_search.core import defaults as d
 
 NAME = "export"
 HELP = (
-    "Hand a shape off: config.json, litgpt.yaml, the measured graph, proxy weights and a README. "
+    "Hand a shape off: config.json, litgpt.yaml, the measured graph and a README. "
     "Example: phonelm-search export tiny.host-cpu -o winner (default shape: the pick)"
 )
 

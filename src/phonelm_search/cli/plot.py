@@ -34,8 +34,8 @@ def command(
         typer.Option(
             "--kind",
             help="Latency–quality front, training curves, speed over depth, a layer's price, "
-            "bytes per second of decode, how the machine wandered, several devices, scores "
-            "against longer runs.",
+            "bytes per second of decode, how the machine wandered, several devices, the "
+            "largest trainings as told and as trained.",
         ),
     ] = "front",
     output: Annotated[

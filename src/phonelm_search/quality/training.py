@@ -1,5 +1,6 @@
 """Training a ladder: the rungs of a plan in their order, as long as the time is enough."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -112,9 +113,9 @@ def train_rungs(
             for run in left:
                 runner.skip(run)
             break
-        made = runner.scores(wave)
-        speed.learn(wave, made)
-        records += made
+        begin = time.monotonic()
+        records += runner.scores(wave)
+        speed.learn(wave, time.monotonic() - begin)
         left = [r for r in left if r not in wave]
     return records
 
@@ -137,10 +138,13 @@ class _Speed:
     def seconds(self, runs: Sequence[Run]) -> float:
         """Of runs beside each other."""
         slowness = self._taken / self._reckoned if self._reckoned else 1.0
-        return slowness * max(training_seconds(r.shape, r.tokens) for r in runs)
+        return slowness * _longest(runs)
 
-    def learn(self, runs: Sequence[Run], records: Sequence[ProxyScore]) -> None:
-        """From what they took."""
-        for run, record in zip(runs, records, strict=True):
-            self._reckoned += training_seconds(run.shape, run.tokens)
-            self._taken += record.seconds
+    def learn(self, runs: Sequence[Run], seconds: float) -> None:
+        """From what they took beside each other, starting and scoring among it."""
+        self._reckoned += _longest(runs)
+        self._taken += seconds
+
+
+def _longest(runs: Sequence[Run]) -> float:
+    return max(training_seconds(r.shape, r.tokens) for r in runs)

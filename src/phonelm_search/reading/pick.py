@@ -160,6 +160,8 @@ def _doubts(
             )
     for reason in extrapolations(row.shape, view.prior, view.evidence):
         yield f"its loss is an extrapolation: {reason}"
+    if row.kind == "estimated":
+        yield "its latency was estimated from blocks, not measured whole"
     if row.verdict == "suspect":
         yield f"its latency is suspect: {in_one_line(row.reasons)}"
 

@@ -176,7 +176,7 @@ class StudyView:
     prior: LawPrior
     """The quality law before the study."""
     trainings: tuple[ProxyScore, ...] = ()
-    """What was trained for the study: shapes and miniatures by earlier releases, then its ladder."""
+    """What was trained for it: shapes and miniatures by earlier releases, then its ladder."""
     twins: tuple[TwinPair, ...] = ()
     """Shapes that were measured twice."""
 

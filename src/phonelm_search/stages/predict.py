@@ -42,9 +42,7 @@ def likely_shapes(session: MeasuringSession, count: int) -> list[str]:
     latency: Floats = np.sum(list(parts.values()), axis=0)
     error = np.sqrt(sum((parts[w] * told[w].deviation) ** 2 for w in workloads))
     view = session.view
-    points = Points(
-        shapes=Dimensions.of(columns), tokens=np.full(len(feasible), view.train_tokens)
-    )
+    points = Points(shapes=Dimensions.of(columns), tokens=np.full(len(feasible), view.train_tokens))
     loss = law_of(view.prior, view.evidence).log_loss(points).mean
     near = _near_front(latency - 2 * error, latency, loss)
     random = np.random.default_rng(0)

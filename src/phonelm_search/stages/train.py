@@ -114,8 +114,8 @@ def score(
                 "`phonelm-search search` first"
             )
         shapes = candidates(view, top)
-    session.remember(command)
     with _Trainings(session, settings, data) as trainings:
+        session.remember(command)
         if retrain:
             trainings.forget()
         possible = possible_rungs(

@@ -4,12 +4,22 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from helpers import SCENARIO, fake_device, measurement, score, small_shape, study
+from helpers import (
+    SCENARIO,
+    add_training,
+    fake_device,
+    measurement,
+    score,
+    small_shape,
+    study,
+)
 from phonelm_search.backends import PROTOCOL_VERSION
-from phonelm_search.core.errors import ConfigurationError, ExportError
+from phonelm_search.core.errors import ConfigurationError, ExportError, TrainingError
 from phonelm_search.core.records import LatencyEstimate, StudyShape
+from phonelm_search.core.units import format_count
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.outputs.plots import draw_front, draw_training, front_info, save, training_info
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info, draw_bandwidth
@@ -17,50 +27,70 @@ from phonelm_search.outputs.plots.depth import depth_info, draw_depth
 from phonelm_search.outputs.plots.devices import devices_info, draw_devices
 from phonelm_search.outputs.plots.draw import draw_spread
 from phonelm_search.outputs.plots.info import spread_info, step_line
+from phonelm_search.outputs.plots.validation import draw_validation, validation_info
 from phonelm_search.outputs.report.evidence import device_cards
-from phonelm_search.quality import ScoreSettings
-from phonelm_search.reading import candidates, load_view
+from phonelm_search.reading import load_view
+from told_losses import with_losses
 
 POINTS: list[tuple[float, float | None]] = [(10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None)]
+LOSSES = (3.0, 3.1, 2.0, 1.9)
+"""Of those, as shares of the baseline's."""
 
 
-def test_front_info_tells_front_dominated_unscored_and_pick_apart(tmp_path: Path) -> None:
+def test_front_info_tells_front_dominated_and_pick_apart(tmp_path: Path) -> None:
     _, view = study(tmp_path, POINTS, verdict="suspect")
-    info = front_info(view)
+    info = front_info(with_losses(view, LOSSES))
     assert info.pick_name == "provisional pick"
-    assert [p.front for p in info.points] == [True, False, True, False]
+    assert [p.front for p in info.points] == [True, False, True, True]
     assert [p.pick for p in info.points] == [False, False, True, False]
-    assert [p.y for p in info.points] == [3.0, 3.1, 2.0, None]
+    assert [p.y for p in info.points] == pytest.approx([200, 210, 100, 90])
     assert all(p.suspect for p in info.points)
-    assert info.points[0].y_error[0] == info.points[0].y_error[1] > 0
+    below, above = info.points[0].y_error
+    assert 0 < below < above
+    # 3 · (exp(1.96 · 1e-4) - 1), in per cent.
+    assert above == pytest.approx(0.0588, rel=1e-3)
     assert "[× the reference shape]" in info.x_label
-    assert info.baseline == 2.18
     assert "hollow: suspect (only 2 samples, fewer than 3)" in info.footnote
 
 
-def test_before_training_the_front_is_against_size(tmp_path: Path) -> None:
-    _, view = study(tmp_path, [(10.0, None)])
+def test_the_front_is_against_loss_in_per_cent_of_the_baseline_by_the_law(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, None), (20.0, None)])
     info = front_info(view)
-    assert info.y_label == "decoder parameters [M]"
-    assert info.baseline is None
+    tokens = 100 * float(np.median([r.shape.decoder_parameters for r in view.sampled]))
+    assert view.train_tokens == tokens
+    assert info.y_label == (
+        f"loss after {format_count(tokens)} tokens, by the law [% against the reference shape]"
+    )
+    assert draw_front(info).axes[0].get_ylabel() == info.y_label
+    assert [p.y for p in info.points] == [100 * (r.loss.value - 1) for r in view.rows]
+    assert info.footnote == "loss from published trainings alone"
+    assert info.pick_name == "provisional pick"
+    add_training(store, "study", small_shape(), tokens=1_000_000, bits=2.0)
+    info = front_info(load_view(store, "study"))
+    assert info.footnote == "loss from published trainings and 1 of this study"
+    assert info.pick_name == "pick"
 
 
 def test_the_step_line_goes_right_before_it_goes_down(tmp_path: Path) -> None:
     _, view = study(tmp_path, POINTS)
-    xs, ys = step_line(front_info(view).points, 50.0)
+    xs, ys = step_line(front_info(with_losses(view, [3.0, 3.1, 2.0, 2.5])).points, 50.0)
     assert xs == pytest.approx([1, 3, 3, 50], rel=5e-3)  # the reference shape takes 10 ms
-    assert ys == [3.0, 3.0, 2.0, 2.0]
+    assert ys == pytest.approx([200, 200, 100, 100])
     assert step_line((), 1.0) == ([], [])
 
 
 def test_training_info_holds_every_curve(tmp_path: Path) -> None:
-    _, view = study(tmp_path, POINTS)
-    info = training_info(view)
-    assert info.pick_name == "pick"
-    curves = info.curves
+    store, view = study(tmp_path, POINTS)
+    curves = training_info(view).curves
     assert [c.final for c in curves] == [3.0, 3.1, 2.0]
-    assert [c.pick for c in curves] == [False, False, True]
     assert curves[0].tokens == (500, 1000)
+    # Longer trainings of one shape go on from its shorter ones: the longest shows them all.
+    relative = small_shape(hidden_size=32, num_attention_heads=2)
+    for tokens, bits in ((2000, 2.9), (8000, 2.7), (4000, 2.8)):
+        add_training(store, "study", relative, tokens=tokens, bits=bits)
+    curves = training_info(load_view(store, "study")).curves
+    assert [c.final for c in curves] == [3.0, 3.1, 2.0, 2.7]
+    assert (curves[-1].label, curves[-1].tokens) == ("32×2", (4000, 8000))
 
 
 def test_a_training_that_was_stopped_early_did_not_fail(tmp_path: Path) -> None:
@@ -71,8 +101,38 @@ def test_a_training_that_was_stopped_early_did_not_fail(tmp_path: Path) -> None:
     figure = draw_training(training_info(load_view(store, "study")))
     (legend,) = [a.get_legend() for a in figure.axes]
     assert {t.get_text() for t in legend.get_texts()} == {
-        "64×1: 3.000 (pick)", "64×2: stopped early", "64×3: failed",
+        "64×1: 3.000", "64×2: stopped early", "64×3: failed",
     }  # fmt: skip
+
+
+def test_the_largest_trainings_are_drawn_as_told_against_as_trained(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, None), (20.0, None)])
+    with pytest.raises(TrainingError, match=r"must have two trainings .*score study --validate`"):
+        validation_info(view)
+    small = small_shape(hidden_size=32, num_attention_heads=2, intermediate_size=80)
+    add_training(store, "study", small, tokens=1_000_000, bits=2.4)
+    # Of one size, ever deeper and narrower in their feed-forward network.
+    largest = [
+        small_shape(num_hidden_layers=layers, intermediate_size=inner)
+        for layers, inner in ((2, 192), (3, 107), (4, 64))
+    ]
+    for shape, bits in zip(largest, (1.9, 2.0, 2.1), strict=True):
+        add_training(store, "study", shape, tokens=1_000_000, bits=bits)
+    view = load_view(store, "study")
+    info = validation_info(view)
+    assert [name for name, *_ in info.points] == ["64×2", "64×3", "64×4"]
+    middle = (1.9 * 2.0 * 2.1) ** (1 / 3)
+    trained = [100 * (bits / middle - 1) for bits in (1.9, 2.0, 2.1)]
+    assert [p[3] for p in info.points] == pytest.approx(trained)
+    assert all(abs(told) < 20 and error > 0 for _, told, error, _ in info.points)
+    assert sum(np.log1p(told / 100) for _, told, _, _ in info.points) == pytest.approx(0, abs=1e-9)
+    assert "of 3 trainings of 0.099M parameters that it was not fitted to" in info.footnote
+    assert "pairs rightly" in info.footnote
+    figure = draw_validation(info)
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "loss as trained [% of the rung's mean]"
+    assert axes.get_ylabel() == "loss by the law [% of the rung's mean]"
+    assert save(figure, tmp_path / "validation.svg").exists()
 
 
 @pytest.mark.parametrize("points", [[], [(10.0, None)], POINTS], ids=["empty", "one", "some"])
@@ -155,10 +215,9 @@ def test_devices_are_compared_by_shapes_that_all_measured(tmp_path: Path) -> Non
     )
     assert "fake-phone and other: Spearman -0.50" in info.footnote
     save(draw_devices(info), tmp_path / "devices.png")
-    # Where some have scores the front is theirs, and the others are still compared.
-    store.add_score(small_shape(num_hidden_layers=2), score(small_shape(num_hidden_layers=2), 2.0))
-    info = devices_info(store, load_view(store, "study"))
-    assert [on_front for _, _, on_front in info.shapes] == [False, True, False]
+    # The front is the study's, and the others are still compared.
+    info = devices_info(store, with_losses(load_view(store, "study"), [2.0, 1.0, 1.5]))
+    assert [on_front for _, _, on_front in info.shapes] == [True, True, False]
 
 
 def test_svg_pictures_are_the_same_every_time(tmp_path: Path) -> None:
@@ -169,10 +228,10 @@ def test_svg_pictures_are_the_same_every_time(tmp_path: Path) -> None:
 
 def test_small_print_stays_inside_the_picture(tmp_path: Path) -> None:
     _, view = study(tmp_path, POINTS)
-    info = replace(front_info(view), footnote="scored as miniatures, of a quick look · " * 9)
+    info = replace(front_info(view), footnote="loss from published trainings alone · " * 9)
     figure = draw_front(info)
     figure.canvas.draw()
-    (note,) = [t for t in figure.texts if "quick look" in t.get_text()]
+    (note,) = [t for t in figure.texts if "published trainings" in t.get_text()]
     box = note.get_window_extent()
     assert box.x0 >= 0
     assert box.x1 <= figure.bbox.width
@@ -210,12 +269,9 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     ]  # fmt: skip
     info = front_info(view)
     assert [p.estimated for p in info.points] == [False, False, True]
-    assert "estimated from blocks: 1 (triangles or ticks)" in info.footnote
+    assert "estimated from blocks: 1 (triangles)" in info.footnote
     assert "triangles" in spread_info(view).footnote
-    # Only what was measured whole can be trained and picked.
-    assert [s.num_hidden_layers for s in candidates(view, 3, ScoreSettings(budget=None))[0]] == [
-        1, 2,
-    ]  # fmt: skip
+    assert [r.shape.num_hidden_layers for r in view.measured] == [1, 2]
     # Measured whole later, it is a measurement with its estimate beside it.
     rounds = [
         measurement([4_000_000] * 9, shape_id=shape.shape_id, workload=w, device="fake-phone",
@@ -232,22 +288,27 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     assert dict(card["facts"])["estimates"].startswith("25.0% off in the median, 25.0% at most")
 
 
-def test_a_far_baseline_does_not_squeeze_the_front(tmp_path: Path) -> None:
+def test_a_far_baseline_does_not_squeeze_the_curves(tmp_path: Path) -> None:
     # lzma reaches 2.18 bits per byte on the embedded text.
-    _, near = study(tmp_path / "near", [(10.0, 2.1), (20.0, 2.0)])
-    assert front_info(near).baseline == 2.18
-    _, far = study(tmp_path / "far", [(10.0, 1.31), (20.0, 1.3)])
-    info = front_info(far)
-    assert info.baseline is None
-    assert info.footnote.endswith("lzma: 2.18 bits per byte")
-    axes = draw_front(info).axes[0]
-    assert axes.get_ylim()[1] < 2.0
+    store, _ = study(tmp_path, [(10.0, None)])
+    shape = small_shape()
+    add_training(
+        store, "study", shape, tokens=1000, bits=1.3, curve=tuple((100 * i, 1.4) for i in range(11))
+    )
+    info = training_info(load_view(store, "study"))
+    assert info.baseline == 2.18
+    assert draw_training(info).axes[0].get_ylim()[1] < 2.0
+    kept = store.study("study")
+    told = {**kept.config["score"], "lzma_bits_per_byte": 1.5}
+    store.save_study(replace(kept, config={**kept.config, "score": told}))
+    assert training_info(load_view(store, "study")).baseline == 1.5
 
 
 def test_labels_of_close_points_lie_apart(tmp_path: Path) -> None:
-    close = [(10.0 + 0.01 * i, 2.0 - 0.001 * i) for i in range(8)]
-    _, view = study(tmp_path, [*close, (20.0, 1.9)])
-    figure = draw_front(front_info(view))
+    times: list[tuple[float, float | None]] = [(10.0 + 0.01 * i, None) for i in range(8)]
+    _, view = study(tmp_path, [*times, (20.0, None)])
+    close = [2.0 - 0.001 * i for i in range(8)]
+    figure = draw_front(front_info(with_losses(view, [*close, 1.9])))
     figure.draw_without_rendering()
     boxes = [t.get_window_extent() for t in figure.axes[0].texts if "×" in t.get_text()]
     assert len(boxes) == 9

@@ -1,6 +1,7 @@
 """The report in a real browser: what a reader sees and does."""
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers import SCENARIO, fake_device, small_shape, study
+from helpers import SCENARIO, add_training, fake_device, small_shape, study
 from outputs.report.conftest import Open
 from phonelm_search.backends import PROTOCOL_VERSION
 from phonelm_search.cli.main import run_command
@@ -18,8 +19,9 @@ from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import LatencyEstimate, StudyShape
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.outputs.report import write_report
-from phonelm_search.reading import load_view
+from phonelm_search.reading import StudyView, choose, load_view
 from phonelm_search.store import Store
+from told_losses import with_losses
 
 pytestmark = pytest.mark.xdist_group("browser")
 ReportOf = Callable[[str], Path]
@@ -27,6 +29,8 @@ ReportOf = Callable[[str], Path]
 POINTS: list[tuple[float, float | None]] = [
     (10.0, 3.0), (20.0, 3.1), (30.0, 2.0), (40.0, None), (50.0, 1.5),
 ]  # fmt: skip
+LOSSES = (3.0, 3.1, 2.0, 2.5, 1.5)
+"""Of those, as shares of the baseline's."""
 WIDE = Reason(kind="wide-interval", what="interval 28% of the median, wider than 10%")
 SHAPES = [
     small_shape(num_hidden_layers=2, hidden_act="relu"),
@@ -39,7 +43,12 @@ SHAPES = [
 
 def some(folder: Path) -> Path:
     store, view = study(folder, POINTS, shapes=SHAPES)
-    return write_report(store, view, folder / "report.html")
+    return write_report(store, told(view), folder / "report.html")
+
+
+def told(view: StudyView) -> StudyView:
+    """The study of `POINTS` with losses that are known."""
+    return with_losses(view, LOSSES, deviation=0.01)
 
 
 def many(folder: Path, count: int = 2000) -> Path:
@@ -88,7 +97,7 @@ def empty(folder: Path) -> Path:
 
 
 def one(folder: Path) -> Path:
-    store, view = study(folder, [(10.0, 2.0)])
+    store, view = study(folder, [(10.0, None)])
     return write_report(store, view, folder / "report.html")
 
 
@@ -135,7 +144,10 @@ def test_every_study_opens_without_complaint_on_wide_and_narrow_screens(
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, f"the page is {wide} px wider than the screen"
         drawn = page.locator(".chart .main-svg").count()
-        assert (drawn > 0) == (name not in ("empty", "rejected"))
+        measured = name not in ("empty", "rejected")
+        assert (drawn > 0) == measured
+        expect(page.locator("#pick")).to_have_count(int(measured))
+        assert "Nothing is picked" not in page.content()
 
 
 def chart(page: Page, trace: str = "shapes") -> dict[str, Any]:
@@ -169,23 +181,54 @@ def point(page: Page, shape_id: str) -> tuple[float, float]:
 
 def test_the_front_is_the_studys(report_of: ReportOf, opened: Open) -> None:
     path = report_of("some")
-    view = load_view(Store(path.parent), "study")
+    view = told(load_view(Store(path.parent), "study"))
     page = opened(path)
     line = page.evaluate("document.getElementById('front').data[0]")
     assert line["x"] == pytest.approx([r.latency.value for r in view.front], rel=1e-4)
-    assert line["y"] == pytest.approx([r.bits_per_byte for r in view.front], rel=1e-4)
+    assert line["y"] == pytest.approx([100 * (r.loss.value - 1) for r in view.front], rel=1e-4)
     assert line["line"]["shape"] == "hv"
     drawn = chart(page)
-    assert drawn["x"] == pytest.approx([1, 2, 3, 5], rel=0.01)  # the unscored one is a tick below
+    assert drawn["x"] == pytest.approx([1, 2, 3, 4, 5], rel=0.01)
+    assert drawn["y"] == pytest.approx([200, 210, 100, 150, 50], rel=0.01)
     expect(page.locator("#shown")).to_contain_text("5 of 5 shapes shown, 3 on the front")
+    expect(page.locator("#shown")).not_to_contain_text("without a value")
+
+
+def test_what_has_no_value_upwards_is_a_tick_below(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
+    page.get_by_label("Vertical axis").select_option("bits_per_byte")
+    drawn = chart(page)
+    assert drawn["x"] == pytest.approx([1, 2, 3, 5], rel=0.01)
+    assert drawn["y"] == pytest.approx([3.0, 3.1, 2.0, 1.5], rel=1e-4)
     expect(page.locator("#shown")).to_contain_text("1 without a value upwards")
+
+
+def test_the_page_opens_on_latency_against_loss_by_the_law(
+    report_of: ReportOf, opened: Open
+) -> None:
+    page = opened(report_of("one"))
+    expect(page.get_by_label("Horizontal axis")).to_have_value("latency")
+    expect(page.get_by_label("Vertical axis")).to_have_value("loss")
+    expect(page.locator("#front .ytitle")).to_contain_text("loss by the law after")
+    label = page.locator("#y-axis option:checked")
+    expect(label).to_contain_text("[% against the reference shape]")
+    # What no shape has stands neither on an axis nor in the table.
+    assert "bits_per_byte" not in page.evaluate(
+        "[...document.getElementById('y-axis').options].map((o) => o.value)"
+    )
+    expect(page.locator("#shapes th[data-key=bits_per_byte]")).to_have_count(0)
+    expect(page.locator("#shapes th[data-key=loss]")).to_have_text("loss by the law [%]")
+    expect(page.locator("#pick h2")).to_have_text("Provisional pick: 64×1")
+    expect(page.locator("#pick li")).to_contain_text("told from published trainings alone")
+    expect(page.locator("#pick code").last).to_have_text("phonelm-search score study")
+    expect(page.get_by_text("estimated from blocks by an earlier release")).to_have_count(0)
 
 
 def test_intervals_stand_on_their_points_and_can_be_hidden(
     report_of: ReportOf, opened: Open
 ) -> None:
     path = report_of("some")
-    rows = list(load_view(Store(path.parent), "study").scored)
+    rows = list(load_view(Store(path.parent), "study").rows)
     page = opened(path)
     bars = page.evaluate(
         """() => {
@@ -217,7 +260,7 @@ def test_axes_can_be_chosen(report_of: ReportOf, opened: Open) -> None:
 def test_filters_hide_points_and_lines_of_the_table(report_of: ReportOf, opened: Open) -> None:
     page = opened(report_of("some"))
     page.locator("fieldset[data-key=hidden_act]").get_by_label("relu", exact=True).uncheck()
-    assert chart(page)["x"] == pytest.approx([3, 5], rel=0.01)
+    assert chart(page)["x"] == pytest.approx([3, 4, 5], rel=0.01)
     assert page.locator("#shapes tbody tr:visible").count() == 3
     # What was dominated by a hidden shape would be on the front of what is shown.
     expect(page.locator("#shown")).to_contain_text("3 of 5 shapes shown, 2 on the front")
@@ -232,7 +275,7 @@ def test_hovering_shows_the_shape(report_of: ReportOf, opened: Open) -> None:
     page = opened(report_of("some"))
     page.mouse.move(*point(page, SHAPES[2].shape_id))
     told = page.locator("#front .hoverlayer")
-    for text in ("64×4", "heads 4/2 of 16, silu", "(2.9"):
+    for text in ("64×4", "heads 4/2 of 16, silu", "(2.9", "100 (96.1", "to 104"):
         expect(told).to_contain_text(text)
 
 
@@ -267,6 +310,8 @@ def test_pinning_keeps_the_readers_zoom(report_of: ReportOf, opened: Open) -> No
 def test_the_key_tells_which_side_is_better(tmp_path: Path, opened: Open) -> None:
     store, view = study(tmp_path, [(10.0, None), (20.0, None)])
     page = opened(write_report(store, view, tmp_path / "report.html"))
+    expect(page.locator("#front-key")).to_contain_text("to the left and below")
+    page.get_by_label("Vertical axis").select_option("decoder")
     expect(page.locator("#front-key")).to_contain_text("to the left and above")
     page.get_by_label("Vertical axis").select_option("weights")
     expect(page.locator("#front-key")).to_contain_text("to the left and below")
@@ -336,12 +381,32 @@ def test_texts_of_others_stay_text(report_of: ReportOf, opened: Open) -> None:
 
 
 def test_the_pick_and_its_ties_are_told(tmp_path: Path, opened: Open) -> None:
-    store, view = study(tmp_path, [(10.0, 2.0), (20.0, 2.001), (30.0, 1.0)])
+    store, view = study(tmp_path, [(10.0, 2.0), (20.0, 2.001), (20.01, 1.9), (30.0, 1.0)])
+    view = with_losses(view, [3.0, 2.001, 2.0, 1.5], deviation=0.01)
     page = opened(write_report(store, view, tmp_path / "report.html"))
-    expect(page.locator("#pick h2")).to_have_text("Pick: 64×3")
-    expect(page.locator("#pick")).to_contain_text("not validated")
+    expect(page.locator("#pick h2")).to_have_text(re.compile("^Pick: 64×[23]$"))
+    pick = choose(view)
+    (equal,) = pick.equals
+    assert {pick.row.label, equal.label} == {"64×2", "64×3"}
+    told = page.locator("#pick")
+    expect(told).to_contain_text(f"{pick.row.shape.shape_id}, {pick.why}.")
+    expect(told).to_contain_text(f"As good, within 1 % on both axes: {equal.label}.")
+    expect(told).to_contain_text("too few of their largest size to hold the law against")
     expect(page.locator("#pick code").last).to_have_text("phonelm-search score study --validate")
-    assert page.locator("#training .legendtext").all_text_contents()[2] == "64×3: 1.000 ★"
+    names = page.locator("#shapes tbody tr td:nth-child(2)").all_text_contents()
+    marks = {pick.row.label: " ★", equal.label: " (tied)"}
+    assert sorted(names) == [f"64×{n}{marks.get(f'64×{n}', '')}" for n in (1, 2, 3, 4)]
+
+
+def test_what_was_trained_has_its_curve(tmp_path: Path, opened: Open) -> None:
+    store, _ = study(tmp_path, [(10.0, 2.0), (20.0, None)])
+    relative = small_shape(hidden_size=32, num_attention_heads=2)
+    for tokens, bits in ((4000, 2.7), (2000, 2.9)):
+        add_training(store, "study", relative, tokens=tokens, bits=bits)
+    page = opened(write_report(store, load_view(store, "study"), tmp_path / "report.html"))
+    legend = page.locator("#training .legendtext").all_text_contents()
+    assert legend == ["64×1: 2.000", "32×2: 2.700"]
+    expect(page.get_by_text("trainings", exact=True).locator("xpath=..")).to_contain_text("3")
 
 
 def test_the_same_study_gives_the_same_file(tmp_path: Path) -> None:

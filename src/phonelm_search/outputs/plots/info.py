@@ -203,7 +203,7 @@ def _over_depth(row: StudyRow, span: Span, parts: Sequence[Latency]) -> Point:
 
 
 def _estimated_note(estimated: int) -> str:
-    return f"estimated from blocks: {estimated} (triangles or ticks)" if estimated else ""
+    return f"estimated from blocks: {estimated} (triangles)" if estimated else ""
 
 
 def latency_label(view: StudyView) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.statistics import Z_95, Floats
+from phonelm_search.quality.law.form import Dimensions
 from phonelm_search.quality.law.posterior import LawPrior, Observations, QualityLaw
 
 _SIZE, _TOKENS = 1.15, 1.30  # ratios up to which trainings are of equal size and length
@@ -108,9 +109,16 @@ def _compared(law: QualityLaw, part: Observations) -> tuple[_Pairs, Floats]:
         sizes=sizes,
         tokens=ratios(part.points.tokens),
         depths=depths,
-        alike=(sizes == 0) & (depths == 0) & (heads == 0),
+        alike=(sizes == 0) & (depths == 0) & (heads == 0) & _same_kind(shapes)[i, j],
     )
     return pairs, errors
+
+
+def _same_kind(shapes: Dimensions) -> Mask:
+    """``[n, n]``: whether feed-forward share, groups, activation and gates are the same."""
+    kinds = np.column_stack([shapes.share, shapes.groups, shapes.kinds])
+    same: Mask = (kinds[:, None] == kinds).all(axis=2)
+    return same
 
 
 def _row(name: str, parts: Sequence[tuple[_Pairs, Floats]]) -> LawCheck:

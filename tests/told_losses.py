@@ -1,0 +1,26 @@
+"""Studies whose losses are told with known answers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from phonelm_search.core.latency import Extent
+from phonelm_search.measure import DRAWS
+from phonelm_search.reading import StudyView
+
+
+def with_losses(view: StudyView, losses: Sequence[float], *, deviation: float = 1e-4) -> StudyView:
+    """The same with so much loss of its sampled rows, fastest first, each off on its own."""
+    random = np.random.default_rng(0)
+    rows = []
+    told = iter(losses)
+    for row in view.rows:
+        if row.name is not None:
+            rows.append(row)
+            continue
+        loss = next(told)
+        draws = loss * np.exp(deviation * random.standard_normal(DRAWS))
+        low, high = loss * np.exp(np.array([-1.96, 1.96]) * deviation)
+        rows.append(replace(row, loss=Extent(loss, float(low), float(high)), loss_draws=draws))
+    return replace(view, rows=tuple(rows))
