@@ -178,7 +178,7 @@ def test_the_bash_blocks_run_on_the_tiny_space(
     with (study / "trials.csv").open(newline="") as file:
         (picked,) = [row for row in csv.DictReader(file) if row["pick"] == "True"]
     assert sum(p.numel() for p in model.parameters()) == int(picked["parameters"])
-    assert {p.name for p in (tmp_path / "winner").iterdir()} >= {"README.md", "model.onnx", "proxy"}
+    assert {p.name for p in (tmp_path / "winner").iterdir()} >= {"README.md", "model.onnx"}
     assert "phonelm-search run tiny --trials 4" in (study / "report.html").read_text()
     pictures = {p.stem for p in (tmp_path / "pictures").iterdir()}
     assert pictures == {"front", "training", "spread", "latency-vs-depth", "bandwidth", "processes"}
