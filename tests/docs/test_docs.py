@@ -181,7 +181,8 @@ def test_the_bash_blocks_run_on_the_tiny_space(
     assert {p.name for p in (tmp_path / "winner").iterdir()} >= {"README.md", "model.onnx"}
     assert "phonelm-search run tiny --trials 4" in (study / "report.html").read_text()
     pictures = {p.stem for p in (tmp_path / "pictures").iterdir()}
-    assert pictures == {"front", "training", "spread", "latency-vs-depth", "bandwidth", "processes"}
+    drawn = {"front", "training", "spread", "latency-vs-depth", "bandwidth", "processes"}
+    assert pictures - {"validation"} == drawn  # whether two of the largest are trained is time's
 
     import onnxruntime as ort
 

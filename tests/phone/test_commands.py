@@ -47,7 +47,7 @@ def test_from_a_plugged_in_phone_to_the_pick(
     # Copies that exceed a phone's caches take minutes to make under qemu.
     file.write_text(text.replace("cache: cold", "cache: warm"))
     run = ("run", "tiny", "--device", "odd", "--trials", "2", "--score-top", "2")
-    how = ("--scenario", "chat=8:4", "--tokens-per-parameter", "0.02")
+    how = ("--scenario", "chat=8:4", "--tokens-per-parameter", "0.02", "--proxy-parameters", "60k")
     capsys.readouterr()
     call(*run, *how, "--serial", phone.serial, "--json")
     document = json.loads(capsys.readouterr().out)

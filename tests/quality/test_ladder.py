@@ -125,11 +125,10 @@ def test_where_candidates_differ_by_activation_alone_relatives_differ_by_it() ->
     assert after < before
 
 
-def test_a_larger_rung_is_of_twice_the_size_and_spread_over_depth() -> None:
-    candidates = [shape(640, 13), shape(1152, 4)]
-    trained = [r.shape for r in rungs(*candidates)]
+def test_a_larger_rung_is_of_one_size_and_spread_over_depth() -> None:
+    candidates = [shape(640, 13), shape(1152, 4), shape(64, 2)]
     found = larger_rung(
-        candidates, trained, tokens_per_parameter=2, vocab_size=512, step_tokens=2048, count=4
+        candidates, 500_000, tokens_per_parameter=2, vocab_size=512, step_tokens=2048, count=4
     )
     assert len(found) == 4
     for rung in found:
@@ -139,3 +138,12 @@ def test_a_larger_rung_is_of_twice_the_size_and_spread_over_depth() -> None:
     depths = [r.shape.num_hidden_layers for r in found]
     assert depths == sorted(depths)
     assert depths[-1] >= 6
+    none = larger_rung(
+        candidates[2:], 500_000, tokens_per_parameter=2, vocab_size=512, step_tokens=2048, count=4
+    )
+    assert none == []
+
+
+def test_one_shape_alone_is_trained_for_too() -> None:
+    alone = [shape(640, 13)]
+    assert plan_ladder(QualityLaw(load_prior()), alone, rungs(*alone), tokens=TOKENS, seconds=60)

@@ -8,6 +8,8 @@ import pytest
 from helpers import Told, small_shape, small_text_of, study
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.records import ProxyScore
+from phonelm_search.core.shape import ModelShape
 from phonelm_search.outputs.plots import save
 from phonelm_search.outputs.plots.validation import draw_validation, validation_info
 from phonelm_search.quality import ScoreSettings
@@ -70,7 +72,7 @@ def test_relatives_are_trained_for_a_front_and_count_in_its_law(
     assert all(r.prior_share <= 1 for r in view.rows)
     config = view.record.config["score"]
     assert config["data"] == [str(text_file)]
-    assert set(config["settled"]) == {"acceleration"}
+    assert set(config["settled"]) == {"acceleration", "speed"}
     assert 2 < config["lzma_bits_per_byte"] < 4
     # Told again, it goes on: nothing is trained twice.
     more = trained(store, text_file)
@@ -80,7 +82,7 @@ def test_relatives_are_trained_for_a_front_and_count_in_its_law(
 
 
 @pytest.mark.usefixtures("inline_training")
-def test_a_scoring_that_was_stopped_makes_the_same_trainings(
+def test_a_scoring_that_was_stopped_goes_on_with_its_plan(
     store: Store, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(store, text_file)
@@ -92,30 +94,57 @@ def test_a_scoring_that_was_stopped_makes_the_same_trainings(
     added = store.add_score
     count = 0
 
-    def stop(shape: object, record: object) -> None:
+    def stop(shape: ModelShape, record: ProxyScore) -> None:
         nonlocal count
         if count == 1:
             raise KeyboardInterrupt
         count += 1
-        added(shape, record)  # type: ignore[arg-type]
+        added(shape, record)
 
     monkeypatch.setattr(store, "add_score", stop)
     with pytest.raises(KeyboardInterrupt):
         trained(store, text_file)
+    # What was finished counts at once, whatever becomes of the rest.
+    assert [t.bits_per_byte for t in load_view(store, "study").trainings] == bits[:1]
     monkeypatch.setattr(store, "add_score", added)
-    again = trained(store, text_file)
+    # Other minutes would plan otherwise; the plan that was begun is ended first.
+    again = trained(store, text_file, replace(SETTINGS, minutes=10))
     assert [(t.shape_id, t.settings_id) for t in again.trainings] == keys
     assert [t.bits_per_byte for t in again.trainings] == bits
-    assert again.trainings[0].created_at <= again.trainings[-1].created_at
 
 
 @pytest.mark.usefixtures("inline_training")
-def test_where_time_ends_early_the_rest_is_left_and_said(store: Store, text_file: Path) -> None:
+def test_trainings_on_another_text_are_not_taken_for_those_on_this_one(
+    store: Store, text_file: Path, tmp_path: Path
+) -> None:
+    first = trained(store, text_file)
+    other = tmp_path / "other.txt"
+    other.write_text(text_file.read_text(encoding="utf-8")[5000:], encoding="utf-8")
+    view = trained(store, other)
+    ours = {t.settings["corpus"] for t in view.trainings}
+    assert len(ours) == 2
+    shapes = [
+        {(t.shape_id, t.tokens) for t in view.trainings if t.settings["corpus"] == c} for c in ours
+    ]
+    assert shapes[0] & shapes[1]
+    assert view.trainings[: len(first.trainings)] == first.trainings
+
+
+@pytest.mark.usefixtures("inline_training")
+def test_where_time_ends_early_the_rest_is_left_and_said(
+    store: Store, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = Told()
     with open_session(store, "study", report=told) as session:
         score(session, SETTINGS, top=4, data=[str(text_file)], deadline=Deadline(0))
         assert session.view.trainings == ()
-    (note,) = [n for n in told.notes if "more --minutes" in n]
+    assert "no time is left for trainings; more --minutes train" in told.notes
+    with open_session(store, "study", report=told) as session:
+        late = Deadline(60)
+        monkeypatch.setattr("phonelm_search.quality.training._Clock.seconds", lambda *_: 100.0)
+        score(session, SETTINGS, top=4, data=[str(text_file)], deadline=late)
+        assert session.view.trainings == ()
+    (note,) = [n for n in told.notes if "train the others" in n]
     assert note.startswith("time for 0 of ")
 
 
@@ -137,6 +166,8 @@ def test_a_larger_rung_is_held_against_the_law(
         largest = max(t.shape.decoder_parameters for t in session.view.evidence)
         validated(session)
         view = session.view
+        validated(session)  # nothing is trained or counted twice
+        assert session.view.trainings == view.trainings
     rung = view.held_out
     assert rung is not None
     sizes = [t.shape.decoder_parameters for t in rung.trainings]

@@ -125,8 +125,8 @@ def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
         f"would measure {plan.trials} trials and {plan.references} references "
         f"({', '.join(names)}; {setup.device.precision} on {devices}): "
         f"about {format_seconds(plan.search_seconds)}\n"
-        f"would train {len(sizes)} relatives of {format_count(min(sizes))} to "
-        f"{format_count(max(sizes))} decoder parameters: about "
+        f"would train {len(sizes)} relatives of {format_count(min(sizes, default=0))} to "
+        f"{format_count(max(sizes, default=0))} decoder parameters: about "
         f"{format_seconds(plan.score_seconds)}"
     )
     say("estimates for a quiet machine; nothing was measured")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 NAME = "sensitivity"
 HELP = (
-    "Measure and train shapes of equal decoder size and tell how far speed moves, and how far "
+    "Measure shapes of equal decoder size and tell how far speed moves, and how far "
     "loss. Example: phonelm-search sensitivity slm-100m --shapes 12. Stopped runs continue."
 )
 

@@ -30,5 +30,5 @@ COMPARED_SHAPES = 12
 
 
 def training_minutes(minutes: float | None) -> float:
-    """Time for trainings, of the time for all; None: as long as it takes."""
+    """Time for trainings, of the time for all; where there is no limit, that of `score`."""
     return DEFAULT_SCORE_MINUTES if minutes is None else TRAINING_SHARE * minutes

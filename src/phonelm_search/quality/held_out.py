@@ -40,10 +40,11 @@ class HeldOutRung:
         sizes = [t.shape.decoder_parameters for t in self.trainings]
         text = (
             f"of {len(sizes)} trainings of {min(sizes) / 1e6:.2g}M parameters that it was not "
-            f"fitted to, the law tells losses to {self.check.median_error:.1%} (median)"
+            f"fitted to, the law tells losses, one shift for all, to "
+            f"{self.check.median_error:.1%} (median)"
         )
         if self.check.rightly_ordered is None:
-            return f"{text}; no two are 0.3 % apart"
+            return f"{text}; no two of equal length are 0.3 % apart"
         right = round(self.check.rightly_ordered * self.check.pairs)
         return f"{text} and orders {right} of {self.check.pairs} pairs rightly"
 

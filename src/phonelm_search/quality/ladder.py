@@ -17,13 +17,12 @@ from phonelm_search.core.statistics import Floats
 from phonelm_search.quality.law import Dimensions, Points, QualityLaw
 from phonelm_search.quality.relatives import relatives
 from phonelm_search.space import Columns
+from phonelm_search.train import DECAY_SHARE
 
 HORIZONS = (1, 2, 4)
 """Of trainings, in least horizons."""
 _SHRINK = 4
 _LEAST_SIZE = 60_000
-DECAY_SHARE = 0.3
-"""Of a training's tokens; what is before is shared with longer ones."""
 _FLOP_SECONDS = 4e-11
 """Of one core, forward and backward, and what a layer costs beside for each token:
 measured on widths from 48 to 230, ``results/ladder.csv``."""
@@ -101,15 +100,17 @@ def plan_ladder(
         seconds: Of one core, by `training_seconds`, that all may take together.
 
     Returns:
-        As many as the time is enough for; at least one.
+        As many as the time is enough for; at least one, where one tells anything.
     """
     asked = len(candidates)
     covariance = _joint_covariance(law, candidates, possible, tokens)
-    centred = np.eye(asked) - 1 / asked
+    # One shape alone differs from none: its own loss is asked for.
+    centred = np.eye(asked) - (1 / asked if asked > 1 else 0)
     chosen: list[int] = []
     left = seconds
+    trunks: dict[str, float] = {}
     while len(chosen) < len(possible):
-        cost = np.array([_more_seconds(possible, i, chosen) for i in range(len(possible))])
+        cost = np.array([_more_seconds(r, trunks.get(r.shape.shape_id, 0)) for r in possible])
         variance = np.diag(covariance)[asked:]
         told = np.square(centred @ covariance[:asked, asked:]).sum(axis=0)
         gain = np.where(variance > 0, told / np.maximum(variance, 1e-300), 0.0)
@@ -121,33 +122,44 @@ def plan_ladder(
             break
         chosen.append(best)
         left -= float(cost[best])
+        shape_id, length = possible[best].shape.shape_id, possible[best].tokens
+        trunks[shape_id] = max(trunks.get(shape_id, 0), (1 - DECAY_SHARE) * length)
         row = covariance[asked + best]
         covariance = covariance - np.outer(row, row) / row[asked + best]
     return [possible[i] for i in chosen]
 
 
 def larger_rung(
-    candidates: Sequence[ModelShape], trained: Sequence[ModelShape], *, tokens_per_parameter: float,
-    vocab_size: int, step_tokens: int, count: int,
-) -> list[Rung]:  # fmt: skip
-    """Relatives of twice the size of the largest that was trained, to hold the law against.
+    candidates: Sequence[ModelShape],
+    parameters: int,
+    *,
+    tokens_per_parameter: float,
+    vocab_size: int,
+    step_tokens: int,
+    count: int,
+) -> list[Rung]:
+    """Relatives of one size at the least horizon, to hold the law against.
 
     Args:
-        candidates: As of `possible_rungs`.
-        trained: What was trained so far.
+        candidates: As of `possible_rungs`; those that are no larger have none.
+        parameters: Decoder parameters of each.
         tokens_per_parameter: Of each.
         vocab_size: Of the short training.
         step_tokens: Tokens are a multiple of it.
         count: How many at most, spread over depth.
     """
-    size = 2 * max(s.decoder_parameters for s in trained)
     found = possible_rungs(
-        candidates, largest=size, tokens_per_parameter=tokens_per_parameter,
-        vocab_size=vocab_size, step_tokens=step_tokens, sizes=1, horizons=(1,),
-    )  # fmt: skip
+        [c for c in candidates if c.decoder_parameters > parameters],
+        largest=parameters,
+        tokens_per_parameter=tokens_per_parameter,
+        vocab_size=vocab_size,
+        step_tokens=step_tokens,
+        sizes=1,
+        horizons=(1,),
+    )
     found.sort(key=lambda r: (r.shape.num_hidden_layers, r.shape.shape_id))
-    rows = {round(i * (len(found) - 1) / max(1, count - 1)) for i in range(count)}
-    return [found[i] for i in sorted(rows)]
+    rows = np.unique(np.round(np.linspace(0, len(found) - 1, min(count, len(found)))).astype(int))
+    return [found[i] for i in rows]
 
 
 def _joint_covariance(
@@ -168,15 +180,7 @@ def _joint_covariance(
     return covariance
 
 
-def _more_seconds(possible: Sequence[Rung], index: int, chosen: Sequence[int]) -> float:
-    """What a training costs beside those chosen: longer ones go on from a shorter one's trunk."""
-    rung = possible[index]
-    trunk = (1 - DECAY_SHARE) * max(
-        (
-            possible[i].tokens
-            for i in chosen
-            if possible[i].shape == rung.shape and possible[i].tokens < rung.tokens
-        ),
-        default=0,
-    )
-    return training_seconds(rung.shape, rung.tokens - trunk)
+def _more_seconds(rung: Rung, trunk: float) -> float:
+    """What a training costs where so many tokens of its trunk are trained."""
+    shared = trunk if trunk < rung.tokens * (1 - DECAY_SHARE) else 0
+    return training_seconds(rung.shape, rung.tokens - shared)

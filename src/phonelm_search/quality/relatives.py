@@ -14,7 +14,7 @@ _LEAST_WIDTH, _WIDTH_UNIT, _FFN_UNIT = 32, 4, 2
 _LEAST_HEAD_DIM = 64
 """A larger one is halved down to this where a narrow relative could not hold one head of it."""
 _DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
-_OFF = 1.1  # feed-forward ratio of a relative over that of the shape, either way
+_OFF = 1.1  # most that a relative's feed-forward ratio may be over that of the shape
 
 
 def relatives(shape: ModelShape, parameters: int, *, vocab_size: int) -> Iterator[ModelShape]:
@@ -68,7 +68,7 @@ def _of_width(shape: ModelShape, layers: int, width: int) -> ModelShape:
     if heads >= groups:
         heads -= heads % groups
         kv_heads = heads // groups
-    else:  # as many groups as there are heads
+    else:  # too narrow for so many: all its heads are one group
         kv_heads = 1
     inner = round(shape.intermediate_size * width / shape.hidden_size / _FFN_UNIT) * _FFN_UNIT
     return replace(

@@ -1,8 +1,8 @@
 """Training a ladder: the rungs of a plan in their order, as long as the time is enough."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phonelm_search.core.deadline import Deadline
@@ -34,8 +34,6 @@ class ScoreSettings:
     """Of the short training; small, so that embeddings don't decide."""
     seed: int = 0
     """Seed of weights and data order, common to all."""
-    settled: Mapping[str, Any] = field(default_factory=dict)
-    """What an earlier scoring of the study has settled: ``acceleration``."""
 
     def training(self, corpus: TokenisedCorpus) -> TrainingSettings:
         """How all train, but for their tokens."""
@@ -45,29 +43,29 @@ class ScoreSettings:
 def settle_acceleration(
     rungs: Sequence[Rung],
     training: TrainingSettings,
-    settled: Mapping[str, Any],
+    minutes: float,
     runner: TrainingRuns,
     report: Reporter,
-) -> tuple[TrainingSettings, dict[str, Any]]:
-    """Number type and compilation, as settled before or measured now on the largest rung.
+) -> dict[str, Any]:
+    """Measure how the largest of some rungs trains fastest here.
+
+    Returns:
+        ``acceleration``, and ``speed``: of one training in multiples of what is reckoned.
 
     Raises:
         TrainingError: If it cannot be measured.
     """
-    found = dict(settled)
-    if "acceleration" not in found:
-        report.stage("measuring how this machine trains fastest", 0)
-        largest = max(rungs, key=lambda r: training_seconds(r.shape, r.tokens))
-        plan = replace(training, tokens=largest.tokens)
-        measured = runner.pool.fastest(largest.shape, plan, runner.tokens_file)
-        if measured.note:
-            report.note(measured.note)
-        found["acceleration"] = measured.as_dict()
-    return replace(
-        training,
-        number_type=found["acceleration"]["number_type"],
-        compiled=found["acceleration"]["compiled"],
-    ), found
+    report.stage("measuring how this machine trains fastest", 0)
+    largest = max(rungs, key=lambda r: training_seconds(r.shape, r.tokens))
+    each = training_seconds(largest.shape, 1)
+    # Compiling is tried where trainings take minutes, which what there is time for may not.
+    tokens = min(largest.tokens, round(60 * minutes / each))
+    found = runner.pool.fastest(largest.shape, replace(training, tokens=tokens), runner.tokens_file)
+    if found.note:
+        report.note(found.note)
+    variant = found.number_type + (", compiled" if found.compiled else "")
+    speed = found.tokens_per_s.get(variant, 1 / each) * each
+    return {"acceleration": found.as_dict(), "speed": speed}
 
 
 def train_rungs(
@@ -76,21 +74,22 @@ def train_rungs(
     runner: TrainingRuns,
     *,
     seed: int,
+    speed: float,
     deadline: Deadline,
     report: Reporter,
-) -> list[ProxyScore]:
+    on_trained: Callable[[Sequence[ProxyScore]], object],
+) -> None:
     """Train rungs in their order; what the database has is taken from it.
 
     Args:
-        rungs: The most telling first: where time ends early, the last ones are left.
+        rungs: The most telling first.
         training: How, but for their tokens.
         runner: Trains and keeps.
         seed: Of weights and data order.
-        deadline: No training begins that would not end before it, by the speed that was seen.
+        speed: Of one training, in multiples of what `training_seconds` reckons.
+        deadline: No training begins that would not end before it, by what was seen.
         report: Shows progress.
-
-    Returns:
-        What became of the trained ones; a diverged one has its reason.
+        on_trained: Called with what became of some of them; a diverged one has its reason.
 
     Raises:
         TrainingError: If training cannot run here, or one was cut off.
@@ -100,24 +99,22 @@ def train_rungs(
     ]
     runner.stage("training small relatives", runs)
     known = runner.known(runs)
-    records = runner.scores([r for r in runs if r.key in known])
+    on_trained(runner.scores([r for r in runs if r.key in known]))
     left = [r for r in runs if r.key not in known]
-    speed = _Speed()
-    while left:
-        wave = _wave(left, runner.pool.workers)
-        if speed.seconds(wave) > deadline.left:
-            report.note(
-                f"time for {len(runs) - len(left)} of {len(runs)} trainings; more --minutes "
-                "train the others"
-            )
-            for run in left:
-                runner.skip(run)
-            break
+    clock = _Clock(speed)
+    while fitting := [r for r in left if clock.seconds([r]) <= deadline.left]:
+        wave = _wave(fitting, runner.pool.workers)
         begin = time.monotonic()
-        records += runner.scores(wave)
-        speed.learn(wave, time.monotonic() - begin)
+        on_trained(runner.scores(wave))
+        clock.learn(wave, time.monotonic() - begin)
         left = [r for r in left if r not in wave]
-    return records
+    for run in left:
+        runner.skip(run)
+    if left:
+        report.note(
+            f"time for {len(runs) - len(left)} of {len(runs)} trainings; more --minutes train the "
+            "others"
+        )
 
 
 def _wave(runs: Sequence[Run], workers: int) -> list[Run]:
@@ -129,21 +126,30 @@ def _wave(runs: Sequence[Run], workers: int) -> list[Run]:
     return wave
 
 
-class _Speed:
-    """How long trainings take here beside what was reckoned: a burner beside them is seen."""
+class _Clock:
+    """How long trainings take here: what starting and scoring cost, and a speed.
 
-    def __init__(self) -> None:
-        self._reckoned = self._taken = 0.0
+    Args:
+        speed: As it was measured, in multiples of what is reckoned.
+    """
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._seen: list[tuple[float, float]] = []
 
     def seconds(self, runs: Sequence[Run]) -> float:
         """Of runs beside each other."""
-        slowness = self._taken / self._reckoned if self._reckoned else 1.0
-        return slowness * _longest(runs)
+        usual = [reckoned / self._speed for reckoned, _ in self._seen]
+        taken = [seconds for _, seconds in self._seen]
+        overhead = max(0.0, min((t - u for t, u in zip(taken, usual, strict=True)), default=0.0))
+        slowness = 1.0
+        if self._seen:  # a burner beside them is seen
+            slowness = max(1.0, (sum(taken) - overhead * len(taken)) / sum(usual))
+        return overhead + slowness * _longest(runs) / self._speed
 
     def learn(self, runs: Sequence[Run], seconds: float) -> None:
         """From what they took beside each other, starting and scoring among it."""
-        self._reckoned += _longest(runs)
-        self._taken += seconds
+        self._seen.append((_longest(runs), seconds))
 
 
 def _longest(runs: Sequence[Run]) -> float:

@@ -91,8 +91,10 @@ def explain_shape(view: StudyView, name: str | None) -> tuple[Explanation, Pick 
         UnknownNameError: If no shape, or more than one, is called so.
         TrainingError: If none is named and nothing was measured.
     """
-    pick = current_pick(view) if name else choose(view)
-    row = find_row(view, name) if name else choose(view).row
+    if name is None:
+        chosen = choose(view)
+        return explain(view, chosen.row), chosen
+    row, pick = find_row(view, name), current_pick(view)
     return explain(view, row), pick if pick and pick.row is row else None
 
 

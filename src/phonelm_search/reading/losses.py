@@ -43,10 +43,19 @@ class RelativeLoss:
     nothing, so that all that is known is the prior's."""
 
 
-def law_of(prior: LawPrior, trainings: Sequence[Training]) -> QualityLaw:
-    """The law after trainings, of which the last one's text is asked for."""
+def law_of(
+    prior: LawPrior, trainings: Sequence[Training], *, dataset: str | None = None
+) -> QualityLaw:
+    """The law after trainings.
+
+    Args:
+        prior: The law before the study.
+        trainings: What the study trained.
+        dataset: Whose losses are told; None: that of the last training.
+    """
     observed = observations_of(list(trainings)) if trainings else None
-    return QualityLaw(prior, observed, dataset=trainings[-1].dataset if trainings else _OURS)
+    last = trainings[-1].dataset if trainings else _OURS
+    return QualityLaw(prior, observed, dataset=dataset or last)
 
 
 def relative_losses(

@@ -36,9 +36,9 @@ class Spread:
     highest: float
     """Likewise."""
     percent: float
-    """Deviation between shapes, noise taken off, in per cent of the value."""
+    """Deviation between shapes in per cent of the value; noise is taken off what was measured."""
     interval: Interval
-    """95 % interval of that over resampled shapes."""
+    """95 % interval of that: over resampled shapes, or over what the law holds possible."""
     noise_percent: float
     """Deviation of one shape's value between repeats, or of what the law tells."""
 

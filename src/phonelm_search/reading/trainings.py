@@ -59,7 +59,7 @@ def law_trainings(records: Iterable[ProxyScore]) -> list[Training]:
             shape=ModelShape(**record.trained),
             tokens=float(record.tokens),
             loss=record.bits_per_byte,
-            dataset=_dataset(record),
+            dataset=dataset_of(record.settings),
             seed=str(record.seed),
         )
         for record in records
@@ -67,7 +67,6 @@ def law_trainings(records: Iterable[ProxyScore]) -> list[Training]:
     ]
 
 
-def _dataset(record: ProxyScore) -> str:
+def dataset_of(settings: Mapping[str, Any]) -> str:
     """Losses compare where text, tokenizer and way of training are the same."""
-    settings = record.settings
     return f"{settings.get('corpus')} {settings.get('version')} {settings.get('lr_factor')}"

@@ -50,6 +50,7 @@ def run_sensitivity(
         measure_chosen(session, shapes)
         ids = {r.shape.shape_id for r in session.view.measured}
         measured = [s for s in shapes if s.shape_id in ids]
+        check_count(measured)
         score(session, settings, top=len(measured), data=data, shapes=measured)
         view = session.view
         sensitivity = analyse(view, {s.shape_id for s in measured})

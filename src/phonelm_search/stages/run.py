@@ -48,10 +48,11 @@ def run_all(
     deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
         ending = deadline.earlier(_FINISHING_SECONDS)
-        search(session, plan, ending.earlier(60 * settings.minutes))
+        session.start()
         set_train_tokens(session, train_tokens)
-        time = Deadline(min(60 * settings.minutes, ending.left))
-        score(session, settings, top=top, data=data, deadline=time)
+        search(session, plan, ending.earlier(60 * settings.minutes))
+        training = Deadline(min(60 * settings.minutes, ending.left))
+        score(session, settings, top=top, data=data, deadline=training)
         if deadline.ends:
             search_on(session, plan, ending)
         race(session, ending)

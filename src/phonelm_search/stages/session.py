@@ -87,6 +87,10 @@ class MeasuringSession(Session):
         super().__init__(store, setup.study, report)
         self.setup = setup
 
+    def start(self) -> None:
+        """Start the study, or continue it if it may be; see `profilers`."""
+        assert self.profilers
+
     @cached_property
     def profilers(self) -> tuple[Profiler, ...]:
         """One for each device, in order; the study is started, or continued if it may be.

@@ -1,7 +1,7 @@
 """Training for a study: relatives that tell its candidates apart, chosen, trained and kept."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from phonelm_search.core.deadline import Deadline
@@ -9,6 +9,7 @@ from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.units import format_count
 from phonelm_search.quality import (
     Rung,
     ScoreSettings,
@@ -18,7 +19,15 @@ from phonelm_search.quality import (
     settle_acceleration,
     train_rungs,
 )
-from phonelm_search.reading import Pick, Rule, StudyView, candidates, ladder_of, law_of
+from phonelm_search.reading import (
+    Pick,
+    Rule,
+    StudyView,
+    candidates,
+    dataset_of,
+    ladder_of,
+    law_of,
+)
 from phonelm_search.stages.decide import decide
 from phonelm_search.stages.session import Session, open_session
 from phonelm_search.store import Store
@@ -26,7 +35,6 @@ from phonelm_search.train import (
     Pool,
     TokenisedCorpus,
     TrainingRuns,
-    TrainingSettings,
     load_text,
     tokenise,
     tokens_file,
@@ -99,42 +107,25 @@ def score(
 ) -> None:
     """Train what tells the front of an open study apart, or given ``shapes``, and keep it.
 
-    What is trained is chosen before the first training, and a rerun after a stop chooses the same.
-    Told again after its end, it goes on for as long.
+    What is trained is chosen before the first training and kept, so that a rerun after a stop goes
+    on with it. Told again after its end, it goes on for as long.
 
     Raises:
         TrainingError: If nothing was measured yet, or the text cannot be used.
         StoreError: If the database cannot be used.
     """
-    view = session.view
-    if shapes is None:
-        if not view.sampled:
-            raise TrainingError(
-                f"study '{session.study}' must have measured shapes to train for; run "
-                "`phonelm-search search` first"
-            )
-        shapes = candidates(view, top)
+    if shapes is None and not session.view.sampled:
+        raise TrainingError(
+            f"study '{session.study}' must have measured shapes to train for; run "
+            "`phonelm-search search` first"
+        )
     with _Trainings(session, settings, data) as trainings:
         session.remember(command)
         if retrain:
             trainings.forget()
-        possible = possible_rungs(
-            shapes,
-            largest=settings.budget,
-            tokens_per_parameter=settings.tokens_per_parameter,
-            vocab_size=trainings.corpus.vocab_size,
-            step_tokens=trainings.training.step_tokens,
+        trainings.train_ladder(
+            shapes or candidates(session.view, top), deadline or Deadline(60 * settings.minutes)
         )
-        view = session.view
-        seconds = 60 * settings.minutes * trainings.runner.pool.workers
-        plan = plan_ladder(
-            law_of(view.prior, view.evidence),
-            shapes,
-            trainings.unknown(possible),
-            tokens=view.train_tokens,
-            seconds=seconds,
-        )
-        trainings.train(plan, deadline or Deadline(60 * settings.minutes))
 
 
 def validate_law(
@@ -153,15 +144,7 @@ def validate_law(
             f"run `phonelm-search score {session.study}` with more --minutes"
         )
     with _Trainings(session, settings, data) as trainings:
-        rungs = larger_rung(
-            candidates(view, top),
-            [t.shape for t in view.evidence],
-            tokens_per_parameter=settings.tokens_per_parameter,
-            vocab_size=trainings.corpus.vocab_size,
-            step_tokens=trainings.training.step_tokens,
-            count=_HELD_OUT,
-        )
-        trainings.train(rungs, Deadline())
+        trainings.train_larger(candidates(view, top))
 
 
 class _Trainings:
@@ -174,15 +157,12 @@ class _Trainings:
     """
 
     def __init__(self, session: Session, settings: ScoreSettings, data: Sequence[str]) -> None:
-        self._session, self._data = session, list(data)
-        before = session.view.record.config.get("score") or {}
-        same = before.get("data", []) == self._data and "ladder" in before
-        self._settings = replace(settings, settled=before["settled"]) if same else settings
-        self.corpus = prepare_corpus(session.store, settings.vocab_size, data, session.report)
-        self.training: TrainingSettings = settings.training(self.corpus)
-        self.runner = TrainingRuns(
+        self._session, self._data, self._settings = session, list(data), settings
+        self._corpus = prepare_corpus(session.store, settings.vocab_size, data, session.report)
+        self._training = settings.training(self._corpus)
+        self._runner = TrainingRuns(
             session.store,
-            tokens_file(session.store.results / "cache", self.corpus),
+            tokens_file(session.store.results / "cache", self._corpus),
             scheme=session.view.device.scheme.name,
             report=session.report,
             pool=session.pool() if session.pool else None,
@@ -192,51 +172,155 @@ class _Trainings:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.runner.__exit__()
+        self._runner.pool.close()
 
     def forget(self) -> None:
-        """Drop what was trained for the study."""
-        self.runner.forget(self._session.view.trainings)
+        """Drop what was trained for the study, but for what another study counts, too."""
+        store, study = self._session.store, self._session.study
+        others = [_key(e) for r in store.studies() if r.name != study for e in ladder_of(r)]
+        trainings = self._session.view.trainings
+        self._runner.forget([t for t in trainings if _key(_entry(t)) not in others])
         self._session.configure("score", {})
 
-    def unknown(self, rungs: Sequence[Rung]) -> list[Rung]:
-        """Those that the study has no training of."""
-        known = {(r.shape_id, r.tokens) for r in self._session.view.trainings if r.reason is None}
+    def train_ladder(self, shapes: Sequence[ModelShape], deadline: Deadline) -> None:
+        """Train what tells shapes apart, or what an earlier scoring did not come to."""
+        if deadline.left <= 0:
+            self._session.report.note("no time is left for trainings; more --minutes train")
+            return
+        rungs = self._left_over()
+        possible = self._unknown(
+            possible_rungs(
+                shapes,
+                largest=self._settings.budget,
+                tokens_per_parameter=self._settings.tokens_per_parameter,
+                vocab_size=self._corpus.vocab_size,
+                step_tokens=self._training.step_tokens,
+            )
+        )
+        if not rungs and possible:
+            speed = self._settle(possible)
+            view = self._session.view
+            seconds = 60 * self._settings.minutes * self._runner.pool.workers
+            rungs = plan_ladder(
+                law_of(view.prior, view.evidence, dataset=dataset_of(asdict(self._training))),
+                shapes,
+                possible,
+                tokens=view.train_tokens,
+                seconds=speed * seconds,
+            )
+        if not rungs:
+            self._session.report.note("everything that --proxy-parameters allows is trained")
+        self._train(rungs, deadline)
+
+    def train_larger(self, shapes: Sequence[ModelShape]) -> None:
+        """Train the rung that the law is held against, of one size however often it is told.
+
+        Raises:
+            TrainingError: If the shapes are no larger than what is trained.
+        """
+        record = self._record
+        size = record.get("held_out_parameters") or 2 * max(
+            t.shape.decoder_parameters for t in self._session.view.evidence
+        )
+        rungs = larger_rung(
+            shapes,
+            size,
+            tokens_per_parameter=self._settings.tokens_per_parameter,
+            vocab_size=self._corpus.vocab_size,
+            step_tokens=self._training.step_tokens,
+            count=_HELD_OUT,
+        )
+        if not rungs:
+            raise TrainingError(
+                f"shapes must be larger than {format_count(size)} decoder parameters to train "
+                "larger relatives of them, these are not"
+            )
+        self._session.extend("score", {"held_out_parameters": size})
+        self._train(self._unknown(rungs), Deadline())
+
+    @property
+    def _record(self) -> Mapping[str, Any]:
+        """What the study keeps of its trainings."""
+        found: Mapping[str, Any] = (
+            self._session.store.study(self._session.study).config.get("score") or {}
+        )
+        return found
+
+    def _left_over(self) -> list[Rung]:
+        """What an earlier scoring on this text planned and did not come to."""
+        record = self._record
+        if record.get("data", []) != self._data:
+            return []
+        return self._unknown(
+            [
+                Rung(shape=ModelShape(**r["shape"]), tokens=r["tokens"])
+                for r in record.get("plan", ())
+            ]
+        )
+
+    def _unknown(self, rungs: Sequence[Rung]) -> list[Rung]:
+        """Those that the study has no training of on this text."""
+        ours = dataset_of(asdict(self._training))
+        known = {
+            (t.shape_id, t.tokens)
+            for t in self._session.view.trainings
+            if dataset_of(t.settings) == ours and t.seed == self._settings.seed
+        }
         return [r for r in rungs if (r.shape.shape_id, r.tokens) not in known]
 
-    def train(self, rungs: Sequence[Rung], deadline: Deadline) -> None:
-        """Train rungs in their order, and keep which ones count in the study."""
+    def _settle(self, rungs: Sequence[Rung]) -> float:
+        """How this machine trains, as it was settled before or is measured now.
+
+        Returns:
+            Its speed in multiples of what `training_seconds` reckons.
+        """
+        record = self._record
+        settled = record.get("settled", {}) if record.get("data", []) == self._data else {}
+        if "speed" not in settled:
+            settled = settle_acceleration(
+                rungs, self._training, self._settings.minutes, self._runner, self._session.report
+            )
+            self._session.extend(
+                "score",
+                {
+                    "data": self._data,
+                    "seed": self._settings.seed,
+                    "lzma_bits_per_byte": self._corpus.lzma_bits_per_byte,
+                    "settled": settled,
+                },
+            )
+        found = settled["acceleration"]
+        self._training = replace(
+            self._training, number_type=found["number_type"], compiled=found["compiled"]
+        )
+        return float(settled["speed"])
+
+    def _train(self, rungs: Sequence[Rung], deadline: Deadline) -> None:
+        """Train rungs in their order; each counts in the study as soon as it is finished."""
         if not rungs:
             return
-        report = self._session.report
-        training, settled = settle_acceleration(
-            rungs, self.training, self._settings.settled, self.runner, report
-        )
-        # At once: a scoring that is stopped must not choose anew and train all again.
-        self._session.extend("score", {**self._record(), "settled": settled})
-        records = train_rungs(
-            rungs, training, self.runner, seed=self._settings.seed, deadline=deadline,
-            report=report,
+        speed = self._settle(rungs)
+        plan = [{"shape": r.shape.as_dict(), "tokens": r.tokens} for r in rungs]
+        self._session.extend("score", {"plan": plan})
+
+        def keep(records: Sequence[ProxyScore]) -> None:
+            for record in records:
+                if record.reason:
+                    self._session.report.note(f"{record.shape_id} has no score: {record.reason}")
+            ladder = [*ladder_of(self._session.store.study(self._session.study))]
+            known = [_key(e) for e in ladder]
+            ladder += [e for r in records if _key(e := _entry(r)) not in known]
+            self._session.extend("score", {"ladder": ladder})
+
+        train_rungs(
+            rungs, self._training, self._runner, seed=self._settings.seed, speed=speed,
+            deadline=deadline, report=self._session.report, on_trained=keep,
         )  # fmt: skip
-        for record in records:
-            if record.reason:
-                report.note(f"{record.shape_id} has no score: {record.reason}")
-        self._session.extend("score", {"ladder": [*self._ladder(), *map(_entry, records)]})
 
-    def _ladder(self) -> list[Mapping[str, Any]]:
-        return ladder_of(self._session.store.study(self._session.study))
 
-    def _record(self) -> dict[str, Any]:
-        """What a study keeps of how it was trained for."""
-        return {
-            "tokens_per_parameter": self._settings.tokens_per_parameter,
-            "budget": self._settings.budget,
-            "vocab_size": self._settings.vocab_size,
-            "seed": self._settings.seed,
-            "data": self._data,
-            "lzma_bits_per_byte": self.corpus.lzma_bits_per_byte,
-            "ladder": self._ladder(),
-        }
+def _key(entry: Mapping[str, Any]) -> tuple[str, str, int]:
+    """What an entry of a ladder is found by."""
+    return entry["settings_id"], entry["shape_id"], entry["seed"]
 
 
 def _entry(record: ProxyScore) -> dict[str, Any]:

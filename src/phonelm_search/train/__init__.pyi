@@ -4,6 +4,7 @@ from .corpus import tokens_file as tokens_file
 from .pool import Pool as Pool
 from .runs import Run as Run
 from .runs import TrainingRuns as TrainingRuns
+from .settings import DECAY_SHARE as DECAY_SHARE
 from .settings import STEP_TOKENS as STEP_TOKENS
 from .settings import Outcome as Outcome
 from .settings import TrainingSettings as TrainingSettings

@@ -13,6 +13,8 @@ VERSION = 5
 SEQUENCE, BATCH = 128, 16
 STEP_TOKENS = SEQUENCE * BATCH
 """Tokens of one step, unless settings say otherwise."""
+DECAY_SHARE = 0.3
+"""Of a training's tokens, unless settings say otherwise; what is before is its trunk."""
 NUMBER_TYPES: tuple[NumberType, ...] = get_args(NumberType)
 
 
@@ -42,7 +44,7 @@ class TrainingSettings:
     """Sequences of one step."""
     warmup_steps: int = 16
     """Steps over which learning rates rise; no share of the run, so that trunks are shared."""
-    decay_share: float = 0.3
+    decay_share: float = DECAY_SHARE
     """Share of the tokens over which learning rates fall."""
     validation_chunks: int = 512
     """Validation sequences, spread evenly over the held-out text."""
