@@ -18,6 +18,8 @@ from phonelm_search.reading.view import StudyRow, StudyView
 Rule = Literal["knee", "fastest", "best"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 _TIED = (0.05, 0.95)
+_PRIOR_ALONE = 0.95
+"""Share of the prior's variance that own trainings may leave and still have told something."""
 _EQUAL = 0.01
 """Less than this on both axes does not matter."""
 
@@ -158,6 +160,8 @@ def _doubts(
                 f"a quick look: nothing was trained on more than {longest:.2g} tokens for each "
                 f"decoder parameter, fewer than {QUICK_LOOK:.0f}"
             )
+        if row.prior_share > _PRIOR_ALONE:
+            yield f"its loss is hardly more than the prior's: told {law_text(view, row)}"
     for reason in extrapolations(row.shape, view.prior, view.evidence):
         yield f"its loss is an extrapolation: {reason}"
     if row.kind == "estimated":

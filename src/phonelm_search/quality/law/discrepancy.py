@@ -14,6 +14,10 @@ import numpy.typing as npt
 from phonelm_search.core.statistics import Floats
 from phonelm_search.quality.law.form import Dimensions
 
+_SHARE_DECADES = 0.3
+"""Distance in the feed-forward share within which misfits are alike. A share that is bad for a
+narrow relative, whose one head is wider than itself, may be good at ten times the width."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Points:
@@ -74,8 +78,9 @@ class Discrepancy:
         size = _distance(a.shapes.parameters, b.shapes.parameters, self.size_decades)
         tokens = _distance(a.tokens, b.tokens, self.token_decades)
         aspect = _distance(a.shapes.aspect, b.shapes.aspect, self.aspect_decades)
+        share = _distance(a.shapes.share, b.shapes.share, _SHARE_DECADES)
         near = np.exp(-(size + tokens) / 2)
-        found = near * (self.level**2 + self.form**2 * np.exp(-aspect / 2))
+        found = near * (self.level**2 + self.form**2 * np.exp(-(aspect + share) / 2))
         found *= np.outer(self.deviation_scale(a), self.deviation_scale(b))
         return np.asarray(found)
 
