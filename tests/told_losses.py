@@ -10,7 +10,9 @@ from phonelm_search.measure import DRAWS
 from phonelm_search.reading import StudyView
 
 
-def with_losses(view: StudyView, losses: Sequence[float], *, deviation: float = 1e-4) -> StudyView:
+def with_losses(
+    view: StudyView, losses: Sequence[float], *, deviation: float = 1e-4, prior_share: float = 0.5
+) -> StudyView:
     """The same with so much loss of its sampled rows, fastest first, each off on its own."""
     random = np.random.default_rng(0)
     rows = []
@@ -22,5 +24,6 @@ def with_losses(view: StudyView, losses: Sequence[float], *, deviation: float = 
         loss = next(told)
         draws = loss * np.exp(deviation * random.standard_normal(DRAWS))
         low, high = loss * np.exp(np.array([-1.96, 1.96]) * deviation)
-        rows.append(replace(row, loss=Extent(loss, float(low), float(high)), loss_draws=draws))
+        extent = Extent(loss, float(low), float(high))
+        rows.append(replace(row, loss=extent, loss_draws=draws, prior_share=prior_share))
     return replace(view, rows=tuple(rows))

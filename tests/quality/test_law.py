@@ -249,7 +249,7 @@ def test_a_law_in_a_file_is_the_same(tmp_path: Path) -> None:
 
 
 def test_what_a_share_costs_a_narrow_relative_is_not_believed_at_ten_times_the_width() -> None:
-    """Of the README's first line: one head of 64 at widths of 52 to 72, one layer, 62k parameters."""
+    """Of the README's first line: one head of 64 at widths of 52 to 72, one layer."""
     trained = [
         (52, 314, 124_928, 2.4800), (72, 204, 126_976, 2.4469), (64, 240, 126_976, 2.4569),
         (52, 314, 499_712, 2.0336), (72, 204, 251_904, 2.2219), (72, 204, 501_760, 1.9779),
@@ -265,7 +265,7 @@ def test_what_a_share_costs_a_narrow_relative_is_not_believed_at_ten_times_the_w
         )
         for width, inner, tokens, loss in trained
     ]  # fmt: skip
-    asked = replace(of_size(85e6, [5, 13], 8.5e9))
+    asked = of_size(85e6, [5, 13], 8.5e9)
     wide = replace(asked, shapes=replace(asked.shapes, share=np.array([6.0, 2.2])))
     to = wide.rows(slice(1, 2))
     before = QualityLaw(PRIOR).log_ratio(wide, to)

@@ -74,6 +74,12 @@ def test_what_is_known_of_the_loss_makes_a_sure_pick_or_a_provisional_one(tmp_pa
     _, view = study(tmp_path / "prior", [(ms, None) for ms in MS[:3]])
     (doubt,) = choose(with_losses(view, losses)).provisional
     assert doubt == "nothing was trained for it: its loss is told from published trainings alone"
+    hardly = with_losses(told(tmp_path / "hardly", losses), losses, prior_share=0.99)
+    (doubt,) = choose(hardly).provisional
+    assert doubt == (
+        "its loss is hardly more than the prior's: told by published trainings and 3 of this "
+        "study, which left 99% of the variance"
+    )
     suspect = told(tmp_path / "suspect", losses, verdict="suspect")
     (doubt,) = choose(suspect).provisional
     assert doubt.startswith("its latency is suspect: it is 1.")  # of one round
@@ -88,7 +94,7 @@ def test_an_extrapolation_is_said(tmp_path: Path) -> None:
     )  # fmt: skip
     points: list[tuple[float, float | None]] = [(10.0, 2.0)]
     _, view = study(tmp_path / "narrow", points, shapes=[narrow])
-    (doubt,) = choose(view).provisional
+    (doubt,) = [d for d in choose(view).provisional if "extrapolation" in d]
     assert doubt.startswith("its loss is an extrapolation: a width of 1.")
     assert "times its depth, where the law knows 3.2 to 320" in doubt
     _, view = study(tmp_path / "large", [(10.0, None)], shapes=[large])
