@@ -218,7 +218,8 @@ def pick_line(pick: Pick) -> str:
 
 def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "table") -> None:
     """Print the front, the references, and the pick with its reasons."""
-    rows = study_rows(view, [r for r in view.rows if r in view.front or r.name])
+    front = {r.shape.shape_id for r in view.front}
+    rows = study_rows(view, [r for r in view.rows if r.name or r.shape.shape_id in front])
     if as_json:
         verdict = {
             "shape_id": pick.row.shape.shape_id,

@@ -49,3 +49,9 @@ def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
     from scipy.stats import spearmanr  # takes a second to load
 
     return float(spearmanr(a, b).statistic)
+
+
+def spread_over(length: int, count: int) -> npt.NDArray[np.int_]:
+    """Indices of at most so many items of a sequence, evenly apart, its ends among them."""
+    places = np.linspace(0, length - 1, min(count, length))
+    return np.unique(np.round(places).astype(int))

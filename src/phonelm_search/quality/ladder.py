@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, spread_over
 from phonelm_search.quality.law import Dimensions, Points, QualityLaw
 from phonelm_search.quality.relatives import relatives
 from phonelm_search.space import Columns
@@ -158,8 +158,7 @@ def larger_rung(
         horizons=(1,),
     )
     found.sort(key=lambda r: (r.shape.num_hidden_layers, r.shape.shape_id))
-    rows = np.unique(np.round(np.linspace(0, len(found) - 1, min(count, len(found)))).astype(int))
-    return [found[i] for i in rows]
+    return [found[i] for i in spread_over(len(found), count)]
 
 
 def _joint_covariance(

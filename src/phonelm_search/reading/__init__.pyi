@@ -28,6 +28,7 @@ from .shortlist import near_front as near_front
 from .shortlist import typical_size as typical_size
 from .trainings import dataset_of as dataset_of
 from .trainings import ladder_of as ladder_of
+from .trainings import longest_trainings as longest_trainings
 from .twins import TwinPair as TwinPair
 from .view import FailedShape as FailedShape
 from .view import StudyRow as StudyRow

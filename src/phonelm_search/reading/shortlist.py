@@ -6,6 +6,7 @@ import numpy as np
 
 from phonelm_search.core.pareto import dominance_rank
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import spread_over
 from phonelm_search.reading.view import StudyRow, StudyView
 from phonelm_search.space import SearchSpace
 
@@ -41,6 +42,5 @@ def near_front(rows: Iterable[StudyRow], count: int) -> list[StudyRow]:
         left = count - len(chosen)
         if left <= 0:
             break
-        spread = np.round(np.linspace(0, len(members) - 1, min(left, len(members)))).astype(int)
-        chosen += members[spread].tolist()
+        chosen += members[spread_over(len(members), left)].tolist()
     return [found[i] for i in sorted(chosen)]

@@ -52,6 +52,15 @@ def settings_of_old_scores(record: StudyRecord) -> tuple[str, list[int]]:
     return scored.get("settings_id", ""), scored.get("seeds") or [scored.get("seed", 0)]
 
 
+def longest_trainings(records: Iterable[ProxyScore]) -> list[ProxyScore]:
+    """Of each shape and seed the longest training that has a curve, shorter ones first."""
+    longest = {}
+    for record in sorted(records, key=lambda r: r.tokens):
+        if record.curve:
+            longest[record.shape_id, record.seed] = record
+    return list(longest.values())
+
+
 def law_trainings(records: Iterable[ProxyScore]) -> list[Training]:
     """Trainings that came to an end, as observations of the law."""
     return [

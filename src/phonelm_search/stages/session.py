@@ -89,7 +89,7 @@ class MeasuringSession(Session):
 
     def start(self) -> None:
         """Start the study, or continue it if it may be; see `profilers`."""
-        assert self.profilers
+        _ = self.profilers  # made at the first look
 
     @cached_property
     def profilers(self) -> tuple[Profiler, ...]:

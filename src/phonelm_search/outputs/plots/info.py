@@ -8,7 +8,7 @@ from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
-from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick
+from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick, longest_trainings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,13 +138,9 @@ def _pick_name(pick: Pick | None) -> str:
 
 def training_info(view: StudyView) -> TrainingInfo:
     """Collect the training curves of a study."""
-    longest = {}
-    for training in sorted(view.trainings, key=lambda t: t.tokens):
-        if training.curve:
-            longest[training.shape_id, training.seed] = training
     return TrainingInfo(
         title=f"{view.record.name}: what was trained for its law",
-        curves=tuple(map(_curve, longest.values())),
+        curves=tuple(map(_curve, longest_trainings(view.trainings))),
         baseline=view.lzma_bits_per_byte,
     )
 

@@ -12,7 +12,15 @@ from phonelm_search.core.records import ProxyScore, judged_together
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs.report.evidence import device_cards, time_spent
-from phonelm_search.reading import FailedShape, Pick, StudyRow, StudyView, current_pick, trust
+from phonelm_search.reading import (
+    FailedShape,
+    Pick,
+    StudyRow,
+    StudyView,
+    current_pick,
+    longest_trainings,
+    trust,
+)
 from phonelm_search.store import Store
 
 Document = dict[str, Any]
@@ -47,7 +55,7 @@ def document(store: Store, view: StudyView) -> Document:
         "failed": [_failed(f) for f in view.failed],
         "pick": _pick(pick),
         "trust": trust(view),
-        "curves": _curves(view),
+        "curves": list(map(_curve, longest_trainings(view.trainings))),
         "estimated": any(r.kind == "estimated" for r in view.rows),
         "time": time_spent(store, view),
         "cards": device_cards(store, view),
@@ -235,15 +243,6 @@ def _pick(pick: Pick | None) -> Document | None:
         "provisional": list(pick.provisional),
         "equals": [r.label for r in pick.equals],
     }
-
-
-def _curves(view: StudyView) -> list[Document]:
-    """The longest training of each shape."""
-    longest = {}
-    for training in sorted(view.trainings, key=lambda t: t.tokens):
-        if training.curve:
-            longest[training.shape_id, training.seed] = training
-    return [_curve(t) for t in longest.values()]
 
 
 def _curve(training: ProxyScore) -> Document:
