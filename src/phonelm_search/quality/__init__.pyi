@@ -7,7 +7,6 @@ from .ladder import possible_rungs as possible_rungs
 from .ladder import training_seconds as training_seconds
 from .score import Score as Score
 from .score import gather as gather
-from .training import QUICK_LOOK as QUICK_LOOK
 from .training import ScoreSettings as ScoreSettings
 from .training import settle_acceleration as settle_acceleration
 from .training import train_rungs as train_rungs

@@ -16,9 +16,6 @@ from phonelm_search.core.reporting import Reporter
 from phonelm_search.quality.ladder import Rung, training_seconds
 from phonelm_search.train import Run, TokenisedCorpus, TrainingRuns, TrainingSettings
 
-QUICK_LOOK = 2.0
-"""Below so many tokens per decoder parameter of its longest training a ladder is a quick look."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreSettings:

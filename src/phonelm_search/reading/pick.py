@@ -11,7 +11,6 @@ from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.statistics import Floats
-from phonelm_search.quality import QUICK_LOOK
 from phonelm_search.reading.losses import extrapolations
 from phonelm_search.reading.view import StudyRow, StudyView
 
@@ -20,6 +19,8 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 _TIED = (0.05, 0.95)
 _PRIOR_ALONE = 0.95
 """Share of the prior's variance that own trainings may leave and still have told something."""
+_QUICK_LOOK = 2.0
+"""Below so many tokens per decoder parameter of its longest training a ladder is a quick look."""
 _EQUAL = 0.01
 """Less than this on both axes does not matter."""
 
@@ -155,10 +156,10 @@ def _doubts(
         yield "nothing was trained for it: its loss is told from published trainings alone"
     else:
         longest = max(r.tokens_per_parameter for r in view.trainings)
-        if longest < QUICK_LOOK:
+        if longest < _QUICK_LOOK:
             yield (
                 f"a quick look: nothing was trained on more than {longest:.2g} tokens for each "
-                f"decoder parameter, fewer than {QUICK_LOOK:.0f}"
+                f"decoder parameter, fewer than {_QUICK_LOOK:.0f}"
             )
         if row.prior_share > _PRIOR_ALONE:
             yield f"its loss is hardly more than the prior's: told {law_text(view, row)}"
