@@ -79,7 +79,8 @@ def small_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reference shape of thousands of parameters in place of 33M: it is in every round."""
     for module in (
         "measure.executor", "measure.profiler", "measure.summary", "reading.baseline",
-        "reading.pooled", "speed.costs", "stages.measure", "stages.predict", "stages.new_phone",
+        "reading.models", "reading.pooled", "reading.view", "speed.costs", "stages.measure",
+        "stages.new_phone",
     ):  # fmt: skip
         monkeypatch.setattr(f"phonelm_search.{module}.REFERENCE", SMALL_REFERENCE)
 

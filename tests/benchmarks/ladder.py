@@ -1,26 +1,43 @@
 """Whether trainings of at most 0.15M parameters order shapes of 0.6M, and what else does.
 
-    python tests/benchmarks/ladder.py train targets|miniatures|ladder FOLDER -o results/ladder.csv
+    python tests/benchmarks/ladder.py train KIND FOLDER -o results/ladder.csv
+    python tests/benchmarks/ladder.py check results/ladder.csv -o results/ladder-order.csv
 
-Targets are shapes of 0.6M decoder parameters, trained on 8 tokens per parameter. Miniatures keep
-the depth of a target and shrink to 0.15M. Every training is one row as soon as it is finished; what
-the table has is not trained again. FOLDER keeps tokens and checkpoints.
+Kinds: `targets` are shapes of 0.6M decoder parameters, trained on 8 tokens per parameter;
+`miniatures` keep the depth of a target and shrink to 0.15M, 20 tokens per parameter; `ladder` are
+relatives of at most 0.15M as a study chooses them, of about the time of the miniatures. Every
+training is one row as soon as it is finished; what the table has is not trained again. FOLDER keeps
+tokens and checkpoints.
 """
 
 import argparse
 import csv
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from common import say
+from common import say, write_table
+from law import ours
 
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.quality import plan_ladder, possible_rungs, training_seconds
+from phonelm_search.quality.law import (
+    LawCheck,
+    Observations,
+    QualityLaw,
+    Training,
+    check_fitted,
+    load_prior,
+    observations_of,
+)
 from phonelm_search.train import TokenisedCorpus, TrainingSettings, load_text, tokenise
 from phonelm_search.train.training import train
 
-VOCABULARY = 512
+VOCABULARY, DATASET = 512, "sotu-bpe512"
+STEP_TOKENS = 4096
 TARGET, TARGET_TOKENS = 600_000, 8
 SMALL, SMALL_TOKENS = 150_000, 20
 # Layers, intermediate over hidden size, heads, key-value heads, activation.
@@ -75,12 +92,20 @@ def miniature(shape: ModelShape) -> ModelShape:
 
 def shapes_of(kind: str) -> list[tuple[ModelShape, int]]:
     """What a kind trains, with its tokens."""
+    targets = [of_size(TARGET, *t) for t in TARGETS]
     if kind == "targets":
-        return [(of_size(TARGET, *t), TARGET * TARGET_TOKENS) for t in TARGETS]
+        return [(s, TARGET * TARGET_TOKENS) for s in targets]
     if kind == "miniatures":
-        targets = [of_size(TARGET, *t) for t in TARGETS]
         return [(miniature(s), SMALL * SMALL_TOKENS) for s in targets]
-    raise SystemExit(f"unknown kind {kind}")
+    possible = possible_rungs(
+        targets, largest=SMALL, tokens_per_parameter=SMALL_TOKENS / 4, vocab_size=VOCABULARY,
+        step_tokens=STEP_TOKENS,
+    )  # fmt: skip
+    seconds = sum(training_seconds(s, tokens) for s, tokens in shapes_of("miniatures"))
+    law = QualityLaw(load_prior(), dataset=DATASET)
+    rungs = plan_ladder(law, targets, possible, tokens=TARGET * TARGET_TOKENS, seconds=seconds)
+    # The longest of a shape last: the trunk of one is the beginning of the next.
+    return [(r.shape, r.tokens) for r in sorted(rungs, key=lambda r: r.tokens)]
 
 
 def train_one(
@@ -105,7 +130,7 @@ def train_kind(
         for shape, tokens in shapes_of(kind)[:: -1 if backwards else 1]:
             row = {
                 **{f: str(getattr(shape, f)) for f in FIELDS[1:10]},
-                "kind": kind, "tokens": str(tokens), "seed": str(seed), "dataset": "sotu-bpe512",
+                "kind": kind, "tokens": str(tokens), "seed": str(seed), "dataset": DATASET,
             }  # fmt: skip
             if identity(row) in known(output):  # another process may be at the other end
                 continue
@@ -125,15 +150,90 @@ def identity(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[f] for f in (*FIELDS[1:9], "tokens", "seed"))
 
 
+def check(table: Path) -> list[dict[str, Any]]:
+    """How the targets are ordered by the law after each kind, and by what needs no law."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [r for r in csv.DictReader(file) if r["bits_per_byte"] != "nan"]
+    targets = observations_of([training(r) for r in rows if r["kind"] == "targets"])
+    ladder = observations_of([training(r) for r in rows if r["kind"] == "ladder"])
+    twelve = ours()
+    twelve = replace(twelve, datasets=np.full(len(twelve), DATASET))
+    law = load_prior()
+
+    def told(observed: Observations | None) -> LawCheck:
+        return check_fitted(QualityLaw(law, observed, dataset=DATASET), targets)
+
+    found = [
+        {"told_by": name, **asdict(told(observed))}
+        for name, observed in (
+            ("prior alone", None),
+            ("ladder of at most 0.15M", ladder),
+            ("twelve shapes of 0.3M", twelve),
+        )
+    ]
+    names = ("told_by", "pairs", "rightly_ordered", "pairs_width_depth",
+             "rightly_ordered_width_depth", "median_error", "largest_error", "held")  # fmt: skip
+    beside = [
+        {"told_by": name, "pairs": found[0]["pairs"], "rightly_ordered": share}
+        for name, share in without_law(rows)
+    ]
+    return [{n: rounded(row.get(n)) for n in names} for row in [*found, *beside]]
+
+
+def without_law(rows: Sequence[dict[str, str]]) -> Iterator[tuple[str, float]]:
+    """Names and shares of pairs that are rightly ordered; a tie is half right."""
+    targets = {training(r).shape: float(r["bits_per_byte"]) for r in rows if r["kind"] == "targets"}
+    small = {
+        training(r).shape: float(r["bits_per_byte"]) for r in rows if r["kind"] == "miniatures"
+    }
+    told = {
+        "miniatures of the same depth": {s: small.get(miniature(s), np.nan) for s in targets},
+        "size": {s: -s.decoder_parameters for s in targets},
+        "shallow first": {s: s.num_hidden_layers for s in targets},
+        "deep first": {s: -s.num_hidden_layers for s in targets},
+    }
+    for name, of in told.items():
+        right = [
+            0.5 + 0.5 * np.sign((of[a] - of[b]) * (targets[a] - targets[b]))
+            for i, a in enumerate(targets)
+            for b in list(targets)[:i]
+            if abs(np.log(targets[a] / targets[b])) > np.log1p(0.003)
+        ]
+        yield name, float(np.mean(right))
+
+
+def training(row: dict[str, str]) -> Training:
+    sizes = {n: int(row[n]) for n in FIELDS[1:7]}
+    return Training(
+        shape=ModelShape(
+            **sizes, hidden_act=row["hidden_act"], ffn=row["ffn"], vocab_size=VOCABULARY
+        ),
+        tokens=float(row["tokens"]), loss=float(row["bits_per_byte"]), dataset=row["dataset"],
+        seed=row["seed"],
+    )  # fmt: skip
+
+
+def rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("targets", "miniatures"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--backwards", action="store_true", help="begin with the last one")
+    does = parser.add_subparsers(dest="do", required=True)
+    train_parser = does.add_parser("train")
+    train_parser.add_argument("kind", choices=("targets", "miniatures", "ladder"))
+    train_parser.add_argument("folder", type=Path)
+    train_parser.add_argument("-o", "--output", type=Path, required=True)
+    train_parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    train_parser.add_argument("--backwards", action="store_true", help="begin with the last one")
+    check_parser = does.add_parser("check")
+    check_parser.add_argument("table", type=Path)
+    check_parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    train_kind(given.kind, given.folder, given.output, given.seeds, backwards=given.backwards)
+    if given.do == "check":
+        write_table(check(given.table), given.output)
+    else:
+        train_kind(given.kind, given.folder, given.output, given.seeds, backwards=given.backwards)
 
 
 if __name__ == "__main__":

@@ -59,27 +59,33 @@ def test_a_shape_of_another_size_is_no_neighbour(tmp_path: Path) -> None:
     assert found.better == ()
 
 
-def test_each_dimension_is_priced(tmp_path: Path) -> None:
-    # Decode grows by 10 % a doubling of depth, and by 5 % with relu.
+def test_a_step_of_each_dimension_is_priced(tmp_path: Path) -> None:
+    # A step of decode takes 2 ms and 1 ms a layer, 5 % more with relu.
     def ms(shape: ModelShape) -> float:
-        import math
-
-        step = 2 * 1.1 ** math.log2(shape.num_hidden_layers)
+        step = 2 + shape.num_hidden_layers
         return 1 + 7 * step * (1.05 if shape.hidden_act == "relu" else 1)
 
-    _, view = study(tmp_path, [(ms(s), None) for s in SHAPES], shapes=SHAPES)
-    told = [1.0 + 0.01 * (r.shape.hidden_act == "relu") for r in view.rows]
-    view = with_losses(view, told)
-    found = explain(view, find_row(view, SHAPES[0].shape_id))
+    shapes = [equal(n, hidden_act=act) for n in range(2, 10) for act in ("silu", "relu")]
+    _, view = study(tmp_path, [(ms(s), None) for s in shapes], shapes=shapes)
+    found = explain(view, find_row(view, shapes[4].shape_id))
     assert found.missing is None
-    (activation,) = [e for e in found.effects if e.dimension == "activation"]
-    assert activation.percent["decode"] == pytest.approx(-100 * (1 - 1 / 1.05), abs=0.1)
-    assert activation.percent["loss"] == pytest.approx(-100 * (1 - 1 / 1.01), abs=0.01)
+    effects = {e.dimension: e for e in found.effects}
+    assert set(effects) == {"layers", "width", "FFN", "KV heads", "activation"}
+    assert (effects["layers"].low, effects["layers"].high) == ("4", "5")
+    for name, truth in (("activation", 5.0), ("layers", 100 * (7 / 6 - 1))):
+        told, interval = effects[name].percent["decode"], effects[name].interval["decode"]
+        assert told == pytest.approx(truth, abs=2)
+        assert interval is not None
+        assert interval[0] < truth < interval[1]
+        assert effects[name].percent["end to end"] == pytest.approx(truth, abs=3)
+    # One layer more than four is better, and the law says so with an interval.
+    assert -4 < effects["layers"].percent["loss"] < 0
     _, alone = study(tmp_path / "few", [(1.5, None)], shapes=SHAPES[:1])
     few = explain(alone, alone.rows[0])
     assert few.effects == ()
     assert few.missing is not None
-    assert "at least 6 shapes of this size must be measured whole" in few.missing
+    assert few.missing == "8 shapes must be measured to predict others, there are 1"
+    assert few.worth is None
 
 
 def test_memory_of_long_contexts(tmp_path: Path) -> None:
@@ -158,7 +164,7 @@ def test_the_command_tells_it_for_people_and_programs(
     told = capsys.readouterr().out
     for text in (
         "on fake-phone: TTFT 1 ms", "Neighbours of equal size", "faster: 64×3", "by the law;",
-        "What each dimension buys", "Cliffs", "8,192 tokens: KV cache",
+        "What one step of each dimension does", "worth: ", "Cliffs", "8,192 tokens: KV cache",
     ):  # fmt: skip
         assert text in told
     assert run_command([*words, "--json"]) == 0

@@ -1,10 +1,12 @@
 """The pick's rule on studies with known answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from helpers import small_shape, study
+from phonelm_search.core.budget import parse_budgets
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.reading import StudyView, choose, front_pairs, load_view, trust
 from told_losses import with_losses
@@ -127,3 +129,49 @@ def test_how_far_to_trust_the_losses_stands_in_one_sentence(tmp_path: Path) -> N
     view = load_view(store, "study")
     assert view.held_out is not None
     assert trust(view).startswith("trust: of 3 trainings of 0.")
+
+
+def limited(view: StudyView, **texts: str) -> StudyView:
+    return replace(view, budgets=parse_budgets(texts))
+
+
+def test_within_budgets_the_lowest_loss_is_taken(tmp_path: Path) -> None:
+    view = told(tmp_path, [1.5, 1.1, 1.05, 1.0])
+    assert picked(limited(view, latency="31ms")) == 30
+    assert picked(limited(view, latency="31ms", loss="+20%")) == 30
+    assert picked(limited(view, latency="29ms")) == 20
+    # A decode step takes a seventh of all but the prefill's millisecond.
+    assert picked(limited(view, tpot="2ms")) == 10
+    pick = choose(limited(view, latency="31ms", ttft="5ms"))
+    assert pick.provisional == ()
+    assert pick.why == (
+        "the lowest loss of 3 measured shapes that keep TTFT ≤ 5 ms and end to end ≤ 31 ms with "
+        "at least 90% probability"
+    )
+
+
+def test_memory_counts_weights_and_the_cache_at_the_end(tmp_path: Path) -> None:
+    view = told(tmp_path, [1.5, 1.1, 1.05, 1.0])
+    row = view.rows[1]
+    scheme, scenario = view.device.scheme, view.scenario
+    context = scenario.prompt_tokens + scenario.generated_tokens
+    held = row.shape.weight_bytes(scheme).total + context * row.shape.kv_bytes_per_token(4)
+    assert picked(limited(view, memory=str(held))) == 20
+    assert picked(limited(view, memory=str(held - 1))) == 10
+
+
+def test_where_nothing_keeps_the_budgets_the_nearest_is_taken_and_the_miss_told(
+    tmp_path: Path,
+) -> None:
+    view = told(tmp_path, [1.5, 1.1, 1.05, 1.0])
+    pick = choose(limited(view, latency="8ms"))
+    assert round(pick.row.end_to_end_ms) == 10
+    assert pick.why == "nearest to end to end ≤ 8 ms of 4 measured shapes"
+    assert pick.provisional[0] == (
+        "no measured shape keeps all budgets; it misses end to end by 25.0% (10 ms of 8 ms)"
+    )
+    # Neither axis alone is missed by a fifth: 20 ms by 18 %, its loss by less.
+    pick = choose(limited(view, latency="17ms", loss="+5%"))
+    assert round(pick.row.end_to_end_ms) == 20
+    assert "it misses end to end by 17." in pick.provisional[0]
+    assert ", loss by 4.8% (+10.0% of +5.0%)" in pick.provisional[0]

@@ -173,12 +173,12 @@ def test_references_are_measured_beside_trials_and_the_first_one_twice(
 
 
 @pytest.mark.usefixtures("small_reference")
-def test_shapes_that_are_predicted_to_be_fast_are_measured(
+def test_shapes_that_are_expected_to_tell_most_are_measured(
     setup: Setup, use: Callable[[Recorder], Recorder]
 ) -> None:
     use(Recorder())
     view, told = search(setup, 20)
-    assert "measuring shapes that are predicted to be fast" in told.stages
+    assert "measuring shapes that are expected to tell most" in told.stages
     prediction = view.record.config["prediction"]
     assert prediction["shapes"] == len(setup.feasible)
     assert all(h["median"] < 0.05 for h in prediction["held_out"].values())
@@ -200,7 +200,7 @@ def test_another_sampler_predicts_nothing(
     use(Recorder())
     view, told = search(setup, 9, sampler="random")
     assert len(view.sampled) == 9
-    assert "measuring shapes that are predicted to be fast" not in told.stages
+    assert "measuring shapes that are expected to tell most" not in told.stages
     assert "prediction" not in view.record.config
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from phonelm_search.api.frames import Folder, Names, frame_of, list_of, open_store
+from phonelm_search.api.frames import Folder, Names, budgets_from, frame_of, list_of, open_store
 from phonelm_search.core import defaults as d
 from phonelm_search.core.reporting import LoggedReporter
 from phonelm_search.core.workload import Scenario
@@ -40,6 +40,11 @@ def run(
     tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
     train_tokens: float | None = None,
+    max_ttft: Names = (),
+    max_tpot: Names = (),
+    max_latency: Names = (),
+    max_memory: str | None = None,
+    max_loss: str | None = None,
     data: Sequence[str] = (),
     scenario: str = d.DEFAULT_SCENARIO,
     objective: Names = (),
@@ -56,6 +61,11 @@ def run(
     """Search, train for the front, pick, and write the study's files. See `search` and `score`.
 
     Args:
+        max_ttft: Time to the first token that the pick keeps: ``400ms``, ``DEVICE=400ms``.
+        max_tpot: Likewise, time per output token.
+        max_latency: Likewise, time of the whole scenario.
+        max_memory: Weights, and the KV cache at the scenario's end: ``300MB``.
+        max_loss: Loss against that of the space's first reference: ``+1%``.
         minutes: Time for measuring and training together; None: as long as it takes.
         pick: ``knee``, ``fastest`` or ``best``.
 
@@ -63,6 +73,7 @@ def run(
         A row for each measured shape, fastest first; ``pick`` marks one.
     """
     call = call_text(run, locals())
+    budgets = budgets_from(max_ttft, max_tpot, max_latency, max_memory, max_loss)
     settings = ScoreSettings(
         tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
         minutes=d.training_minutes(minutes), seed=seed,
@@ -77,7 +88,7 @@ def run(
     _, view = run_all(
         Store(Path(results), url=storage), setup, plan, settings,
         top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=data,
-        train_tokens=train_tokens,
+        train_tokens=train_tokens, budgets=budgets,
     )  # fmt: skip
     return frame_of(view)
 
@@ -141,6 +152,11 @@ def score(
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
     minutes: float = d.DEFAULT_SCORE_MINUTES,
     train_tokens: float | None = None,
+    max_ttft: Names = (),
+    max_tpot: Names = (),
+    max_latency: Names = (),
+    max_memory: str | None = None,
+    max_loss: str | None = None,
     data: Sequence[str] = (),
     seed: int = 0,
     retrain: bool = False,
@@ -158,6 +174,7 @@ def score(
         minutes: Time for trainings; told again, a study goes on for as long.
         train_tokens: That the pick will be trained on; None leaves it, at first 100 for each
             decoder parameter of the median shape.
+        max_ttft: Budgets as of `run`, here and below; none leave those that the study has.
         data: Text files, folders, or ``hf:NAME``; nothing: the embedded text.
         seed: Of weights and data order.
         retrain: Drop what was trained for the study, and begin anew.
@@ -168,6 +185,7 @@ def score(
         A row for each measured shape with its loss, fastest first; ``pick`` marks one.
     """
     call = call_text(score, locals())
+    budgets = budgets_from(max_ttft, max_tpot, max_latency, max_memory, max_loss)
     settings = ScoreSettings(
         tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, minutes=minutes,
         seed=seed,
@@ -182,6 +200,7 @@ def score(
         retrain=retrain,
         validate=validate,
         train_tokens=train_tokens,
+        budgets=budgets,
         command=call,
     )
     return frame_of(view)

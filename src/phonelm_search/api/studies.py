@@ -7,8 +7,9 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from phonelm_search.api.frames import Folder, frame_of, open_store
+from phonelm_search.api.frames import Folder, Names, budgets_from, frame_of, open_store
 from phonelm_search.core import defaults as d
+from phonelm_search.core.budget import check_budgets
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.reporting import LoggedReporter
 from phonelm_search.outputs import count_rows, doubtful_rows, explanation_document
@@ -23,6 +24,11 @@ def pareto(
     *,
     everything: bool = False,
     regret: bool = False,
+    max_ttft: Names = (),
+    max_tpot: Names = (),
+    max_latency: Names = (),
+    max_memory: str | None = None,
+    max_loss: str | None = None,
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
@@ -30,11 +36,14 @@ def pareto(
 
     Args:
         study: Its name.
+        max_ttft: Budgets as of `run`, here and below; none leave those that the study has.
         everything: All measured shapes and references, the front marked.
         regret: Instead, how much slower each device's front is on each other device.
     """
     store = open_store(results, storage)
-    view = load_view(store, study)
+    budgets = budgets_from(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    view = load_view(store, study, budgets=budgets or None)
+    check_budgets(view.budgets, view.devices, str(view.scenario))
     if regret:
         return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
     return frame_of(view) if everything else frame_of(view, front=True)
@@ -51,7 +60,7 @@ def plot(
 
     Args:
         study: Name of the study.
-        kind: ``front``, ``training``, ``spread``, ``latency-vs-depth``, ``bandwidth``,
+        kind: ``front``, ``training``, ``spread``, ``map``, ``latency-vs-depth``, ``bandwidth``,
             ``devices``, ``processes`` or ``validation``.
     """
     if kind in PICTURES:

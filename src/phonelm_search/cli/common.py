@@ -9,8 +9,9 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.core.budget import Budget, parse_budgets
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
-from phonelm_search.core.units import format_count, format_seconds, parse_count
+from phonelm_search.core.units import format_count, format_difference, format_seconds, parse_count
 from phonelm_search.outputs import Row, study_rows
 from phonelm_search.reading import (
     Pick,
@@ -21,6 +22,7 @@ from phonelm_search.reading import (
     front_pairs,
     law_text,
     trust,
+    worth_of,
 )
 
 if TYPE_CHECKING:  # commands that only read a study load neither Optuna nor ONNX
@@ -42,6 +44,7 @@ _COLUMNS = (
     ("estimate_ms", "by blocks ms"),
     ("loss", "loss by the law"),
     ("prior_share", "of it prior"),
+    ("equal", "as good as"),
     ("front_probability", "P(front)"),
     ("bits_per_byte", "bits/byte"),
     ("score_ci", "±"),
@@ -78,6 +81,26 @@ def parse_score_settings(
     return ScoreSettings(
         tokens_per_parameter=tokens_per_parameter, budget=parameters, seed=seed, minutes=minutes
     )
+
+
+def parse_limits(
+    max_ttft: list[str] | None,
+    max_tpot: list[str] | None,
+    max_latency: list[str] | None,
+    max_memory: str | None,
+    max_loss: str | None,
+) -> tuple[Budget, ...]:
+    """What the options of budgets say.
+
+    Raises:
+        ConfigurationError: If one is no limit, or two limit the same.
+    """
+    return parse_budgets(
+        {
+            "ttft": max_ttft, "tpot": max_tpot, "latency": max_latency, "memory": max_memory,
+            "loss": max_loss,
+        }
+    )  # fmt: skip
 
 
 def parse_train_tokens(text: str | None) -> float | None:
@@ -180,8 +203,11 @@ def _print_study(view: StudyView, rows: Sequence[Row], fmt: Format) -> None:
             {
                 **r,
                 "relative_interval": f"{r['relative_low']:.3g} to {r['relative_high']:.3g}",
-                "loss": _percents(*(r[f"relative_loss{end}"] for end in ("", "_low", "_high"))),
+                "loss": format_difference(
+                    *(r[f"relative_loss{end}"] for end in ("", "_low", "_high"))
+                ),
                 "prior_share": f"{r['prior_share']:.0%}",
+                "equal": _equal(r),
                 "front_probability": None
                 if r["front_probability"] is None
                 else f"{r['front_probability']:.0%}",
@@ -191,9 +217,12 @@ def _print_study(view: StudyView, rows: Sequence[Row], fmt: Format) -> None:
     print_rows(rows, columns, fmt, title=_title(view))
 
 
-def _percents(value: float, low: float, high: float) -> str:
-    """A share of another loss as what it is more or less, with its interval."""
-    return f"{value - 1:+.1%} ({100 * (low - 1):.1f} to {100 * (high - 1):.1f})"
+def _equal(row: Row) -> str | None:
+    """Size of the smallest shape that is as good, and the time beside it."""
+    size, ratio = row["equal_parameters"], row["equal_latency"]
+    if size is None:
+        return None
+    return f"{format_count(size)}, {100 * (ratio - 1):+.0f} % time"
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -205,6 +234,8 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
         hidden.add("device")
     if all(r["front"] for r in rows if r["name"] is None):
         hidden.add("front")
+    if not any(r["equal_parameters"] is not None for r in rows):
+        hidden.add("equal")
     if not any(r["bits_per_byte"] is not None for r in rows):  # of earlier releases alone
         hidden |= {"bits_per_byte", "score_ci", "quantised_bits_per_byte", "seeds"}
     return [c for c in _COLUMNS if c[0] not in hidden]
@@ -235,6 +266,8 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     tell(f"\n{pick_line(pick)}")
     for doubt in pick.provisional:
         tell(f"  provisional: {doubt}")
+    if (found := worth_of(view, pick.row)) is not None and found.text:
+        tell(f"  worth: {found.text}")
     if pick.equals:
         names = ", ".join(r.label for r in pick.equals)
         tell(f"  as good, within 1 % on both axes: {names}")
@@ -245,8 +278,9 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
 def _by_law(view: StudyView, pick: Pick) -> str:
     """What the pick gives, and where what is said of its loss comes from."""
     return (
-        f"{pick.row.latency_text}; loss {_percents(*pick.row.loss)} against {view.baseline} after "
-        f"{format_count(view.train_tokens)} tokens; {law_text(view, pick.row)}"
+        f"{pick.row.latency_text}; loss {format_difference(*pick.row.loss)} against "
+        f"{view.baseline} after {format_count(view.train_tokens)} tokens; "
+        f"{law_text(view, pick.row)}"
     )
 
 

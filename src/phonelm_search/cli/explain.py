@@ -78,6 +78,8 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
     if row.bits_per_byte is not None and row.score:
         half = f" ± {row.score.interval:.3f}" if row.score.interval else ""
         yield f"  bits per byte of an earlier release's training: {row.bits_per_byte:.3f}{half}"
+    if found.worth and found.worth.text:
+        yield f"  worth: {found.worth.text}"
     if found.chance is not None:
         yield f"  on the front in {found.chance:.0%} of joint draws of latency and loss"
     yield ""
@@ -88,7 +90,7 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
         for near in members:
             yield f"  {title}: {_near(near)}"
     yield ""
-    yield "What each dimension buys, over shapes of this size, the others held (95 %)"
+    yield "What one step of each dimension does, the others held, by the models (95 %)"
     for effect in found.effects:
         yield f"  {_effect(effect)}"
     if found.missing:

@@ -111,6 +111,38 @@ TrainTokensOption = Annotated[
         "100 for each decoder parameter of the median shape.",
     ),
 ]
+MaxTtftOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--max-ttft",
+        help="Budget: the pick keeps this time to the first token (400ms) with 90 % probability. "
+        "Of one device: DEVICE=400ms; repeats.",
+    ),
+]
+MaxTpotOption = Annotated[
+    list[str] | None,
+    typer.Option("--max-tpot", help="Budget: time per output token (15ms, DEVICE=15ms); repeats."),
+]
+MaxLatencyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--max-latency",
+        help="Budget: time of the whole scenario (900ms, chat=256:128:900ms, DEVICE=900ms); "
+        "repeats.",
+    ),
+]
+MaxMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory", help="Budget: weights, and the KV cache at the scenario's end (300MB)."
+    ),
+]
+MaxLossOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-loss", help="Budget: loss against that of the space's first reference (+1%)."
+    ),
+]
 DataOption = Annotated[
     list[str] | None,
     typer.Option(

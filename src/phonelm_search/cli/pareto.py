@@ -27,18 +27,26 @@ def command(
             "one's own. Measure elsewhere with `profile --study STUDY --all --device OTHER`.",
         ),
     ] = False,
+    max_ttft: o.MaxTtftOption = None,
+    max_tpot: o.MaxTpotOption = None,
+    max_latency: o.MaxLatencyOption = None,
+    max_memory: o.MaxMemoryOption = None,
+    max_loss: o.MaxLossOption = None,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
     fmt: o.FormatOption = "table",
 ) -> None:
     """Print the front."""
-    from phonelm_search.cli.common import show_regret, show_study
+    from phonelm_search.cli.common import parse_limits, show_regret, show_study
+    from phonelm_search.core.budget import check_budgets
     from phonelm_search.reading import load_view, regret_matrix
     from phonelm_search.store import Store
 
     store = Store(results, url=storage, create=False)
-    view = load_view(store, study)
+    budgets = parse_limits(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    view = load_view(store, study, budgets=budgets or None)
+    check_budgets(view.budgets, view.devices, str(view.scenario))
     if regret:
         show_regret(regret_matrix(store, view), as_json=as_json, fmt=fmt)
         return

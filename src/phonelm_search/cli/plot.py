@@ -18,6 +18,7 @@ Kind = Literal[
     "front",
     "training",
     "spread",
+    "map",
     "latency-vs-depth",
     "bandwidth",
     "processes",
@@ -33,9 +34,9 @@ def command(
         Kind,
         typer.Option(
             "--kind",
-            help="Latency–quality front, training curves, speed over depth, a layer's price, "
-            "bytes per second of decode, how the machine wandered, several devices, the "
-            "largest trainings as told and as trained.",
+            help="Latency–quality front, training curves, speed over depth, width and depth of "
+            "all shapes, a layer's price, bytes per second of decode, how the machine "
+            "wandered, several devices, the largest trainings as told and as trained.",
         ),
     ] = "front",
     output: Annotated[
@@ -50,7 +51,7 @@ def command(
     storage: o.StorageOption = None,
 ) -> None:
     """Draw and save a picture, or all."""
-    from phonelm_search.core.errors import ConfigurationError, TrainingError
+    from phonelm_search.core.errors import ConfigurationError, ModelError, TrainingError
     from phonelm_search.outputs.plots import PICTURES, save
     from phonelm_search.reading import load_view
     from phonelm_search.store import Store
@@ -65,7 +66,7 @@ def command(
     for name, draw in PICTURES.items():
         try:
             figure = draw(store, view)
-        except (ConfigurationError, TrainingError) as error:
+        except (ConfigurationError, ModelError, TrainingError) as error:
             say(f"no {name}: {error}")
         else:
             say(f"wrote {save(figure, (output or folder) / f'{name}.png')}")

@@ -26,6 +26,11 @@ def command(
     tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
     train_tokens: o.TrainTokensOption = None,
+    max_ttft: o.MaxTtftOption = None,
+    max_tpot: o.MaxTpotOption = None,
+    max_latency: o.MaxLatencyOption = None,
+    max_memory: o.MaxMemoryOption = None,
+    max_loss: o.MaxLossOption = None,
     data: o.DataOption = None,
     scenario: o.ScenarioOption = d.DEFAULT_SCENARIO,
     objective: o.ObjectiveOption = None,
@@ -48,12 +53,14 @@ def command(
     from phonelm_search.cli.common import (
         check_sampler,
         command_line,
+        parse_limits,
         parse_score_settings,
         parse_train_tokens,
         show_dry_run,
         show_pick,
     )
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.core.budget import check_budgets
     from phonelm_search.reading import check_rule
     from phonelm_search.stages import SearchPlan, finished_trials, plan_run, prepare, run_all
     from phonelm_search.store import Store
@@ -64,11 +71,13 @@ def command(
         tokens_per_parameter, proxy_parameters, seed, minutes=d.training_minutes(minutes)
     )
     tokens = parse_train_tokens(train_tokens)
+    budgets = parse_limits(max_ttft, max_tpot, max_latency, max_memory, max_loss)
     setup = prepare(
         space, device or [d.DEFAULT_DEVICE], study=study, scenario=scenario,
         objectives=objective or (), vocab_size=vocab_size, precision=precision,
         serials=serial or (), command=command_line(context),
     )  # fmt: skip
+    check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
     if dry_run:
         done = finished_trials(results, storage, setup.study)
         left = max(0, trials - done)
@@ -82,7 +91,7 @@ def command(
     with ProgressReporter() as report:
         chosen, view = run_all(
             store, setup, plan, settings, top=score_top, rule=rule, report=report,
-            data=data or (), train_tokens=tokens,
+            data=data or (), train_tokens=tokens, budgets=budgets,
         )  # fmt: skip
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

@@ -23,6 +23,11 @@ def command(
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
     minutes: o.TrainingMinutesOption = d.DEFAULT_SCORE_MINUTES,
     train_tokens: o.TrainTokensOption = None,
+    max_ttft: o.MaxTtftOption = None,
+    max_tpot: o.MaxTpotOption = None,
+    max_latency: o.MaxLatencyOption = None,
+    max_memory: o.MaxMemoryOption = None,
+    max_loss: o.MaxLossOption = None,
     data: o.DataOption = None,
     seed: o.SeedOption = 0,
     retrain: Annotated[
@@ -44,6 +49,7 @@ def command(
     """Score a study."""
     from phonelm_search.cli.common import (
         command_line,
+        parse_limits,
         parse_score_settings,
         parse_train_tokens,
         show_pick,
@@ -54,6 +60,7 @@ def command(
 
     settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed, minutes=minutes)
     tokens = parse_train_tokens(train_tokens)
+    budgets = parse_limits(max_ttft, max_tpot, max_latency, max_memory, max_loss)
     store = Store(results, url=storage, create=False)
     with ProgressReporter() as report:
         pick, view = run_score(
@@ -66,6 +73,7 @@ def command(
             retrain=retrain,
             validate=validate,
             train_tokens=tokens,
+            budgets=budgets,
             command=command_line(context),
         )
     show_pick(view, pick, as_json=as_json, fmt=fmt)

@@ -134,5 +134,9 @@ class TrainingError(PhonelmSearchError):
     """A candidate could not be trained."""
 
 
+class ModelError(PhonelmSearchError):
+    """What was measured is too little, or tells too badly, to predict other shapes from."""
+
+
 class ExportError(PhonelmSearchError):
     """A result could not be written."""

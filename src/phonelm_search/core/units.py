@@ -3,6 +3,7 @@
 import re
 
 _PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+_TIME = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s)\s*$")
 _QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMBG]?)\s*(B?)\s*$")
 
 
@@ -29,6 +30,11 @@ def format_ms(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def format_difference(value: float, low: float, high: float) -> str:
+    """Render a share of something as what it is more or less, with its interval in per cent."""
+    return f"{value - 1:+.1%} ({100 * (low - 1):.1f} to {100 * (high - 1):.1f})"
 
 
 def format_seconds(value: float) -> str:
@@ -76,6 +82,18 @@ def parse_bytes(text: str | int) -> int:
         raise ValueError(f"bytes must be a number such as 32kB, 80MB or 2GB, got '{text}'")
     prefix = match[2] if match[2] != "B" else ""
     return round(float(match[1]) * _PREFIXES["k" if prefix == "K" else prefix])
+
+
+def parse_ms(text: str) -> float:
+    """Parse a time: ``400ms`` or ``1.2s`` → milliseconds.
+
+    Raises:
+        ValueError: If the text is no such quantity.
+    """
+    match = _TIME.match(text)
+    if match is None:
+        raise ValueError(f"a time must be such as 400ms or 1.2s, got '{text}'")
+    return float(match[1]) * (1000 if match[2] == "s" else 1)
 
 
 def parse_fraction(text: str | float) -> float:

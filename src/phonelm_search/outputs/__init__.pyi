@@ -1,3 +1,4 @@
+from .advice import advise as advise
 from .explanation import explanation_document as explanation_document
 from .inventory import count_rows as count_rows
 from .inventory import space_document as space_document

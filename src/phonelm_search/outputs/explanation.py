@@ -1,11 +1,11 @@
 """An explanation as the document that programs read."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from phonelm_search.outputs.rows import Row, study_rows
-from phonelm_search.reading import Explanation, Neighbour, Pick, StudyView
+from phonelm_search.reading import Explanation, Neighbour, Pick, StudyView, Worth
 
 
 def explanation_document(
@@ -29,8 +29,16 @@ def explanation_document(
         "effects_missing": explanation.missing,
         "cliffs": list(explanation.cliffs),
         "memory": [asdict(m) for m in explanation.memory],
+        "worth": _worth(explanation.worth),
         "why": pick.why if pick else None,
     }
+
+
+def _worth(found: Worth | None) -> Row | None:
+    if found is None:
+        return None
+    fastest = found.fastest.shape_id if found.fastest else None
+    return {**asdict(replace(found, fastest=None)), "fastest": fastest, "text": found.text}
 
 
 def _neighbours(neighbours: Sequence[Neighbour]) -> list[Row]:

@@ -16,8 +16,10 @@ from phonelm_search.reading import (
     Sensitivity,
     StudyRow,
     StudyView,
+    Worth,
     current_pick,
     least_coverage,
+    worth_of,
 )
 from phonelm_search.speed import far_off
 
@@ -164,6 +166,7 @@ STUDY_COLUMNS = (
     "tokens_per_s", "relative_latency", "relative_low", "relative_high", "relative_to",
     "latency_ms", "estimate_ms", "ci_low_ms", "ci_high_ms",
     "relative_loss", "relative_loss_low", "relative_loss_high", "prior_share", "train_tokens",
+    "equal_parameters", "equal_latency", "ms_a_percent",
     "peak_bytes", "verdict", "reasons", "notes", "coverage", "unaligned", "bits_per_byte",
     "score_ci", "quantised_bits_per_byte", "tokens", "tokens_per_parameter", "seeds",
     "miniature", "trained_parameters", "trained_total_parameters", "score_notes",
@@ -206,6 +209,7 @@ def _study_row(
         "relative_loss_high": row.loss.high,
         "prior_share": row.prior_share,
         "train_tokens": view.train_tokens,
+        **_worth_columns(worth_of(view, row)),
         "peak_bytes": row.peak_bytes,
         "verdict": row.verdict,
         "reasons": [r.text for r in row.reasons],
@@ -217,6 +221,15 @@ def _study_row(
         "front_probability": view.front_probabilities.get(shape_id) if sampled else None,
         "pick": picked,
         "provisional": list(pick.provisional) if pick is not None and picked else [],
+    }
+
+
+def _worth_columns(found: Worth | None) -> Row:
+    """What is known of a shape at equal loss."""
+    return {
+        "equal_parameters": found.equal_parameters if found else None,
+        "equal_latency": found.equal_latency if found else None,
+        "ms_a_percent": found.ms_a_percent if found else None,
     }
 
 

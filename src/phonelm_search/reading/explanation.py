@@ -4,15 +4,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from phonelm_search.core.errors import ModelError
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.measure import extent
 from phonelm_search.reading.pick import Pick, choose, current_pick
-from phonelm_search.reading.sensitivity import Effect, additive_effects, too_few
-from phonelm_search.reading.view import StudyRow, StudyView, find_row
+from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.sensitivity import Effect
+from phonelm_search.reading.steps import step_effects
+from phonelm_search.reading.view import StudyView, find_row
+from phonelm_search.reading.worth import Worth, worth_of
 from phonelm_search.speed import against_prices
 
 EQUAL_SIZE = 0.05
@@ -71,13 +73,15 @@ class Explanation:
     better: tuple[Neighbour, ...]
     """The nearest ones with a lower loss."""
     effects: tuple[Effect, ...]
-    """What each dimension does to prefill, decode and loss over shapes of its size."""
+    """What one step of each dimension does to times on the first device and to loss."""
     missing: str | None
     """Why there are none."""
     cliffs: tuple[str, ...]
     """Dimensions that kernels may not like, and whether that is seen."""
     memory: tuple[Memory, ...]
     """What contexts cost."""
+    worth: Worth | None
+    """What the shape is worth at equal loss; None where no model holds."""
 
 
 def explain_shape(view: StudyView, name: str | None) -> tuple[Explanation, Pick | None]:
@@ -108,8 +112,7 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
     equals = [r for r in view.sampled if r.shape != row.shape and _equal(r.shape, row.shape)]
     near = sorted(equals, key=lambda r: _distance(r.shape, row.shape))
     neighbours = [_neighbour(r, row) for r in near]
-    alike = _measured_on(row.device, [row, *equals] if row.name is None else equals)
-    effects, missing = _effects(alike, row.device)
+    effects, missing = _effects(view, row)
     return Explanation(
         row=row,
         chance=None if row.name else view.front_probabilities.get(row.shape.shape_id),
@@ -120,6 +123,7 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
         missing=missing,
         cliffs=tuple(_cliffs(row, view)),
         memory=tuple(_memory(row.shape, view, context) for context in CONTEXTS),
+        worth=worth_of(view, row),
     )
 
 
@@ -165,18 +169,11 @@ def _changes(before: ModelShape, after: ModelShape) -> tuple[str, ...]:
     return tuple(f"{name} {a} → {b}" for name, a, b in told if a != b)
 
 
-def _effects(rows: Sequence[StudyRow], device: str) -> tuple[tuple[Effect, ...], str | None]:
-    """Times on one device: those of different ones would make the devices' difference an effect."""
-    times = [(r.shape, r.times[device]) for r in rows]
-    shapes = [shape for shape, _ in times]
-    if refusal := too_few(shapes, "of this size must be measured whole"):
-        return (), refusal
-    values = {
-        "prefill": np.array([t.ttft.ms for _, t in times]),
-        "decode": np.array([t.tpot.ms for _, t in times]),
-        "loss": np.array([r.loss.value for r in rows]),
-    }
-    return additive_effects(shapes, values)[0], None
+def _effects(view: StudyView, row: StudyRow) -> tuple[tuple[Effect, ...], str | None]:
+    try:
+        return step_effects(view, row.shape), None
+    except ModelError as error:
+        return (), str(error)
 
 
 def _cliffs(row: StudyRow, view: StudyView) -> list[str]:

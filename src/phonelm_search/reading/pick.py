@@ -11,8 +11,11 @@ from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.statistics import Floats
+from phonelm_search.reading.budgets import KEPT, keeping_probability, nearest, standings
 from phonelm_search.reading.losses import extrapolations
-from phonelm_search.reading.view import StudyRow, StudyView
+from phonelm_search.reading.modelled import ModelledFront
+from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.view import StudyView
 
 Rule = Literal["knee", "fastest", "best"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -55,8 +58,10 @@ class Pick:
 def choose(view: StudyView, rule: Rule | None = None) -> Pick:
     """Pick a shape of the front by the rule of the contract.
 
-    ``knee`` takes the point farthest from the chord with both axes scaled to [0, 1], or, with
-    fewer than three points, the fastest of those whose loss cannot be told from the lowest.
+    With budgets: the lowest loss that keeps them all. Else ``knee`` takes the point farthest from
+    the chord of the front of all shapes, as models tell it, with both axes scaled to [0, 1]; where
+    no model holds, of the measured front; with fewer than three points, the fastest of those whose
+    loss cannot be told from the lowest.
 
     Args:
         view: The study.
@@ -73,12 +78,14 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
             "`phonelm-search search`"
         )
     best = front[-1]
-    if rule == "fastest":
+    if view.budgets:
+        row, why = _within_budgets(view)
+    elif rule == "fastest":
         row, why = front[0], "the fastest shape of the front"
     elif rule == "best":
         row, why = best, "the shape of the front whose loss is lowest"
     elif len(front) >= 3:
-        row, why = front[_knee(front)], f"the knee of a front of {len(front)} shapes"
+        row, why = front[_knee(front, view.modelled)], f"the knee of a front of {len(front)} shapes"
     else:
         row = next(r for r in front if r is best or _tied(r.loss_draws, best.loss_draws))
         why = (
@@ -92,6 +99,34 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
         row=row, why=why, provisional=tuple(_doubts(view, row, tied, equals)), tied=tied,
         equals=equals,
     )  # fmt: skip
+
+
+def _within_budgets(view: StudyView) -> tuple[StudyRow, str]:
+    """The lowest loss that keeps all budgets, else the shape that misses least."""
+    told = " and ".join(b.text for b in view.budgets)
+    kept = [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
+    if kept:
+        row = min(kept, key=lambda r: (r.loss.value, r.latency.value))
+        return row, (
+            f"the lowest loss of {len(kept)} measured shapes that keep {told} with at least "
+            f"{KEPT:.0%} probability"
+        )
+    row, _ = nearest(view, view.sampled)
+    return row, f"nearest to {told} of {len(view.sampled)} measured shapes"
+
+
+def _missed(view: StudyView, row: StudyRow) -> Iterator[str]:
+    """Budgets that the pick does not keep."""
+    if not view.budgets or keeping_probability(view, row) >= KEPT:
+        return
+    missed = [s for s in standings(view, row) if s.excess > 0]
+    if missed:
+        yield f"no measured shape keeps all budgets; it misses {', '.join(s.text for s in missed)}"
+    else:
+        yield (
+            f"no measured shape keeps all budgets with {KEPT:.0%} probability; it does with "
+            f"{keeping_probability(view, row):.0%}"
+        )
 
 
 def current_pick(view: StudyView) -> Pick | None:
@@ -148,6 +183,7 @@ def trust(view: StudyView) -> str:
 def _doubts(
     view: StudyView, row: StudyRow, tied: Sequence[StudyRow], equals: Sequence[StudyRow]
 ) -> Iterator[str]:
+    yield from _missed(view, row)
     rivals = [r for r in tied if r not in equals]
     if rivals:
         names = ", ".join(f"{r.label} ({r.latency_text})" for r in rivals)
@@ -191,10 +227,14 @@ def _less(a: Floats, b: Floats) -> float:
     return float(np.mean((a < b) + 0.5 * (a == b)))
 
 
-def _knee(rows: Sequence[StudyRow]) -> int:
-    """Index of the point farthest below the chord from the first to the last."""
+def _knee(rows: Sequence[StudyRow], modelled: ModelledFront | None) -> int:
+    """Index of the point farthest below the chord of the front."""
     points = np.array([[r.latency.value, r.loss.value] for r in rows], float)
-    span = np.ptp(points, axis=0)
-    scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
+    ends = points
+    if modelled is not None:
+        front = modelled.front()
+        ends = np.stack([modelled.latency[front], modelled.loss[front]], axis=1)
+    span = np.ptp(ends, axis=0)
+    scaled = (points - ends.min(axis=0)) / np.where(span > 0, span, 1)
     # After scaling the chord runs from (0, 1) to (1, 0): x + y = 1.
     return int(np.argmax(1 - scaled.sum(axis=1)))

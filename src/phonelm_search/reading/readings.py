@@ -112,16 +112,17 @@ class Readings:
     def __init__(
         self, store: Store, place: Place, scenario: Scenario, shape_ids: Sequence[str]
     ) -> None:
-        self.place, self._scenario = place, scenario
+        self.place, self.scenario = place, scenario
         self._measured: dict[str, list[Measurement]] = {}
         where = place.environment_id
         for m in store.measurements(shape_ids=shape_ids, environment_id=where):
             self._measured.setdefault(m.key, []).append(m)
         self.comparisons = comparisons(store, place, scenario, shape_ids)
         """Shapes beside each other, and all that shared a process with them, by workload."""
-        shapes = store.shapes({i for c in self.comparisons.values() for i in c.shape_ids})
+        self.shapes = store.shapes({i for c in self.comparisons.values() for i in c.shape_ids})
+        """All of them, by id."""
         self._log_ms = {
-            w: pooled_log_ms(c, shapes, place.device.scheme_of(w.phase), w)
+            w: pooled_log_ms(c, self.shapes, place.device.scheme_of(w.phase), w)
             for w, c in self.comparisons.items()
         }
         found = store.estimates(shape_ids=shape_ids, environment_id=where)
@@ -134,13 +135,13 @@ class Readings:
             for w, k in self._keys(shape_id).items()
             if k in self._measured
         }
-        return ScenarioTime.of(self._scenario, found)
+        return ScenarioTime.of(self.scenario, found)
 
     def estimated(self, shape_id: str) -> ScenarioTime | None:
         """As an earlier release estimated it from blocks of its layers."""
         keys = self._keys(shape_id)
         found = {w: self._estimates[k] for w, k in keys.items() if k in self._estimates}
-        return ScenarioTime.of(self._scenario, found)
+        return ScenarioTime.of(self.scenario, found)
 
     def time(self, shape_id: str) -> ScenarioTime | None:
         """As measured, else as estimated, else None."""
@@ -152,7 +153,7 @@ class Readings:
         By its own rounds and what all measured shapes say of it, where they are enough for that.
         None where a workload has no round that counts.
         """
-        told = [self._log_ms.get(w, {}).get(shape_id) for w in self._scenario.workloads]
+        told = [self._log_ms.get(w, {}).get(shape_id) for w in self.scenario.workloads]
         known = [np.exp(t) for t in told if t is not None]
         return self._sum(known) if len(known) == len(told) else self.own_draws(shape_id)
 
@@ -160,7 +161,7 @@ class Readings:
         """The same by the rounds of the shape alone, or of its twin."""
         try:
             told = [
-                self.comparisons[w].log_ms(shape_id, twin=twin) for w in self._scenario.workloads
+                self.comparisons[w].log_ms(shape_id, twin=twin) for w in self.scenario.workloads
             ]
         except KeyError:
             return None
@@ -168,7 +169,7 @@ class Readings:
 
     def _sum(self, parts: Sequence[Floats]) -> Floats:
         """Milliseconds of the whole scenario from those of its workloads."""
-        drawn: Floats = np.array(self._scenario.weights) @ np.stack(parts)
+        drawn: Floats = np.array(self.scenario.weights) @ np.stack(parts)
         return drawn
 
     @property
@@ -179,9 +180,9 @@ class Readings:
 
     def peak_bytes(self, shape_id: str) -> int | None:
         """Peak memory, where it was measured."""
-        key = self.place.key(shape_id, self._scenario.workloads[0], "file")
+        key = self.place.key(shape_id, self.scenario.workloads[0], "file")
         found = self._measured.get(key, [])
         return found[-1].peak_bytes if found else None
 
     def _keys(self, shape_id: str) -> dict[Workload, str]:
-        return {w: self.place.key(shape_id, w) for w in self._scenario.workloads}
+        return {w: self.place.key(shape_id, w) for w in self.scenario.workloads}

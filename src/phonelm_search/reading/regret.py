@@ -9,7 +9,8 @@ from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.pareto import front
 from phonelm_search.core.records import identity
 from phonelm_search.reading.readings import Place, Readings
-from phonelm_search.reading.view import StudyRow, StudyView
+from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.view import StudyView
 from phonelm_search.store import Store
 
 

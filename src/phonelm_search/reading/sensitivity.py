@@ -11,7 +11,8 @@ from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, percentile_interval
 from phonelm_search.core.units import format_count
-from phonelm_search.reading.view import StudyRow, StudyView
+from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.view import StudyView
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]

@@ -7,13 +7,14 @@ import numpy as np
 from phonelm_search.core.pareto import dominance_rank
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import spread_over
-from phonelm_search.reading.view import StudyRow, StudyView
+from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.view import StudyView
 from phonelm_search.space import SearchSpace
 
 
 def typical_size(space: SearchSpace, sizes: Iterable[int]) -> int | None:
     """Decoder parameters of a study's shapes: the space's target, else the median of ``sizes``."""
-    if space.parameters and space.parameters.count == "decoder":
+    if space.parameters and space.parameters.target and space.parameters.count == "decoder":
         return space.parameters.target
     ordered = sorted(sizes)
     return ordered[len(ordered) // 2] if ordered else None

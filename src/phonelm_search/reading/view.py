@@ -1,157 +1,43 @@
 """Joins of the database for reading: one row a shape, one row a measurement."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from phonelm_search.core.errors import UnknownNameError
-from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
+from phonelm_search.core.budget import Budget, budgets_of
+from phonelm_search.core.errors import ModelError, UnknownNameError
+from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.pareto import front, membership_probability
-from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import (
-    Kind,
-    ProxyScore,
-    StudyRecord,
-    StudyShape,
-    Verdict,
-    judged_together,
-    rejection,
-)
+from phonelm_search.core.records import ProxyScore, StudyRecord, StudyShape, identity, rejection
 from phonelm_search.core.shape import TILE, ModelShape
 from phonelm_search.core.statistics import Floats
-from phonelm_search.core.units import format_ms
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import REFERENCE, extent, smallest_difference, too_wide
 from phonelm_search.quality import HeldOutRung, Score, held_out_rung
 from phonelm_search.quality.law import LawPrior, Training, load_prior
 from phonelm_search.reading.baseline import Baseline, find_baseline
-from phonelm_search.reading.losses import TOKENS_PER_PARAMETER, RelativeLoss, relative_losses
+from phonelm_search.reading.losses import (
+    TOKENS_PER_PARAMETER,
+    RelativeLoss,
+    law_of,
+    relative_losses,
+)
+from phonelm_search.reading.modelled import ModelledFront, model_front
+from phonelm_search.reading.models import ShapeModels, place_models
 from phonelm_search.reading.readings import Place, Readings, places_of
+from phonelm_search.reading.row import FailedShape, StudyRow
 from phonelm_search.reading.trainings import law_trainings, load_ladder, old_scores
 from phonelm_search.reading.twins import TwinPair, twin_pairs
+from phonelm_search.space import SearchSpace
+from phonelm_search.speed import LEAST_SHAPES
 from phonelm_search.store import Store
 
 _EMBEDDED_LZMA = 2.18
 """Of the embedded text, for scores from before studies kept it."""
-
-
-def least_coverage(parts: Iterable[Latency]) -> float | None:
-    """Least share of a graph's nodes that an accelerator took; None on processors."""
-    shares = [p.coverage for p in parts if isinstance(p, LatencySummary)]
-    return min((s for s in shares if s is not None), default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyRow:
-    """One measured shape of a study."""
-
-    shape: ModelShape
-    """The shape."""
-    name: str | None
-    """A reference's name; None for a sampled shape."""
-    time: ScenarioTime
-    """Of the study's scenario; of several devices, on the one where the shape is worst off."""
-    device: str
-    """Name of that device's profile."""
-    elsewhere: Mapping[str, ScenarioTime] = field(default_factory=dict)
-    """Its times on the study's other devices, by their names."""
-    latency: Extent
-    """What rows are compared by: time of the whole scenario as a share of the baseline's, which
-    shared processes with it; see `StudyView.baseline`."""
-    baseline: str
-    """Name of what it is a share of."""
-    draws: Floats = field(repr=False, compare=False)
-    """``[draws]`` of it; draws of the same number belong together."""
-    loss: Extent
-    """Loss as a share of the baseline's after `StudyView.train_tokens`, as the law tells it."""
-    loss_draws: Floats = field(repr=False, compare=False)
-    """``[draws]`` of it; draws of the same number belong together."""
-    prior_share: float
-    """Share of the prior's variance of it that own trainings left: 1 where they told nothing."""
-    doubts: tuple[Reason, ...] = ()
-    """Why `latency` is suspect, whatever stands behind it."""
-    peak_bytes: int | None
-    """Peak memory, where it was measured."""
-    score: Score | None
-    """What an earlier release trained for the shape itself."""
-    estimate_ms: float | None = None
-    """Time of the whole scenario as blocks tell it, where they were measured."""
-
-    @property
-    def kind(self) -> Kind:
-        """Measured whole, or estimated from blocks."""
-        return self.time.kind
-
-    @property
-    def end_to_end_ms(self) -> float:
-        """Time of the whole scenario."""
-        return self.time.end_to_end.ms
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of its latencies', on all devices, and of the whole."""
-        found = judged_together(self._parts)[0]
-        return "suspect" if found == "valid" and self.doubts else found
-
-    @property
-    def reasons(self) -> tuple[Reason, ...]:
-        """Why it is not valid."""
-        return (*self.doubts, *judged_together(self._parts)[1])
-
-    @property
-    def coverage(self) -> float | None:
-        """Least share of a graph's nodes that an accelerator took; None on processors."""
-        return least_coverage(self._parts)
-
-    @property
-    def times(self) -> Mapping[str, ScenarioTime]:
-        """Its times on all devices of the study, by their names."""
-        return {self.device: self.time, **self.elsewhere}
-
-    @property
-    def _parts(self) -> list[Latency]:
-        return [p for time in self.times.values() for p in time.parts]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is unusual about the graph; estimates tell nothing of it."""
-        first = self.time.prefill
-        return first.notes if isinstance(first, LatencySummary) else ()
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        """Of that score, where there is one."""
-        return self.score.bits_per_byte if self.score else None
-
-    @property
-    def latency_text(self) -> str:
-        """`latency` in words, with its interval, and milliseconds beside."""
-        middle, low, high = self.latency
-        on = f" on {self.device}" if self.elsewhere else ""
-        return (
-            f"{middle:.3g} of {self.baseline}, {low:.3g} to {high:.3g}; "
-            f"{format_ms(self.end_to_end_ms)} ms{on}"
-        )
-
-    @property
-    def label(self) -> str:
-        """How pictures call it."""
-        return self.name or self.shape.label
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedShape:
-    """A shape that could not be measured."""
-
-    shape: ModelShape
-    """The shape."""
-    name: str | None
-    """A reference's name; None for a sampled shape."""
-    reason: str
-    """Why."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: what is derived is worked out once
@@ -179,6 +65,14 @@ class StudyView:
     """What was trained for it: shapes and miniatures by earlier releases, then its ladder."""
     twins: tuple[TwinPair, ...] = ()
     """Shapes that were measured twice."""
+    readings: tuple[Readings, ...] = field(default=(), repr=False)
+    """What was measured at each place."""
+    baseline_shape: ModelShape | None = None
+    """Shape of the baseline; None where nothing was measured."""
+    budgets: tuple[Budget, ...] = ()
+    """What the pick must keep."""
+    cache: Path | None = None
+    """Where derived numbers are kept for the next reading."""
 
     @property
     def device(self) -> DeviceProfile:
@@ -248,6 +142,53 @@ class StudyView:
         return {r.shape.shape_id: float(p) for r, p in zip(self.sampled, found, strict=True)}
 
     @cached_property
+    def models(self) -> ShapeModels:
+        """What tells shapes that were not measured.
+
+        Raises:
+            ModelError: If nothing does.
+        """
+        if self.baseline_shape is None:
+            raise ModelError("nothing was measured")
+        return ShapeModels(
+            places=place_models(self.readings, self.baseline_shape),
+            law=law_of(self.prior, self.evidence),
+            baseline=self.baseline_shape,
+            tokens=self.train_tokens,
+        )
+
+    @cached_property
+    def modelled(self) -> ModelledFront | None:
+        """The front of all shapes of the space; None where no model holds."""
+        sizes = [
+            shape.decoder_parameters
+            for readings in self.readings[:1]
+            for shape_id, shape in readings.shapes.items()
+            if shape_id != REFERENCE.shape_id
+        ]
+        if len(sizes) < LEAST_SHAPES:
+            return None
+        try:
+            return model_front(
+                lambda: self.models,
+                SearchSpace.model_validate(self.record.config["space"]),
+                self.device.schemes,
+                (min(sizes), max(sizes)),
+                digest=self._digest,
+                file=self.cache / "front" / f"{self.record.name}.npz" if self.cache else None,
+            )
+        except ModelError:
+            return None
+
+    @property
+    def _digest(self) -> str:
+        """Of all that predictions depend on."""
+        rounds = [[c.digest for c in r.comparisons.values()] for r in self.readings]
+        config = {k: self.record.config.get(k) for k in ("space", "device", "beside", "scenario")}
+        told = [repr(self.prior), repr(self.evidence), repr(self.baseline_shape)]
+        return identity({"rounds": rounds, **config, "told": told, "tokens": self.train_tokens})
+
+    @cached_property
     def smallest_difference(self) -> float | None:
         """Difference of two latencies, as a share, that this study tells in 80 % of trials."""
         told = [r.draws for r in self.measured]
@@ -274,12 +215,13 @@ def find_row(view: StudyView, shape_id: str) -> StudyRow:
     )
 
 
-def load_view(store: Store, study: str) -> StudyView:
+def load_view(store: Store, study: str, *, budgets: Sequence[Budget] | None = None) -> StudyView:
     """Read a study.
 
     Args:
         store: The database.
         study: Name of the study.
+        budgets: What the pick must keep; None: as the study has it.
 
     Raises:
         UnknownNameError: If there is none of that name.
@@ -335,6 +277,10 @@ def load_view(store: Store, study: str) -> StudyView:
         train_tokens=tokens,
         prior=prior,
         trainings=trainings,
+        readings=tuple(readings),
+        budgets=budgets_of(record.config) if budgets is None else tuple(budgets),
+        baseline_shape=shapes.get(baseline.shape_id, REFERENCE) if baseline else None,
+        cache=store.results / "cache",
         twins=tuple(t for r in readings for t in twin_pairs(r, shapes)),
     )
 

@@ -1,3 +1,5 @@
+from .acquisition import best_gains as best_gains
+from .acquisition import front_gains as front_gains
 from .driver import LatencySource as LatencySource
 from .driver import SearchDriver as SearchDriver
 from .driver import TrialReport as TrialReport

@@ -1,6 +1,6 @@
 """Decoder shapes as columns: what is known of a million of them at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from phonelm_search.space.feasible import FeasibleSet
 
 Ints = npt.NDArray[np.int64]
 Strings = npt.NDArray[np.str_]
+Rows = npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,15 @@ class Columns:
         """How many shapes there are."""
         return len(self.hidden_size)
 
+    def rows(self, index: Rows) -> "Columns":
+        """Those of an index."""
+        return Columns(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def chunks(self, size: int) -> Iterator["Columns"]:
+        """All, some at a time."""
+        for start in range(0, len(self), size):
+            yield self.rows(slice(start, start + size))
+
     @property
     def gates(self) -> Ints:
         """Matrices that lead into the feed-forward network: 2 where it is gated, else 1."""
@@ -62,3 +72,12 @@ class Columns:
     def kv_size(self) -> Ints:
         """Width of all keys (or values) together."""
         return self.num_key_value_heads * self.head_dim
+
+    @property
+    def decoder_parameters(self) -> Ints:
+        """As `ModelShape.decoder_parameters`."""
+        h = self.hidden_size
+        attention = 2 * h * (self.q_size + self.kv_size)
+        forward = (self.gates + 1) * h * self.intermediate_size
+        parameters: Ints = self.num_hidden_layers * (attention + forward + 2 * h) + h
+        return parameters

@@ -1,7 +1,7 @@
 """All feasible shapes of a search space, enumerated once with numpy."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -12,7 +12,7 @@ from phonelm_search.core.errors import ConfigurationError, EmptySpaceError
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.shape import SIZES, ModelShape, sizes_in
 from phonelm_search.core.units import format_bytes
-from phonelm_search.space.schema import SearchSpace
+from phonelm_search.space.schema import ParameterTarget, SearchSpace
 
 Ints = npt.NDArray[np.int64]
 _MAX_COMBINATIONS = 100_000_000
@@ -42,6 +42,16 @@ class FeasibleSet:
         values["ffn"] = self.space.ffn[values["ffn"]]
         values["hidden_act"] = self.space.hidden_act[values["hidden_act"]]
         return ModelShape(**values, tie_word_embeddings=self.space.tie_word_embeddings)
+
+    def rows(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "FeasibleSet":
+        """Those of an index."""
+        return replace(self, columns={k: v[index] for k, v in self.columns.items()})
+
+    def within(self, target: ParameterTarget | None) -> npt.NDArray[np.bool_]:
+        """``[n]``: which ones have a size that is asked for; all of them where none is."""
+        if target is None:
+            return np.ones(len(self), bool)
+        return _of_size(self.columns, target, tied=self.space.tie_word_embeddings)
 
     def rows_of(self, shape_ids: Collection[str]) -> list[int]:
         """Rows of the shapes with these ids, ascending."""
@@ -155,6 +165,15 @@ def _decoder_parameters(c: dict[str, Ints], *, gated: bool) -> Ints:
     return counts
 
 
+def _of_size(c: dict[str, Ints], target: ParameterTarget, *, tied: bool) -> npt.NDArray[np.bool_]:
+    """Where decoder or total parameters lie within bounds."""
+    size = c["decoder_parameters"]
+    if target.count == "total":
+        size = size + c["hidden_size"] * c["vocab_size"] * (1 if tied else 2)
+    low, high = target.bounds
+    return np.asarray((size >= low) & (size <= high))
+
+
 def _kv_size(c: dict[str, Ints]) -> Ints:
     return c["num_key_value_heads"] * c["head_dim"]
 
@@ -199,11 +218,9 @@ def _broken(
             name = f"hidden_size is a multiple of {p.name}'s block of {p.block_size}"
             broken[name] = h % p.block_size != 0
     if space.parameters is not None:
-        size = c["decoder_parameters"]
-        if space.parameters.count == "total":
-            size = size + h * c["vocab_size"] * (1 if space.tie_word_embeddings else 2)
-        low, high = space.parameters.bounds
-        broken[f"{space.parameters}"] = (size < low) | (size > high)
+        broken[f"{space.parameters}"] = ~_of_size(
+            c, space.parameters, tied=space.tie_word_embeddings
+        )
     if space.limits.align is not None:
         for name, size in _matrix_sizes(c).items():
             broken[f"{name} is a multiple of {space.limits.align}"] = size % space.limits.align != 0

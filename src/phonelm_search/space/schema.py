@@ -51,21 +51,41 @@ _Share = Annotated[float, BeforeValidator(parse_fraction)]
 
 
 class ParameterTarget(_Strict):
-    """The size that every shape must have."""
+    """The size that every shape must have: a target with a tolerance, or a range."""
 
     count: Literal["decoder", "total"] = "decoder"
-    target: _Count
+    target: _Count | None = None
     tolerance: _Share = 0.05
+    min: _Count | None = None
+    max: _Count | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "ParameterTarget":
+        ends = (self.min, self.max)
+        if (self.target is None) == (ends == (None, None)):
+            raise ValueError("exactly one of target, and min and max, must be given")
+        if self.target is None and None in ends:
+            raise ValueError("a range must have min and max")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"a range must have min ≤ max, got {self.min} and {self.max}")
+        return self
 
     @property
     def bounds(self) -> tuple[int, int]:
         """Smallest and largest parameter count that is accepted, inclusive."""
+        if self.target is None:
+            assert self.min is not None, "checked above"
+            assert self.max is not None, "checked above"
+            return self.min, self.max
         return (
             round(self.target * (1 - self.tolerance)),
             round(self.target * (1 + self.tolerance)),
         )
 
     def __str__(self) -> str:
+        if self.target is None:
+            low, high = map(format_count, self.bounds)
+            return f"{self.count} parameters {low} to {high}"
         return f"{self.count} parameters {format_count(self.target)} ± {self.tolerance:.0%}"
 
 

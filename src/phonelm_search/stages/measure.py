@@ -16,7 +16,7 @@ from phonelm_search.measure import REFERENCE, Outcome, Profiler, Request
 from phonelm_search.outputs.export import write_tables
 from phonelm_search.reading import Place, Readings, StudyView
 from phonelm_search.search import LatencySource, SearchDriver, TrialReport, WorstDevice
-from phonelm_search.stages.predict import likely_shapes
+from phonelm_search.stages.predict import telling_shapes
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import MeasuringSession, open_measuring
 from phonelm_search.stages.setup import Setup
@@ -79,10 +79,10 @@ def search(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> N
     trials.sample(plan.trials - (left // 2 if predicts else 0))
     for _ in range(_PREDICTED_TURNS if predicts else 0):
         missing = min(_BATCH, plan.trials - trials.driver.finished())
-        chosen = likely_shapes(session, missing) if missing > 0 else []
+        chosen = telling_shapes(session, missing) if missing > 0 else []
         if not chosen or not trials.has_time():
             break
-        trials.measure_whole(chosen, "measuring shapes that are predicted to be fast")
+        trials.measure_whole(chosen, "measuring shapes that are expected to tell most")
     trials.sample(plan.trials)
     trials.measure_left()
     trials.retry()

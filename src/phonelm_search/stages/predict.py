@@ -1,84 +1,74 @@
-"""Which shapes of a space are worth measuring, by what the measured ones say of all."""
+"""Which shapes of a space are worth measuring next, by what the measured ones say of all."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from phonelm_search.core.pareto import membership_probability
-from phonelm_search.core.statistics import Floats
-from phonelm_search.core.workload import Workload
-from phonelm_search.measure import REFERENCE
-from phonelm_search.quality.law import Dimensions, Points
-from phonelm_search.reading import comparisons, law_of
+from phonelm_search.core.errors import ModelError
+from phonelm_search.reading import (
+    KEPT,
+    ShapeModels,
+    StudyView,
+    keeping_probability,
+    modelled_keeping,
+)
+from phonelm_search.search import best_gains, front_gains
 from phonelm_search.space import Columns
-from phonelm_search.speed import LEAST_SHAPES, LatencyModel
 from phonelm_search.stages.session import MeasuringSession
 
-_CANDIDATES = 300
-"""Shapes whose place is drawn: those that are fastest for their loss within two deviations."""
 _DRAWS = 400
-_LIKELY = 0.05
+_LEAST_GAIN = 1e-3
+"""Of the front's whole area, as a share: less is not worth a round."""
 
 
-def likely_shapes(session: MeasuringSession, count: int) -> list[str]:
-    """Shapes of the space that were not measured and may belong to the front, likeliest first.
-
-    Of several devices the first one's latencies count, whose front the others' resemble most of
-    the time; what is measured is measured on all.
+def telling_shapes(session: MeasuringSession, count: int) -> list[str]:
+    """Shapes of the space that are worth measuring, the most telling one first.
 
     Returns:
-        Nothing where too few shapes were measured to predict the others.
+        Nothing where no model holds, which is said, or where no shape is expected to tell more.
     """
-    feasible, workloads = session.setup.feasible, session.setup.goals.workloads
-    models = latency_models(session)
-    if models is None:
-        return []
-    session.configure("prediction", describe(models, len(feasible)))
-    columns = Columns.of_space(feasible)
-    told = {w: models[w].predict(columns) for w in workloads}
-    weights = zip(workloads, session.setup.goals.scenario.weights, strict=True)
-    parts = {w: weight * np.exp(told[w].mean) for w, weight in weights}
-    latency: Floats = np.sum(list(parts.values()), axis=0)
-    error = np.sqrt(sum((parts[w] * told[w].deviation) ** 2 for w in workloads))
     view = session.view
-    points = Points(shapes=Dimensions.of(columns), tokens=np.full(len(feasible), view.train_tokens))
-    loss = law_of(view.prior, view.evidence).log_loss(points).mean
-    near = _near_front(latency - 2 * error, latency, loss)
-    random = np.random.default_rng(0)
-    draws = latency[near] + error[near] * random.standard_normal((_DRAWS, len(near)))
-    chance = membership_probability(draws, loss[near])
+    try:
+        models = view.models
+    except ModelError as error:
+        session.report.note(f"shapes are sampled, not predicted: {error}")
+        return []
+    session.configure("prediction", describe(models, len(session.setup.feasible)))
+    modelled = view.modelled
+    if modelled is None:
+        return []
     known = {r.shape.shape_id for r in view.rows} | {f.shape.shape_id for f in view.failed}
+    inside = np.flatnonzero(modelled.inside)
+    rows = np.array([i for i in inside if modelled.shape(int(i)).shape_id not in known], int)
+    if not len(rows):
+        return []
+    shapes, loss = modelled.kept.rows(rows), modelled.loss[rows]
+    if view.budgets:
+        gains = best_gains(modelled_keeping(view, shapes), loss, _lowest(view))
+        least = 0.0
+    else:
+        latency = models.latency_draws(Columns.of_space(shapes), _DRAWS)
+        points = np.array([[r.latency.value, r.loss.value] for r in view.sampled])
+        corner = (max(points[:, 0].max(), latency.max()), max(points[:, 1].max(), loss.max()))
+        gains = front_gains(latency, loss, points, corner)
+        least = _LEAST_GAIN * float(np.prod(corner - points.min(axis=0)))
     found: list[str] = []
-    for i in np.argsort(-chance, kind="stable"):
-        if chance[i] < _LIKELY or len(found) == count:
+    for row, gain in gains:
+        if len(found) == count or gain < least:
             break
-        shape_id = feasible.shape(int(near[i])).shape_id
-        if shape_id not in known:
-            found.append(shape_id)
+        found.append(shapes.shape(row).shape_id)
     return found
 
 
-def latency_models(session: MeasuringSession) -> dict[Workload, LatencyModel] | None:
-    """A model of each workload on the study's first device; None where too little was measured."""
-    view, store = session.view, session.store
-    place, goals = view.places[0], session.setup.goals
-    beside = comparisons(store, place, goals.scenario, [r.shape.shape_id for r in view.rows])
-    told = [set(c.shape_ids) for c in beside.values()]
-    # The reference of the rounds has another vocabulary than the space.
-    ids = sorted(set.intersection(*told) - {REFERENCE.shape_id}) if told else []
-    if len(told) < len(goals.workloads) or len(ids) < LEAST_SHAPES:
-        return None
-    shapes = store.shapes(ids)
-    known = {i: shapes[i] for i in ids}
-    return {
-        w: LatencyModel.of(c, known, place.device.scheme_of(w.phase), w) for w, c in beside.items()
-    }
+def _lowest(view: StudyView) -> float:
+    """Lowest loss of a measured shape that keeps all budgets; infinity where none does."""
+    losses = [r.loss.value for r in view.sampled if keeping_probability(view, r) >= KEPT]
+    return min(losses, default=np.inf)
 
 
-def describe(models: Mapping[Workload, LatencyModel], shapes: int) -> dict[str, Any]:
+def describe(models: ShapeModels, shapes: int) -> dict[str, Any]:
     """What a study keeps of its predictions, with their errors on shapes that were held out."""
-    held = {w.name: m.held_out for w, m in models.items()}
+    held = models.held_out
     return {
         "shapes": shapes,
         "measured": len(next(iter(held.values())).errors),
@@ -86,11 +76,3 @@ def describe(models: Mapping[Workload, LatencyModel], shapes: int) -> dict[str, 
             name: {"median": h.median, "p95": h.p95, "noise": h.noise} for name, h in held.items()
         },
     }
-
-
-def _near_front(lowest: Floats, latency: Floats, loss: Floats) -> np.ndarray:
-    """Rows that no better shape is faster than by more than their error, the fastest first."""
-    order = np.lexsort((latency, loss))
-    best = np.minimum.accumulate(latency[order])
-    kept = order[lowest[order] <= best]
-    return kept[np.argsort(latency[kept], kind="stable")][:_CANDIDATES]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from phonelm_search.core.budget import Budget
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.quality import ScoreSettings
@@ -11,7 +12,7 @@ from phonelm_search.stages.measure import SearchPlan, search, search_on
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
-from phonelm_search.stages.train import score, set_train_tokens
+from phonelm_search.stages.train import score, set_budgets, set_train_tokens
 from phonelm_search.store import Store
 
 _FINISHING_SECONDS = 20.0  # peak memory, plots and the page
@@ -28,6 +29,7 @@ def run_all(
     report: Reporter,
     data: Sequence[str] = (),
     train_tokens: float | None = None,
+    budgets: Sequence[Budget] = (),
 ) -> tuple[Pick, StudyView]:
     """Search, train the front, pick, and write the files of ``results/STUDY``.
 
@@ -41,6 +43,7 @@ def run_all(
         report: Shows progress.
         data: Text to train on; nothing: the embedded corpus.
         train_tokens: That a person will train the pick on; None: 100 for each decoder parameter.
+        budgets: What the pick must keep.
 
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
@@ -50,6 +53,7 @@ def run_all(
         ending = deadline.earlier(_FINISHING_SECONDS)
         session.start()
         set_train_tokens(session, train_tokens)
+        set_budgets(session, budgets)
         search(session, plan, ending.earlier(60 * settings.minutes))
         training = Deadline(min(60 * settings.minutes, ending.left))
         score(session, settings, top=top, data=data, deadline=training)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from phonelm_search.core.budget import Budget, check_budgets
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.records import ProxyScore
@@ -54,6 +55,7 @@ def run_score(
     retrain: bool = False,
     validate: bool = False,
     train_tokens: float | None = None,
+    budgets: Sequence[Budget] = (),
     rule: Rule | None = None,
     command: str | None = None,
     pool: Callable[[], Pool] | None = None,
@@ -70,6 +72,7 @@ def run_score(
         retrain: Drop what was trained for the study, and begin anew.
         validate: Whether a rung of twice the largest size is trained, too, see `validate_law`.
         train_tokens: That a person will train the pick on; None leaves it.
+        budgets: What the pick must keep; none leave those that the study has.
         rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
         pool: Makes what trains; by default child processes, one per core or GPU.
@@ -82,6 +85,10 @@ def run_score(
     """
     with open_session(store, study, report=report, pool=pool) as session:
         set_train_tokens(session, train_tokens)
+        if budgets:
+            view = session.view
+            check_budgets(budgets, view.devices, str(view.scenario))
+            set_budgets(session, budgets)
         score(session, settings, top=top, data=data, retrain=retrain, command=command)
         if validate:
             validate_law(session, settings, top=top, data=data)
@@ -92,6 +99,11 @@ def set_train_tokens(session: Session, tokens: float | None) -> None:
     """Keep how long a person will train, where they say so."""
     if tokens is not None:
         session.configure("train_tokens", float(tokens))
+
+
+def set_budgets(session: Session, budgets: Sequence[Budget]) -> None:
+    """Keep what the pick must keep."""
+    session.configure("budgets", [asdict(b) for b in budgets])
 
 
 def score(

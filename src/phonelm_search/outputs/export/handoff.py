@@ -16,7 +16,15 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_bytes, format_count, format_ms
 from phonelm_search.outputs.export.litgpt import export_litgpt
 from phonelm_search.outputs.export.winner import export_hf, export_onnx
-from phonelm_search.reading import StudyRow, StudyView, current_pick, environments, law_text, trust
+from phonelm_search.reading import (
+    StudyRow,
+    StudyView,
+    current_pick,
+    environments,
+    law_text,
+    trust,
+    worth_of,
+)
 
 _CARD = "README.md"
 _PARTS = (
@@ -125,6 +133,7 @@ def _card(view: StudyView, row: StudyRow, files: set[str], missing: list[str]) -
         "precision": str(view.device.precision),
         "pick": pick if picked else None,
         "relative": row.latency_text,
+        "worth": found.text if (found := worth_of(view, row)) else "",
         "times": [(device, list(_times(time))) for device, time in row.times.items()],
         "verdict": row.verdict,
         "reasons": [r.text for r in row.reasons],

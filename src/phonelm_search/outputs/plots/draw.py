@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -13,12 +14,20 @@ from phonelm_search.outputs.plots.canvas import (
     GREY,
     MANY_LABELS,
     ORANGE,
+    SKY,
     add_footnote,
     new_figure,
     place_labels,
     tidy,
 )
-from phonelm_search.outputs.plots.info import FrontInfo, Point, SpreadInfo, TrainingInfo, step_line
+from phonelm_search.outputs.plots.info import (
+    FrontInfo,
+    ModelledInfo,
+    Point,
+    SpreadInfo,
+    TrainingInfo,
+    step_line,
+)
 
 
 def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) -> None:
@@ -44,12 +53,16 @@ def draw_front(info: FrontInfo) -> Figure:
     figure = new_figure(8, 5)
     axes = figure.add_subplot()
     right = max((p.x + p.x_error[1] for p in info.points), default=0.0)
+    if info.modelled:
+        _draw_modelled(axes, info.modelled)
     xs, ys = step_line(info.points, right)
-    axes.plot(xs, ys, color=BLUE, linewidth=1.4, zorder=2, label="front")
+    axes.plot(xs, ys, color=BLUE, linewidth=1.4, zorder=2, label="front of what was measured")
     labels = []
     for p in info.points:
         colour = GREEN if p.reference else BLUE if p.front else GREY
         _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
+        if p.reference:  # what is as good as it
+            axes.axhline(p.y, color=GREEN, linestyle=":", linewidth=1, zorder=1)
         if p.pick:
             axes.plot(
                 [p.x], [p.y], marker="*", markersize=17, linestyle="", zorder=4,
@@ -60,6 +73,11 @@ def draw_front(info: FrontInfo) -> Figure:
             labels.append((p.x, p.y, p.label, colour if p.reference else BLACK))
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
+    for value, name in info.x_limits:
+        axes.axvline(value, color=ORANGE, linestyle="--", linewidth=1, label=name)
+    for value, name in info.y_limits:
+        axes.axhline(value, color=ORANGE, linestyle="--", linewidth=1, label=name)
+    _look_at_front(axes, info)
     axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
     add_footnote(figure, info.footnote)
     if axes.get_legend_handles_labels()[0]:
@@ -67,6 +85,36 @@ def draw_front(info: FrontInfo) -> Figure:
     tidy(axes)
     place_labels(axes, labels, [(p.x, p.y) for p in info.points])
     return figure
+
+
+def _draw_modelled(axes: Any, info: ModelledInfo) -> None:
+    """All shapes as a density behind, their front as a line with its band."""
+    cells = np.where(info.counts.T > 0, np.log1p(info.counts.T), np.nan)
+    axes.pcolormesh(
+        info.x_edges, info.y_edges, cells, cmap="Greys", alpha=0.35, zorder=0,
+        rasterized=True, linewidth=0,
+    )  # fmt: skip
+    axes.plot(
+        info.x, info.y, color=SKY, linewidth=1.2, drawstyle="steps-post", zorder=2, label=info.label
+    )
+    axes.fill_betweenx(
+        info.y, info.x_low, info.x_high, color=SKY, alpha=0.25, linewidth=0, zorder=1
+    )
+
+
+def _look_at_front(axes: Any, info: FrontInfo) -> None:
+    """Limits that hold all points and the front; the slow ones of a density may be beyond."""
+    ends = [(p.x - p.x_error[0], p.x + p.x_error[1]) for p in info.points]
+    heights = [(p.y - p.y_error[0], p.y + p.y_error[1]) for p in info.points]
+    if info.modelled:
+        ends += zip(info.modelled.x_low, info.modelled.x_high, strict=True)
+        heights += [(y, y) for y in info.modelled.y]
+    if not ends:
+        return
+    for setter, pairs in ((axes.set_xlim, ends), (axes.set_ylim, heights)):
+        low, high = min(p[0] for p in pairs), max(p[1] for p in pairs)
+        margin = 0.05 * (high - low) or 0.05
+        setter(low - margin, high + margin)
 
 
 def _draw_baseline(axes: Any, bits_per_byte: float) -> None:

@@ -9,6 +9,7 @@ from phonelm_search.outputs.plots.depth import depth_info, draw_depth
 from phonelm_search.outputs.plots.devices import devices_info, draw_devices
 from phonelm_search.outputs.plots.draw import draw_front, draw_spread, draw_training
 from phonelm_search.outputs.plots.info import front_info, spread_info, training_info
+from phonelm_search.outputs.plots.map import draw_map, map_info
 from phonelm_search.outputs.plots.processes import draw_processes, processes_info
 from phonelm_search.outputs.plots.validation import draw_validation, validation_info
 from phonelm_search.reading import StudyView
@@ -18,6 +19,7 @@ PICTURES: Mapping[str, Callable[[Store, StudyView], Figure]] = {
     "front": lambda store, view: draw_front(front_info(view)),
     "training": lambda store, view: draw_training(training_info(view)),
     "spread": lambda store, view: draw_spread(spread_info(view)),
+    "map": lambda store, view: draw_map(map_info(view)),
     "latency-vs-depth": lambda store, view: draw_depth(depth_info(view)),
     "bandwidth": lambda store, view: draw_bandwidth(bandwidth_info(view)),
     "processes": lambda store, view: draw_processes(processes_info(store, view)),

@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from phonelm_search.core.latency import Latency, Span
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Z_95
 from phonelm_search.core.units import format_count
 from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick, longest_trainings
 
@@ -42,6 +46,28 @@ Panel = tuple[str, tuple[Point, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelledInfo:
+    """What models tell of all shapes of a space."""
+
+    label: str
+    """What the curve is."""
+    x: tuple[float, ...]
+    """Of the front, fastest first."""
+    y: tuple[float, ...]
+    """Likewise."""
+    x_low: tuple[float, ...]
+    """Lower end of the 95 % interval."""
+    x_high: tuple[float, ...]
+    """Upper end."""
+    counts: npt.NDArray[np.float64]
+    """``[cells, cells]``: how many shapes lie where, x by y."""
+    x_edges: npt.NDArray[np.float64]
+    """``[cells + 1]``"""
+    y_edges: npt.NDArray[np.float64]
+    """``[cells + 1]``"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontInfo:
     """The front of latency against loss."""
 
@@ -53,6 +79,12 @@ class FrontInfo:
     """Vertical axis with its unit."""
     points: tuple[Point, ...]
     """All shapes."""
+    modelled: ModelledInfo | None
+    """All shapes of the space; None where no model holds."""
+    x_limits: tuple[tuple[float, str], ...]
+    """Budgets of latency, with their names."""
+    y_limits: tuple[tuple[float, str], ...]
+    """Budgets of loss."""
     pick_name: str
     """``pick`` or ``provisional pick``."""
     footnote: str
@@ -127,9 +159,39 @@ def front_info(view: StudyView) -> FrontInfo:
         x_label=latency_label(view),
         y_label=loss_label(view),
         points=tuple(points),
+        modelled=_modelled(view),
+        x_limits=tuple(_latency_limits(view)),
+        y_limits=tuple((100 * (b.limit - 1), b.text) for b in view.budgets if b.quantity == "loss"),
         pick_name=_pick_name(pick),
         footnote=_footnote(view),
     )
+
+
+def _modelled(view: StudyView) -> ModelledInfo | None:
+    found = view.modelled
+    if found is None:
+        return None
+    front = found.front()
+    x, error = found.latency[front], Z_95 * found.latency_error[front]
+    return ModelledInfo(
+        label=f"front of all {found.count:,} shapes, by models, with 95 %",
+        x=tuple(x.tolist()),
+        y=tuple((100 * (found.loss[front] - 1)).tolist()),
+        x_low=tuple((x * np.exp(-error)).tolist()),
+        x_high=tuple((x * np.exp(error)).tolist()),
+        counts=found.density.counts,
+        x_edges=found.density.latency,
+        y_edges=100 * (found.density.loss - 1),
+    )
+
+
+def _latency_limits(view: StudyView) -> Iterator[tuple[float, str]]:
+    """Budgets of the whole scenario as shares of the baseline's time; one device's alone."""
+    rows = [r for r in view.rows if r.name == view.baseline] or list(view.rows[:1])
+    for budget in view.budgets:
+        if budget.quantity == "latency" and rows and len(view.devices) == 1:
+            unit_ms = rows[0].end_to_end_ms / rows[0].latency.value
+            yield budget.limit / unit_ms, budget.text
 
 
 def _pick_name(pick: Pick | None) -> str:
@@ -226,6 +288,9 @@ def _footnote(view: StudyView) -> str:
     if suspect:
         common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
         parts.append(f"hollow: suspect ({in_one_line(common) or 'reasons in trials.csv'})")
+    others = [b.text for b in view.budgets if b.quantity not in ("latency", "loss")]
+    if others:
+        parts.append(f"budgets beside: {', '.join(others)}")
     count = len(view.evidence)
     parts.append(
         f"loss from published trainings and {count} of this study"

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
@@ -10,7 +12,9 @@ from phonelm_search.core.latency import Extent, Latency, Span
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.records import ProxyScore, judged_together
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Z_95
 from phonelm_search.core.units import format_count
+from phonelm_search.outputs import advise
 from phonelm_search.outputs.report.evidence import device_cards, time_spent
 from phonelm_search.reading import (
     FailedShape,
@@ -21,6 +25,7 @@ from phonelm_search.reading import (
     longest_trainings,
     trust,
 )
+from phonelm_search.space import ParameterTarget
 from phonelm_search.store import Store
 
 Document = dict[str, Any]
@@ -54,6 +59,9 @@ def document(store: Store, view: StudyView) -> Document:
         "configs": _configs(view.rows),
         "failed": [_failed(f) for f in view.failed],
         "pick": _pick(pick),
+        "advice": list(advise(view, pick)) if pick else [],
+        "modelled": _modelled(view),
+        "limits": _limits(view),
         "trust": trust(view),
         "curves": list(map(_curve, longest_trainings(view.trainings))),
         "estimated": any(r.kind == "estimated" for r in view.rows),
@@ -233,6 +241,46 @@ def _failed(found: FailedShape) -> Document:
     }
 
 
+def _modelled(view: StudyView) -> Document | None:
+    """All shapes as models tell them: their front with its band, and how many lie where."""
+    found = view.modelled
+    if found is None:
+        return None
+    front = found.front()
+    x, error = found.latency[front], Z_95 * found.latency_error[front]
+    columns = {
+        "x": x, "x_low": x * np.exp(-error), "x_high": x * np.exp(error),
+        "y": 100 * (found.loss[front] - 1),
+    }  # fmt: skip
+    density = found.density
+    return {
+        "shapes": found.count,
+        "front": {
+            **{name: _rounded(*values.tolist()) for name, values in columns.items()},
+            "label": [found.shape(int(i)).label for i in front],
+        },
+        "counts": density.counts.T.astype(int).tolist(),
+        "x": _rounded(*density.latency.tolist()),
+        "y": _rounded(*(100 * (density.loss - 1)).tolist()),
+    }
+
+
+def _limits(view: StudyView) -> list[Document]:
+    """Budgets where one axis shows them."""
+    keys = {"ttft": "prefill", "tpot": "decode", "latency": "whole", "loss": "loss"}
+    names = {device: i for i, device in enumerate(view.devices)}
+    found = []
+    for budget in view.budgets:
+        key = keys.get(budget.quantity)
+        if key is None:
+            continue
+        value = 100 * (budget.limit - 1) if key == "loss" else budget.limit
+        if key != "loss" and budget.device and names[budget.device]:
+            key = f"{key} on {budget.device}"
+        found.append({"axis": key, "value": value, "text": budget.text})
+    return found
+
+
 def _pick(pick: Pick | None) -> Document | None:
     if pick is None:
         return None
@@ -268,8 +316,7 @@ def _settings(view: StudyView) -> list[list[str]]:
         told.append(
             [
                 "size",
-                f"{format_count(size['target'])} {size['count']} parameters "
-                f"± {size['tolerance']:.0%}",
+                str(ParameterTarget.model_validate(size)),
             ]
         )
     versions = config.get("versions", {})

@@ -134,6 +134,7 @@ class QualityLaw:
         self.coefficients = Gaussian(mean=found, covariance=covariance)
         self._root, self._white = root, white
         self._misfit = whitened(observed.log_loss - told)
+        self._weights = solve_triangular(root, self._misfit, lower=True, trans="T")
         self._step = prior_root @ (found - self._start)
 
     def _near(self, observed: Observations) -> Floats:
@@ -191,6 +192,18 @@ class QualityLaw:
     def log_loss(self, points: Points) -> Prediction:
         """Logarithm of loss, in the unit of the data set."""
         return self._predicted(points, None)
+
+    def means(self, points: Points) -> Floats:
+        """``[n]``: the middle of `log_loss`, at a fraction of its cost."""
+        told = []
+        for part in points.chunks(_CHUNK):
+            mean, _ = self._at(self.coefficients.mean, part, self.dataset)
+            if self.observations is not None and self._root is not None:
+                cross = self.prior.discrepancy.smooth(part, self.observations.points)
+                cross *= self.observations.datasets == self.dataset
+                mean = mean + cross @ self._weights
+            told.append(mean)
+        return np.concatenate(told)
 
     def log_ratio(self, points: Points, to: Points) -> Prediction:
         """Logarithm of losses over another one's: what all share drops out.

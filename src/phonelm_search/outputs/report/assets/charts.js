@@ -28,7 +28,7 @@ function theme() {
   const of = (name) => style.getPropertyValue(`--${name}`).trim();
   return {
     paper: of("paper"), ink: of("ink"), quiet: of("quiet"), line: of("line"), accent: of("accent"),
-    pick: of("pick"), reference: of("reference"), faint: of("faint"), panel: of("panel"),
+    modelled: of("modelled"), pick: of("pick"), reference: of("reference"), faint: of("faint"), panel: of("panel"),
     series: dark ? SERIES.dark : SERIES.light, depths: dark ? DEPTHS.dark : DEPTHS.light,
   };
 }
@@ -150,6 +150,37 @@ function pinTrace(study, rows, chosen) {
   return { name: "pinned", x: at(chosen.x), y: at(chosen.y), customdata: members.map((r) => r.place) };
 }
 
+// All shapes, on the axes that models tell: how many lie where, their front, and its band.
+function modelledTraces(study, x, y, colours) {
+  const found = study.modelled;
+  if (!found || x.key !== "latency" || y.key !== "loss") return [];
+  const { front } = found;
+  const most = Math.max(...found.counts.map((row) => Math.max(...row)));
+  return [{
+    type: "heatmap", x: found.x, y: found.y, z: found.counts.map((row) => row.map((n) => (n ? Math.log1p(n) : null))),
+    colorscale: [[0, colours.paper], [1, colours.faint]], zmin: 0, zmax: Math.log1p(most), opacity: 0.45, showscale: false,
+    hoverinfo: "skip",
+  }, {
+    type: "scatter", mode: "lines", x: [...front.x_low, ...[...front.x_high].reverse()], y: [...front.y, ...[...front.y].reverse()],
+    fill: "toself", fillcolor: colours.accent, opacity: 0.15, line: { width: 0 }, hoverinfo: "skip",
+  }, {
+    type: "scatter", mode: "lines", x: front.x, y: front.y, line: { shape: "hv", color: colours.modelled, width: 1.6, dash: "dot" },
+    text: front.label, hovertemplate: "%{text}, by models: %{x:.3g}, %{y:+.2f} %<extra></extra>",
+  }];
+}
+
+// Budgets, and the loss of known models, as lines across.
+function guideLines(study, rows, x, y, colours) {
+  const across = (key, value, colour) => (key === "x"
+    ? { type: "line", xref: "x", yref: "paper", x0: value, x1: value, y0: 0, y1: 1, line: { color: colour, width: 1, dash: "dash" } }
+    : { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: value, y1: value, line: { color: colour, width: 1, dash: "dash" } });
+  const limits = study.limits.flatMap((l) => [
+    ...(l.axis === x.key ? [across("x", l.value, colours.pick)] : []), ...(l.axis === y.key ? [across("y", l.value, colours.pick)] : []),
+  ]);
+  const known = y.key === "loss" ? rows.filter((r) => r.reference && r.values.loss) : [];
+  return [...limits, ...known.map((r) => across("y", r.values.loss[0], colours.reference))];
+}
+
 function frontFigure(study, rows, chosen, width) {
   const colours = theme();
   const axis = (key) => study.axes.find((a) => a.key === key);
@@ -169,7 +200,7 @@ function frontFigure(study, rows, chosen, width) {
     y: members.map((r) => r.values[y.key][0]), customdata: members.map((r) => r.place),
     hovertext: members.map((r) => hoverText(study, r, x, y)), hoverinfo: "text", ...more,
   });
-  const data = [];
+  const data = modelledTraces(study, x, y, colours);
   if (front.length && y.better && x.better) {
     data.push({
       type: "scatter", mode: "lines", x: front.map((r) => r.values[x.key][0]), y: front.map((r) => r.values[y.key][0]),
@@ -186,8 +217,11 @@ function frontFigure(study, rows, chosen, width) {
     },
   }));
   const named = placed.filter((r) => r.reference || (onFront.has(r) && front.length <= 12));
+  const across = named.map((r) => r.values[x.key][0]);
+  const middle = (Math.min(...across) + Math.max(...across)) / 2;
   data.push(points(named, {
-    mode: "text", text: named.map((r) => `\u2002${escaped(r.label)}`), textposition: "top right", hoverinfo: "skip",
+    mode: "text", text: named.map((r) => `\u2002${escaped(r.label)}\u2002`), hoverinfo: "skip",
+    textposition: across.map((at) => (at > middle ? "top left" : "top right")),
     textfont: { size: 11, color: named.map((r) => (r.reference ? colours.reference : colours.ink)) },
   }));
   const picked = placed.filter((r) => r.pick);
@@ -200,6 +234,16 @@ function frontFigure(study, rows, chosen, width) {
   const layout = baseLayout(colours);
   layout.xaxis.title.text = axisTitle(x.label, width);
   layout.yaxis.title.text = axisTitle(y.label, 360);
+  layout.shapes = guideLines(study, rows, x, y, colours);
+  if (data[0] && data[0].type === "heatmap") { // the slow shapes of a density may be beyond
+    const ends = (key, more) => {
+      const spans = placed.map((r) => r.values[key]).flatMap(([v, low, high]) => [low === null ? v : low, high === null ? v : high]);
+      const [low, high] = [Math.min(...spans, ...more), Math.max(...spans, ...more)];
+      return [low - 0.04 * (high - low), high + 0.04 * (high - low)];
+    };
+    layout.xaxis.range = ends(x.key, study.modelled.front.x);
+    layout.yaxis.range = ends(y.key, study.modelled.front.y);
+  }
   if (aside.length) { // known across only: ticks at the bottom
     data.push({
       ...points([], {}), x: aside.map((r) => r.values[x.key][0]), y: aside.map(() => 0.015), yaxis: "y2",

@@ -1,0 +1,125 @@
+"""Limits that a person has: times, memory and loss that a shape must keep."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from phonelm_search.core.errors import ConfigurationError, UnknownNameError
+from phonelm_search.core.units import format_bytes, format_ms, parse_bytes, parse_ms
+from phonelm_search.core.workload import Scenario
+
+Quantity = Literal["ttft", "tpot", "latency", "memory", "loss"]
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+_NAMES: Mapping[Quantity, str] = {
+    "ttft": "TTFT", "tpot": "TPOT", "latency": "end to end", "memory": "memory", "loss": "loss",
+}  # fmt: skip
+_PERCENT = re.compile(r"^([+-]?[0-9]+(?:\.[0-9]+)?) ?%$")
+_SCENARIO = re.compile(r"^(?:(?P<device>.+)=)?(?P<scenario>[^=:]+=[0-9]+:[0-9]+):(?P<time>.+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """One limit."""
+
+    quantity: Quantity
+    """What is limited: time to first token, time per output token, time of the whole scenario,
+    weights and KV cache at its end, or loss."""
+    limit: float
+    """In ms, bytes, or as a share of the baseline's loss."""
+    device: str | None = None
+    """Name of the device's profile that it holds for; None: each."""
+    scenario: str | None = None
+    """Which scenario a latency is of, as a person wrote it; None: the study's."""
+
+    @property
+    def name(self) -> str:
+        """What is limited, and where."""
+        return _NAMES[self.quantity] + (f" on {self.device}" if self.device else "")
+
+    def shown(self, value: float) -> str:
+        """A value of the quantity in its unit."""
+        if self.quantity == "memory":
+            return format_bytes(value)
+        return f"{value - 1:+.1%}" if self.quantity == "loss" else f"{format_ms(value)} ms"
+
+    @property
+    def text(self) -> str:
+        """As ``TTFT ≤ 400 ms``."""
+        return f"{self.name} ≤ {self.shown(self.limit)}"
+
+
+def parse_budget(quantity: Quantity, text: str) -> Budget:
+    """Parse ``400ms``, ``DEVICE=400ms``, ``chat=256:128:900ms``, ``300MB`` or ``+1%``.
+
+    Raises:
+        ConfigurationError: If the text is no such limit.
+    """
+    option = f"--max-{quantity}"
+    try:
+        if quantity == "loss":
+            return Budget(quantity=quantity, limit=_share(text))
+        if quantity == "latency" and (match := _SCENARIO.match(text)):
+            scenario = str(Scenario.parse(match["scenario"]))
+            limit = parse_ms(match["time"])
+            return Budget(quantity=quantity, limit=limit, device=match["device"], scenario=scenario)
+        device, equals, value = text.rpartition("=")
+        if equals and not device:
+            raise ValueError(f"a device's name must stand before '=', got '{text}'")
+        limit = float(parse_bytes(value)) if quantity == "memory" else parse_ms(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}") from error
+    if limit <= 0:
+        raise ConfigurationError(f"{option} must be positive, got '{text}'")
+    return Budget(quantity=quantity, limit=limit, device=device or None)
+
+
+def parse_budgets(texts: Mapping[str, Sequence[str] | str | None]) -> tuple[Budget, ...]:
+    """Budgets of several options, by quantity.
+
+    Raises:
+        ConfigurationError: If one is no limit, or two limit the same.
+    """
+    found: list[Budget] = []
+    for quantity in QUANTITIES:
+        given = texts.get(quantity) or ()
+        found += [parse_budget(quantity, t) for t in ([given] if isinstance(given, str) else given)]
+    places = [(b.quantity, b.device) for b in found]
+    for place in places:
+        if places.count(place) > 1:
+            of = f" of {place[1]}" if place[1] else ""
+            raise ConfigurationError(f"--max-{place[0]}{of} must be given once")
+    return tuple(found)
+
+
+def check_budgets(budgets: Sequence[Budget], devices: Sequence[str], scenario: str) -> None:
+    """Refuse budgets that a study cannot tell.
+
+    Args:
+        budgets: The budgets.
+        devices: Names of the study's devices.
+        scenario: What it measures.
+
+    Raises:
+        ConfigurationError: If a device is none of them, or a scenario is another one.
+    """
+    for budget in budgets:
+        if budget.device is not None and budget.device not in devices:
+            raise UnknownNameError("device of this study", budget.device, list(devices))
+        if budget.scenario is not None and budget.scenario != scenario:
+            raise ConfigurationError(
+                f"--max-latency must be of the scenario that is measured, {scenario}, got "
+                f"{budget.scenario}; give --scenario {budget.scenario} to another study"
+            )
+
+
+def budgets_of(config: Mapping[str, Any]) -> tuple[Budget, ...]:
+    """Those that a study's configuration holds."""
+    return tuple(Budget(**b) for b in config.get("budgets", ()))
+
+
+def _share(text: str) -> float:
+    match = _PERCENT.match(text.strip())
+    if match is None:
+        raise ValueError(f"a loss must be told against the baseline's, such as +1%, got '{text}'")
+    return 1 + float(match[1]) / 100
