@@ -1,6 +1,7 @@
 """Why a shape: its neighbours, its dimensions, its memory."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import UnknownNameError
 from phonelm_search.core.records import StudyShape
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.reading import find_row, load_view
+from phonelm_search.reading import StudyRow, compare_shapes, find_row, load_view
 from phonelm_search.reading.explanation import explain
 from told_losses import with_losses
 
@@ -173,3 +174,55 @@ def test_the_command_tells_it_for_people_and_programs(
     assert document["faster"][0]["changes"][0] == "depth 4 → 3"
     assert run_command(["explain", "study", "--results", str(tmp_path)]) == 0
     assert " pick: " in capsys.readouterr().out
+
+
+def test_two_shapes_are_told_against_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points: list[tuple[float, float | None]] = [(10.0 + i, 2.0) for i in range(3)]
+    _, view = study(tmp_path, points)
+    found = compare_shapes(with_losses(view, [1.0, 1.1, 1.2]), view.rows[2], view.rows[0])
+    told = {r.quantity: r for r in found.ratios}
+    assert told["end to end"].ratio.value == pytest.approx(1.2, rel=0.01)
+    assert told["TTFT"].ratio.value == pytest.approx(1.0, rel=0.01)
+    assert told["TPOT"].ratio.value == pytest.approx(11 / 9, rel=0.01)
+    assert told["end to end"].less_probability == 0
+    one, other = view.rows[2].shape, view.rows[0].shape
+    scheme = view.device.scheme
+    assert found.kv_bytes == tuple(
+        s.kv_bytes_per_token(scheme.kv_bytes_per_element) for s in (one, other)
+    )
+    assert (
+        found.memory[0] - found.memory[1]
+        > 2 * (one.weight_bytes(scheme).total - other.weight_bytes(scheme).total) / 3
+    )
+    words = ["explain", "study", "64x3", "64x1", "--results", str(tmp_path)]
+    assert run_command(words) == 0
+    out = capsys.readouterr().out
+    assert "64×3 (w64-l3" in out
+    assert "end to end +20" in out
+    assert "0% that 64×3 has less" in out
+    assert run_command([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [r["shape_id"] for r in document["rows"]] == [one.shape_id, other.shape_id]
+    assert document["ratios"][0]["ratio"] == pytest.approx(1.2, rel=0.01)
+
+
+def test_where_caches_cross_over_is_told_by_their_bytes(tmp_path: Path) -> None:
+    # Two shapes alike but for their caches: the one with the larger is faster at first.
+    shapes = [small_shape(num_key_value_heads=4), small_shape(num_key_value_heads=1)]
+    _, view = study(tmp_path, [(10.0, None), (11.0, None)], shapes=shapes)
+    speed = 10e9
+
+    def at_speed(row: StudyRow) -> StudyRow:
+        steps = [replace(s, bandwidth_bytes_per_s=speed) for s in row.time.steps]
+        return replace(row, time=replace(row.time, steps=tuple(steps)))
+
+    one, other = (at_speed(find_row(view, s.shape_id)) for s in shapes)
+    found = compare_shapes(view, one, other)
+    steps = (one.time.tpot.ms / 1000, other.time.tpot.ms / 1000)
+    (context,) = view.scenario.contexts
+    more = (found.kv_bytes[0] - found.kv_bytes[1]) / speed
+    assert found.kv_bytes[0] == 4 * found.kv_bytes[1]
+    assert found.crossing == pytest.approx(context + (steps[1] - steps[0]) / more, rel=0.01)
+    assert compare_shapes(view, other, one).crossing == found.crossing

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from phonelm_search.core.budget import Budget, parse_budgets
-from phonelm_search.outputs import STUDY_COLUMNS, study_rows
+from phonelm_search.outputs import STUDY_COLUMNS, predicted_rows, study_rows
 from phonelm_search.reading import StudyView
 from phonelm_search.store import Store
 
@@ -45,7 +45,8 @@ def budgets_from(
     )  # fmt: skip
 
 
-def frame_of(view: StudyView, *, front: bool = False) -> pd.DataFrame:
-    """A row for each shape of a study, or of its front."""
+def frame_of(view: StudyView, *, front: bool = False, predicted: int = 0) -> pd.DataFrame:
+    """A row for each shape of a study, or of its front, and for some that were predicted."""
     rows = study_rows(view, view.front if front else view.rows)
+    rows += predicted_rows(view, predicted) if predicted else []
     return pd.DataFrame(rows, columns=None if rows else list(STUDY_COLUMNS))

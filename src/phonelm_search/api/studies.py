@@ -12,17 +12,18 @@ from phonelm_search.core import defaults as d
 from phonelm_search.core.budget import check_budgets
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.reporting import LoggedReporter
-from phonelm_search.outputs import count_rows, doubtful_rows, explanation_document
+from phonelm_search.outputs import count_rows, doubtful_rows, explanation_document, versus_document
 from phonelm_search.outputs.export import export_shape
 from phonelm_search.outputs.plots import PICTURES
 from phonelm_search.outputs.report import write_report
-from phonelm_search.reading import explain_shape, load_view, regret_matrix
+from phonelm_search.reading import compare_shapes, explain_shape, find_row, load_view, regret_matrix
 
 
 def pareto(
     study: str,
     *,
     everything: bool = False,
+    limit: int = d.DEFAULT_LIMIT,
     regret: bool = False,
     max_ttft: Names = (),
     max_tpot: Names = (),
@@ -37,7 +38,9 @@ def pareto(
     Args:
         study: Its name.
         max_ttft: Budgets as of `run`, here and below; none leave those that the study has.
-        everything: All measured shapes and references, the front marked.
+        everything: All measured shapes and references, the front marked, and shapes near the
+            front that were predicted.
+        limit: How many predicted ones at most.
         regret: Instead, how much slower each device's front is on each other device.
     """
     store = open_store(results, storage)
@@ -46,7 +49,7 @@ def pareto(
     check_budgets(view.budgets, view.devices, str(view.scenario))
     if regret:
         return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
-    return frame_of(view) if everything else frame_of(view, front=True)
+    return frame_of(view, predicted=limit) if everything else frame_of(view, front=True)
 
 
 def plot(
@@ -84,12 +87,20 @@ def report(
 def explain(
     study: str,
     shape: str | None = None,
+    other: str | None = None,
     *,
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> dict[str, Any]:
-    """Why a shape of a study, by default the pick: the document that ``--json`` prints."""
+    """Why a shape of a study, by default the pick, or one against an ``other``.
+
+    Returns:
+        The document that ``--json`` prints.
+    """
     view = load_view(open_store(results, storage), study)
+    if shape is not None and other is not None:
+        found = compare_shapes(view, find_row(view, shape), find_row(view, other))
+        return versus_document(view, found)
     explanation, pick = explain_shape(view, shape)
     return explanation_document(view, explanation, pick)
 

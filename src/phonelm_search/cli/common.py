@@ -12,7 +12,7 @@ from phonelm_search.cli.output import print_json, print_rows, say
 from phonelm_search.core.budget import Budget, parse_budgets
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.core.units import format_count, format_difference, format_seconds, parse_count
-from phonelm_search.outputs import Row, study_rows
+from phonelm_search.outputs import Row, predicted_rows, study_rows
 from phonelm_search.reading import (
     Pick,
     Regret,
@@ -156,10 +156,11 @@ def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
 
 
 def show_study(
-    view: StudyView, rows: Iterable[StudyRow], *, as_json: bool, fmt: Format = "table"
-) -> None:
-    """Print rows of a study."""
-    found = study_rows(view, rows)
+    view: StudyView, rows: Iterable[StudyRow], *, predicted: int = 0, as_json: bool,
+    fmt: Format = "table",
+) -> None:  # fmt: skip
+    """Print rows of a study, and as many that were predicted."""
+    found = study_rows(view, rows) + predicted_rows(view, predicted)
     if as_json:
         print_json(found)
         return
@@ -206,7 +207,7 @@ def _print_study(view: StudyView, rows: Sequence[Row], fmt: Format) -> None:
                 "loss": format_difference(
                     *(r[f"relative_loss{end}"] for end in ("", "_low", "_high"))
                 ),
-                "prior_share": f"{r['prior_share']:.0%}",
+                "prior_share": None if r["prior_share"] is None else f"{r['prior_share']:.0%}",
                 "equal": _equal(r),
                 "front_probability": None
                 if r["front_probability"] is None
@@ -229,7 +230,9 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Columns of the table; several devices and the front only where that says anything."""
     hidden: set[str] = set()
     if not any(r["estimate_ms"] is not None for r in rows):
-        hidden |= {"kind", "estimate_ms"}
+        hidden.add("estimate_ms")
+    if {r["kind"] for r in rows} <= {"measured"}:
+        hidden.add("kind")
     if len({r["device"] for r in rows}) < 2:
         hidden.add("device")
     if all(r["front"] for r in rows if r["name"] is None):

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonelm_search.core.latency import Extent
-    from phonelm_search.reading import Effect, Explanation, Neighbour, Pick
+    from phonelm_search.reading import Effect, Explanation, Neighbour, Pick, Versus
 
 NAME = "explain"
 HELP = (
     "Tell why a shape: its neighbours of equal size, what each dimension buys, what kernels may "
-    "not like, what contexts cost. Example: phonelm-search explain slm-100m.host-cpu w1024-l7"
+    "not like, what contexts cost. Example: phonelm-search explain slm-100m.host-cpu w1024-l7; "
+    "phonelm-search explain slm-100m.host-cpu 768x8 SmolLM2-135M"
 )
 
 
@@ -27,16 +28,28 @@ def command(
         str | None,
         typer.Argument(help="Shape id, its beginning, or a reference's name; default: the pick."),
     ] = None,
+    other: Annotated[
+        str | None, typer.Argument(help="A second shape: tells the first one against it.")
+    ] = None,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
     """Explain a shape of a study."""
-    from phonelm_search.outputs import explanation_document
-    from phonelm_search.reading import explain_shape, load_view
+    from phonelm_search.outputs import explanation_document, versus_document
+    from phonelm_search.reading import compare_shapes, explain_shape, find_row, load_view
     from phonelm_search.store import Store
 
     view = load_view(Store(results, url=storage, create=False), study)
+    if shape is not None and other is not None:
+        pair = compare_shapes(view, find_row(view, shape), find_row(view, other))
+        if as_json:
+            document = versus_document(view, pair)
+            print_json(document.pop("rows"), **document)
+            return
+        for line in _versus_lines(pair):
+            typer.echo(line)
+        return
     explanation, pick = explain_shape(view, shape)
     if as_json:
         document = explanation_document(view, explanation, pick)
@@ -108,6 +121,26 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
         )
     if row.peak_bytes:
         yield f"  measured peak: {format_bytes(row.peak_bytes)}"
+
+
+def _versus_lines(found: "Versus") -> "Iterator[str]":
+    from phonelm_search.core.units import format_bytes, format_difference
+
+    one, other = found.one, found.other
+    yield f"{one.label} ({one.shape.shape_id}) against {other.label} ({other.shape.shape_id}), 95 %"
+    for r in found.ratios:
+        chance = f"{r.less_probability:.0%} that {one.label} has less"
+        yield f"  {r.quantity} {format_difference(*r.ratio)}, {chance}"
+    memory = [format_bytes(b) for b in found.memory]
+    yield f"  memory at the scenario's end {memory[0]} against {memory[1]}"
+    kv = [format_bytes(b) for b in found.kv_bytes]
+    yield f"  KV cache {kv[0]} against {kv[1]} for each token of context"
+    if found.crossing:
+        faster = one if found.kv_bytes[0] < found.kv_bytes[1] else other
+        yield (
+            f"  beyond {found.crossing:,} tokens of context a step of {faster.label} is the faster "
+            "one, by the bytes of the cache at the bandwidth that was measured"
+        )
 
 
 def _near(near: "Neighbour") -> str:

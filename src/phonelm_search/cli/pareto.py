@@ -17,8 +17,14 @@ HELP = (
 def command(
     study: o.StudyArgument,
     everything: Annotated[
-        bool, typer.Option("--all", help="All measured shapes, not only the front.")
+        bool,
+        typer.Option(
+            "--all", help="All measured shapes, and shapes near the front as models predict them."
+        ),
     ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Predicted shapes at most, of --all.")
+    ] = d.DEFAULT_LIMIT,
     regret: Annotated[
         bool,
         typer.Option(
@@ -50,4 +56,5 @@ def command(
     if regret:
         show_regret(regret_matrix(store, view), as_json=as_json, fmt=fmt)
         return
-    show_study(view, view.rows if everything else view.front, as_json=as_json, fmt=fmt)
+    rows = view.rows if everything else view.front
+    show_study(view, rows, predicted=limit if everything else 0, as_json=as_json, fmt=fmt)

@@ -25,6 +25,8 @@ TRAINING_SHARE = 0.2
 """Of the minutes of `run`."""
 DEFAULT_RESULTS = Path("results")
 
+DEFAULT_LIMIT = 50
+"""Predicted shapes that a table shows."""
 COMPARED_SHAPES = 12
 """Of `sensitivity`."""
 

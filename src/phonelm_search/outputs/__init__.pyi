@@ -1,7 +1,9 @@
 from .advice import advise as advise
 from .explanation import explanation_document as explanation_document
+from .explanation import versus_document as versus_document
 from .inventory import count_rows as count_rows
 from .inventory import space_document as space_document
+from .predicted import predicted_rows as predicted_rows
 from .rows import NO_LATENCY as NO_LATENCY
 from .rows import SIMULATED as SIMULATED
 from .rows import STUDY_COLUMNS as STUDY_COLUMNS

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from phonelm_search.outputs.rows import Row, study_rows
-from phonelm_search.reading import Explanation, Neighbour, Pick, StudyView, Worth
+from phonelm_search.reading import Explanation, Neighbour, Pick, StudyView, Versus, Worth
 
 
 def explanation_document(
@@ -31,6 +31,26 @@ def explanation_document(
         "memory": [asdict(m) for m in explanation.memory],
         "worth": _worth(explanation.worth),
         "why": pick.why if pick else None,
+    }
+
+
+def versus_document(view: StudyView, found: Versus) -> dict[str, Any]:
+    """What ``explain --json`` prints of two shapes."""
+    return {
+        "rows": study_rows(view, [found.one, found.other]),
+        "ratios": [
+            {
+                "quantity": r.quantity,
+                "ratio": r.ratio.value,
+                "low": r.ratio.low,
+                "high": r.ratio.high,
+                "less_probability": r.less_probability,
+            }
+            for r in found.ratios
+        ],
+        "memory_bytes": list(found.memory),
+        "kv_bytes_per_token": list(found.kv_bytes),
+        "crossing_context": found.crossing,
     }
 
 

@@ -40,6 +40,8 @@ from .trainings import dataset_of as dataset_of
 from .trainings import ladder_of as ladder_of
 from .trainings import longest_trainings as longest_trainings
 from .twins import TwinPair as TwinPair
+from .versus import Versus as Versus
+from .versus import compare_shapes as compare_shapes
 from .view import StudyView as StudyView
 from .view import find_row as find_row
 from .view import load_view as load_view

@@ -147,15 +147,25 @@ class Readings:
         """As measured, else as estimated, else None."""
         return self.measured(shape_id) or self.estimated(shape_id)
 
+    def log_ms(self, workload: Workload, shape_id: str) -> Floats | None:
+        """``[draws]`` of the logarithm of milliseconds; None where no round counts.
+
+        By its own rounds and what all measured shapes say of it, where they are enough for that.
+        """
+        pooled = self._log_ms.get(workload, {}).get(shape_id)
+        comparison = self.comparisons.get(workload)
+        if pooled is not None or comparison is None or shape_id not in comparison:
+            return pooled
+        return comparison.log_ms(shape_id)
+
     def end_to_end_draws(self, shape_id: str) -> Floats | None:
         """``[draws]``: ms of the whole scenario; draws of the same number belong together.
 
-        By its own rounds and what all measured shapes say of it, where they are enough for that.
         None where a workload has no round that counts.
         """
-        told = [self._log_ms.get(w, {}).get(shape_id) for w in self.scenario.workloads]
+        told = [self.log_ms(w, shape_id) for w in self.scenario.workloads]
         known = [np.exp(t) for t in told if t is not None]
-        return self._sum(known) if len(known) == len(told) else self.own_draws(shape_id)
+        return self._sum(known) if len(known) == len(told) else None
 
     def own_draws(self, shape_id: str, *, twin: bool = False) -> Floats | None:
         """The same by the rounds of the shape alone, or of its twin."""

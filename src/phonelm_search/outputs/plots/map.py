@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.units import format_count
@@ -98,7 +99,7 @@ def draw_map(info: MapInfo) -> Figure:
             axes.plot(xs[:1], ys[:1], color=BLACK, marker="s", linestyle="", label="fastest of it")
             axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
         axes.set(xlabel="width", ylabel="layers")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes)
     figure.suptitle(info.title, fontsize=11)
     add_footnote(figure, info.footnote)

@@ -1,0 +1,90 @@
+"""Two shapes of a study beside each other: speed, loss, memory, and where they cross over."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from phonelm_search.core.latency import Extent, LatencySummary
+from phonelm_search.core.statistics import Floats
+from phonelm_search.measure import extent
+from phonelm_search.reading.budgets import memory_bytes
+from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.view import StudyView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """A quantity of one shape over that of another one."""
+
+    quantity: str
+    """``end to end``, ``TTFT``, ``TPOT`` or ``loss``."""
+    ratio: Extent
+    """With its 95 % interval, by joint draws."""
+    less_probability: float
+    """That the first one has less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versus:
+    """One shape beside another one."""
+
+    one: StudyRow
+    """The first one."""
+    other: StudyRow
+    """What it is told against."""
+    ratios: tuple[Ratio, ...]
+    """Times on the first device, then loss."""
+    memory: tuple[float, float]
+    """Bytes of weights, and of the KV cache at the scenario's end, of both."""
+    kv_bytes: tuple[int, int]
+    """Bytes of the KV cache for each token of context, of both."""
+    crossing: int | None
+    """Context beyond which the faster step of the two is the slower one, by the bytes of the cache
+    at the bandwidth that was measured; None where there is none, or no bandwidth is known."""
+
+
+def compare_shapes(view: StudyView, one: StudyRow, other: StudyRow) -> Versus:
+    """Compare two rows of a study."""
+    scheme = view.device.scheme
+    kv = [r.shape.kv_bytes_per_token(scheme.kv_bytes_per_element) for r in (one, other)]
+    times = [_times(view, r) for r in (one, other)]
+    pairs = [(name, times[0][name], times[1][name]) for name in times[0]]
+    ratios = [_ratio(name, a, b) for name, a, b in pairs]
+    return Versus(
+        one=one,
+        other=other,
+        ratios=(*ratios, _ratio("loss", one.loss_draws, other.loss_draws)),
+        memory=(memory_bytes(view, one.shape), memory_bytes(view, other.shape)),
+        kv_bytes=(kv[0], kv[1]),
+        crossing=_crossing(view, one, other, (kv[0], kv[1])),
+    )
+
+
+def _times(view: StudyView, row: StudyRow) -> dict[str, Floats]:
+    """``[draws]`` each; of estimates of earlier releases the whole alone."""
+    found = {"end to end": row.draws}
+    drawn = [view.readings[0].log_ms(w, row.shape.shape_id) for w in view.scenario.workloads]
+    known = [np.exp(d) for d in drawn if d is not None]
+    if len(known) == len(drawn):
+        found |= {"TTFT": known[0], "TPOT": np.mean(known[1:], axis=0)}
+    return found
+
+
+def _ratio(quantity: str, a: Floats, b: Floats) -> Ratio:
+    less = float(np.mean((a < b) + 0.5 * (a == b)))
+    return Ratio(quantity=quantity, ratio=extent(a / b), less_probability=less)
+
+
+def _crossing(
+    view: StudyView, one: StudyRow, other: StudyRow, kv_bytes: tuple[int, int]
+) -> int | None:
+    first = view.device.name
+    steps = [s for r in (one, other) for s in r.times[first].steps]
+    told = [s.bandwidth_bytes_per_s for s in steps if isinstance(s, LatencySummary)]
+    speeds = [t for t in told if t]
+    if not speeds or kv_bytes[0] == kv_bytes[1]:
+        return None
+    a, b = (r.times[first].tpot.ms / 1000 for r in (one, other))
+    middle = float(np.mean(view.scenario.contexts))
+    context = middle + (b - a) * float(np.median(speeds)) / (kv_bytes[0] - kv_bytes[1])
+    return round(context) if context > middle else None
