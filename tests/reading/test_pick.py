@@ -140,6 +140,9 @@ def test_within_budgets_the_lowest_loss_is_taken(tmp_path: Path) -> None:
     assert picked(limited(view, latency="31ms")) == 30
     assert picked(limited(view, latency="31ms", loss="+20%")) == 30
     assert picked(limited(view, latency="29ms")) == 20
+    fastest = choose(limited(view, loss="+7%"))
+    assert round(fastest.row.end_to_end_ms) == 30
+    assert fastest.why.startswith("the fastest of 2 measured shapes that keep loss ≤ +7.0%")
     # A decode step takes a seventh of all but the prefill's millisecond.
     assert picked(limited(view, tpot="2ms")) == 10
     pick = choose(limited(view, latency="31ms", ttft="5ms"))

@@ -3,6 +3,7 @@ from .budgets import Standing as Standing
 from .budgets import keeping_probability as keeping_probability
 from .budgets import modelled_keeping as modelled_keeping
 from .budgets import standings as standings
+from .budgets import wants_speed as wants_speed
 from .counts import count_shapes as count_shapes
 from .explanation import Explanation as Explanation
 from .explanation import Neighbour as Neighbour

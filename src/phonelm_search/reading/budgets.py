@@ -21,6 +21,12 @@ KEPT = 0.9
 """Probability from which budgets count as kept."""
 
 
+def wants_speed(budgets: Sequence[Budget]) -> bool:
+    """Whether the best within budgets is the fastest: loss is limited, and no time is."""
+    quantities = {b.quantity for b in budgets}
+    return "loss" in quantities and not quantities & {"ttft", "tpot", "latency"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How a shape stands to one budget."""

@@ -11,7 +11,13 @@ from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.statistics import Floats
-from phonelm_search.reading.budgets import KEPT, keeping_probability, nearest, standings
+from phonelm_search.reading.budgets import (
+    KEPT,
+    keeping_probability,
+    nearest,
+    standings,
+    wants_speed,
+)
 from phonelm_search.reading.losses import extrapolations
 from phonelm_search.reading.modelled import ModelledFront
 from phonelm_search.reading.row import StudyRow
@@ -58,7 +64,8 @@ class Pick:
 def choose(view: StudyView, rule: Rule | None = None) -> Pick:
     """Pick a shape of the front by the rule of the contract.
 
-    With budgets: the lowest loss that keeps them all. Else ``knee`` takes the point farthest from
+    With budgets: the lowest loss that keeps them all, or where loss is limited and no time is, the
+    fastest shape that does. Else ``knee`` takes the point farthest from
     the chord of the front of all shapes, as models tell it, with both axes scaled to [0, 1]; where
     no model holds, of the measured front; with fewer than three points, the fastest of those whose
     loss cannot be told from the lowest.
@@ -102,14 +109,15 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
 
 
 def _within_budgets(view: StudyView) -> tuple[StudyRow, str]:
-    """The lowest loss that keeps all budgets, else the shape that misses least."""
+    """The best that keeps all budgets, else the shape that misses least."""
     told = " and ".join(b.text for b in view.budgets)
     kept = [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
     if kept:
-        row = min(kept, key=lambda r: (r.loss.value, r.latency.value))
+        fast = wants_speed(view.budgets)
+        row = min(kept, key=lambda r: (r.latency if fast else r.loss).value)
         return row, (
-            f"the lowest loss of {len(kept)} measured shapes that keep {told} with at least "
-            f"{KEPT:.0%} probability"
+            f"the {'fastest' if fast else 'lowest loss'} of {len(kept)} measured shapes that keep "
+            f"{told} with at least {KEPT:.0%} probability"
         )
     row, _ = nearest(view, view.sampled)
     return row, f"nearest to {told} of {len(view.sampled)} measured shapes"

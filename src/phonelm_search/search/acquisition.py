@@ -2,8 +2,8 @@
 
 The gain is the hypervolume that a shape would add to the front (Emmerich, Giannakoglou &
 Naujoks, Single- and Multiobjective Evolutionary Optimization Assisted by Gaussian Random Field
-Metamodels, 2006), or, within budgets, by how much it would lower the lowest loss that keeps them.
-Several are chosen one after another, each taken to turn out as it is told (Ginsbourger et al.,
+Metamodels, 2006), or, within budgets, by how much it would lower the lowest loss (or latency)
+that keeps them. Several are chosen one after another, each taken to turn out as it is told (Ginsbourger et al.,
 Kriging is Well-Suited to Parallelize Optimization, 2010).
 """
 
@@ -42,19 +42,19 @@ def front_gains(
         left = np.delete(left, best)
 
 
-def best_gains(kept: Floats, loss: Floats, lowest: float) -> Iterator[tuple[int, float]]:
-    """Shapes by how much they are expected to lower the lowest loss within budgets.
+def best_gains(kept: Floats, values: Floats, lowest: float) -> Iterator[tuple[int, float]]:
+    """Shapes by how much they are expected to lower the lowest value within budgets.
 
     Args:
         kept: ``[n]``: how probable it is that a shape keeps the budgets.
-        loss: ``[n]``
+        values: ``[n]``, loss or latency.
         lowest: Of what was measured and keeps them; infinity where nothing does.
 
     Yields:
         Row and expected gain, the largest first, until none gains anything.
     """
-    worst = float(loss.max(initial=0.0)) if np.isinf(lowest) else lowest
-    gains = kept * np.maximum(worst - loss, 0.0)
+    worst = float(values.max(initial=0.0)) if np.isinf(lowest) else lowest
+    gains = kept * np.maximum(worst - values, 0.0)
     if np.isinf(lowest):  # any that keeps them is better than none
         gains += kept * 1e-6
     for row in np.argsort(-gains, kind="stable"):

@@ -11,6 +11,7 @@ from phonelm_search.reading import (
     StudyView,
     keeping_probability,
     modelled_keeping,
+    wants_speed,
 )
 from phonelm_search.search import best_gains, front_gains
 from phonelm_search.space import Columns
@@ -44,7 +45,9 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str]:
         return []
     shapes, loss = modelled.kept.rows(rows), modelled.loss[rows]
     if view.budgets:
-        gains = best_gains(modelled_keeping(view, shapes), loss, _lowest(view))
+        fast = wants_speed(view.budgets)
+        wanted = modelled.latency[rows] if fast else loss
+        gains = best_gains(modelled_keeping(view, shapes), wanted, _lowest(view, fast=fast))
         least = 0.0
     else:
         latency = models.latency_draws(Columns.of_space(shapes), _DRAWS)
@@ -60,10 +63,10 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str]:
     return found
 
 
-def _lowest(view: StudyView) -> float:
-    """Lowest loss of a measured shape that keeps all budgets; infinity where none does."""
-    losses = [r.loss.value for r in view.sampled if keeping_probability(view, r) >= KEPT]
-    return min(losses, default=np.inf)
+def _lowest(view: StudyView, *, fast: bool) -> float:
+    """Lowest loss, or latency, of measured shapes that keep all budgets; infinity without any."""
+    kept = [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
+    return min(((r.latency if fast else r.loss).value for r in kept), default=np.inf)
 
 
 def describe(models: ShapeModels, shapes: int) -> dict[str, Any]:
