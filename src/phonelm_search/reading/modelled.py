@@ -186,7 +186,7 @@ def _told(
     loss = np.concatenate([models.loss_means(c) for c in columns.chunks(_CHUNK)])
     best = _best_of_sizes(shapes.columns["decoder_parameters"], loss)
     rows = np.flatnonzero(inside)
-    near = [rows[_near_front(latency[rows], loss[rows])], _near_front(latency, loss)]
+    near = [rows[near_front(latency[rows], loss[rows])], near_front(latency, loss)]
     found = np.unique(np.concatenate([*near, best]))
     some = columns.rows(found)
     latencies, losses = models.latency(some), models.loss(some)
@@ -223,7 +223,7 @@ def _staircase(latency: Floats, loss: Floats) -> Rows:
     return order[loss[order] < before]
 
 
-def _near_front(latency: Floats, loss: Floats) -> Rows:
+def near_front(latency: Floats, loss: Floats) -> Rows:
     """Rows on the front and close behind it, at most `_MOST`, spread over the losses."""
     if not len(latency):
         return np.array([], np.intp)

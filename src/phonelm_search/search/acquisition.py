@@ -3,8 +3,8 @@
 The gain is the hypervolume that a shape would add to the front (Emmerich, Giannakoglou &
 Naujoks, Single- and Multiobjective Evolutionary Optimization Assisted by Gaussian Random Field
 Metamodels, 2006), or, within budgets, by how much it would lower the lowest loss (or latency)
-that keeps them. Several are chosen one after another, each taken to turn out as it is told (Ginsbourger et al.,
-Kriging is Well-Suited to Parallelize Optimization, 2010).
+that keeps them. Several are chosen one after another, each taken to turn out as it is told
+(Ginsbourger et al., Kriging is Well-Suited to Parallelize Optimization, 2010).
 """
 
 from collections.abc import Iterator

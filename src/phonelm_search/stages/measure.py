@@ -74,9 +74,8 @@ def search(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> N
         _measure_again(session)
     trials = _Trials(session, plan, deadline)
     trials.retry()  # what an earlier run did not finish
-    left = max(0, plan.trials - trials.driver.finished())
     predicts = plan.sampler == "model"
-    trials.sample(plan.trials - (left // 2 if predicts else 0))
+    trials.sample(plan.trials - (plan.trials // 2 if predicts else 0))
     for _ in range(_PREDICTED_TURNS if predicts else 0):
         missing = min(_BATCH, plan.trials - trials.driver.finished())
         chosen = telling_shapes(session, missing) if missing > 0 else []
