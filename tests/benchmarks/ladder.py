@@ -135,6 +135,8 @@ def train_kind(
             if identity(row) in known(output):  # another process may be at the other end
                 continue
             bits, seconds = train_one(shape, tokens, seed, corpus, folder)
+            if identity(row) in known(output):  # it met the other process at this one
+                continue
             row |= {"bits_per_byte": f"{bits:.5f}", "seconds": f"{seconds:.0f}"}
             with output.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, FIELDS, lineterminator="\n").writerow(row)

@@ -35,7 +35,10 @@ def test_a_limit_is_read(
     [
         ("ttft", "400", "--max-ttft: a time must be such as 400ms or 1.2s, got '400'"),
         ("ttft", "=4ms", "--max-ttft: a device's name must stand before '=', got '=4ms'"),
-        ("tpot", "0ms", "--max-tpot must be positive, got '0ms'"),
+        ("tpot", "0ms", "--max-tpot must be positive, got 0 ms"),
+        ("latency", "chat=256:128:0s", "--max-latency must be positive, got 0 ms"),
+        ("loss", "-100%", "--max-loss must be positive, got -100.0%"),
+        ("memory", "phone=300MB", "--max-memory holds for all devices"),
         ("memory", "many", "--max-memory: bytes must be a number such as 32kB"),
         ("loss", "1", "--max-loss: a loss must be told against the baseline's, such as"),
         ("loss", "nan%", "--max-loss: a loss must be told"),

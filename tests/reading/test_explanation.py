@@ -165,7 +165,7 @@ def test_the_command_tells_it_for_people_and_programs(
     told = capsys.readouterr().out
     for text in (
         "on fake-phone: TTFT 1 ms", "Neighbours of equal size", "faster: 64×3", "by the law;",
-        "What one step of each dimension does", "worth: ", "Cliffs", "8,192 tokens: KV cache",
+        "What one step of each dimension does", "Cliffs", "8,192 tokens: KV cache",
     ):  # fmt: skip
         assert text in told
     assert run_command([*words, "--json"]) == 0

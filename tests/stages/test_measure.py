@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 from helpers import Told, fake_device, trials_of
 from phonelm_search.backends import Result
 from phonelm_search.backends.registry import RUNTIMES
+from phonelm_search.core.budget import parse_budgets
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph import fnv1a64
-from phonelm_search.reading import StudyView
+from phonelm_search.reading import StudyView, choose
 from phonelm_search.stages import SearchPlan, Setup, prepare, run_search
 from phonelm_search.stages.measure import search_on
 from phonelm_search.stages.session import SETTINGS, open_measuring
@@ -191,6 +193,29 @@ def test_shapes_that_are_expected_to_tell_most_are_measured(
     predicted = [ms for i, ms in times.items() if order[i] >= 10]
     assert len(drawn) == len(predicted) == 10
     assert np.median(predicted) < 0.8 * np.median(drawn)
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_within_budgets_what_probably_keeps_them_and_loses_least_is_measured(
+    setup: Setup, use: Callable[[Recorder], Recorder]
+) -> None:
+    use(Recorder())
+    before, _ = search(setup, 12)
+    limit = float(np.quantile([r.end_to_end_ms for r in before.sampled], 0.4))
+    store = Store(Path("results"))
+    record = store.study(setup.study)
+    budgets = [asdict(b) for b in parse_budgets({"latency": f"{limit:.6f}ms"})]
+    store.save_study(replace(record, config={**record.config, "budgets": budgets}))
+    after, told = search(setup, 14)
+    assert told.stages[0] == "measuring shapes that are expected to tell most"
+    known = {r.shape.shape_id for r in before.rows}
+    fresh = [r for r in after.sampled if r.shape.shape_id not in known]
+    assert len(fresh) == 2
+    assert min(r.end_to_end_ms for r in fresh) <= 1.02 * limit
+    assert min(r.loss.value for r in fresh) < np.median([r.loss.value for r in before.sampled])
+    pick = choose(after)
+    assert pick.row.end_to_end_ms <= limit
+    assert "keep end to end ≤" in pick.why
 
 
 @pytest.mark.usefixtures("small_reference")

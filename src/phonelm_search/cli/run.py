@@ -77,8 +77,8 @@ def command(
         objectives=objective or (), vocab_size=vocab_size, precision=precision,
         serials=serial or (), command=command_line(context),
     )  # fmt: skip
-    check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
     if dry_run:
+        check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
         done = finished_trials(results, storage, setup.study)
         left = max(0, trials - done)
         dry = plan_run(setup, left, score_top, settings, train_tokens=tokens)

@@ -20,7 +20,11 @@ _SCENARIO = re.compile(r"^(?:(?P<device>.+)=)?(?P<scenario>[^=:]+=[0-9]+:[0-9]+)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """One limit."""
+    """One limit.
+
+    Raises:
+        ConfigurationError: If it is not positive, or memory is limited on one device.
+    """
 
     quantity: Quantity
     """What is limited: time to first token, time per output token, time of the whole scenario,
@@ -31,6 +35,17 @@ class Budget:
     """Name of the device's profile that it holds for; None: each."""
     scenario: str | None = None
     """Which scenario a latency is of, as a person wrote it; None: the study's."""
+
+    def __post_init__(self) -> None:
+        if not self.limit > 0:
+            raise ConfigurationError(
+                f"--max-{self.quantity} must be positive, got {self.shown(self.limit)}"
+            )
+        if self.quantity == "memory" and self.device:
+            raise ConfigurationError(
+                "--max-memory holds for all devices, which store the same weights; got one for "
+                f"{self.device}"
+            )
 
     @property
     def name(self) -> str:
@@ -69,8 +84,6 @@ def parse_budget(quantity: Quantity, text: str) -> Budget:
         limit = float(parse_bytes(value)) if quantity == "memory" else parse_ms(value)
     except ValueError as error:
         raise ConfigurationError(f"{option}: {error}") from error
-    if limit <= 0:
-        raise ConfigurationError(f"{option} must be positive, got '{text}'")
     return Budget(quantity=quantity, limit=limit, device=device or None)
 
 

@@ -1,5 +1,6 @@
 """Pure functions of samples."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,15 @@ def paired_medians(samples: npt.ArrayLike) -> Floats:
     of_turns = (logs - np.median(logs, axis=1, keepdims=True)).mean(axis=0)
     medians: Floats = np.exp(np.median(logs - of_turns, axis=1) + np.median(of_turns))
     return medians
+
+
+def stream(*names: str | int) -> np.random.Generator:
+    """Random numbers of their own for each purpose and seed.
+
+    Two generators of one seed draw the same errors, which then seem to go together.
+    """
+    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8]))
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:

@@ -57,8 +57,11 @@ def versus_document(view: StudyView, found: Versus) -> dict[str, Any]:
 def _worth(found: Worth | None) -> Row | None:
     if found is None:
         return None
-    fastest = found.fastest.shape_id if found.fastest else None
-    return {**asdict(replace(found, fastest=None)), "fastest": fastest, "text": found.text}
+    named = {"fastest": found.fastest, "best": found.best}
+    plain = asdict(replace(found, fastest=None, best=None))
+    return {
+        **plain, **{n: s.shape_id if s else None for n, s in named.items()}, "text": found.text,
+    }  # fmt: skip
 
 
 def _neighbours(neighbours: Sequence[Neighbour]) -> list[Row]:

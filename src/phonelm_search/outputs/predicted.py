@@ -16,7 +16,7 @@ def predicted_rows(view: StudyView, limit: int) -> list[Row]:
         limit: How many at most; the likeliest ones of the front.
     """
     found = view.modelled
-    if found is None:
+    if found is None or not view.rows:
         return []
     known = {r.shape.shape_id for r in view.rows}
     front = set(found.front().tolist())
@@ -39,26 +39,21 @@ def _row(
     latency, loss = float(found.latency[row]), float(found.loss[row])
     time = np.exp(Z_95 * found.latency_error[row])
     more = np.exp(Z_95 * found.loss_error[row])
-    unit_ms = _unit_ms(view)
     told = {
         **shape.columns(),
         "kind": "predicted",
-        "device": view.device.name,
         "precision": str(view.device.precision),
         "scenario": str(view.scenario),
         "relative_latency": latency,
         "relative_low": latency / time,
         "relative_high": latency * time,
         "relative_to": view.baseline,
-        "latency_ms": latency * unit_ms,
-        "ci_low_ms": latency * unit_ms / time,
-        "ci_high_ms": latency * unit_ms * time,
         "relative_loss": loss,
         "relative_loss_low": loss / more,
         "relative_loss_high": loss * more,
         "train_tokens": view.train_tokens,
         "unaligned": list(shape.unaligned(view.tile)),
-        "front": on_front,
+        "modelled_front": on_front,
         "front_probability": float(found.chance[row]),
         "pick": False,
         "reasons": [],
@@ -66,6 +61,12 @@ def _row(
         "provisional": [],
         "score_notes": [],
     }
+    if len(view.devices) == 1:  # of several a share does not tell whose milliseconds
+        ms = latency * _unit_ms(view)
+        told |= {
+            "device": view.device.name, "latency_ms": ms, "ci_low_ms": ms / time,
+            "ci_high_ms": ms * time,
+        }  # fmt: skip
     return {name: told.get(name) for name in STUDY_COLUMNS}
 
 

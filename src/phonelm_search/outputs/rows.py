@@ -170,7 +170,7 @@ STUDY_COLUMNS = (
     "peak_bytes", "verdict", "reasons", "notes", "coverage", "unaligned", "bits_per_byte",
     "score_ci", "quantised_bits_per_byte", "tokens", "tokens_per_parameter", "seeds",
     "miniature", "trained_parameters", "trained_total_parameters", "score_notes",
-    "score_reason", "front", "front_probability", "pick", "provisional",
+    "score_reason", "front", "front_probability", "modelled_front", "pick", "provisional",
 )  # fmt: skip
 """Keys of a study's rows, in order: what a table without rows still has."""
 
@@ -179,6 +179,7 @@ def _study_row(
     row: StudyRow,
     view: StudyView,
     front: set[str],
+    modelled: set[str] | None,
     pick: Pick | None,
 ) -> Row:
     """One row of ``pareto`` and of the CSV files."""
@@ -219,6 +220,7 @@ def _study_row(
         **_score_columns(score, view.device.scheme.name),
         "front": sampled and shape_id in front,
         "front_probability": view.front_probabilities.get(shape_id) if sampled else None,
+        "modelled_front": shape_id in modelled if sampled and modelled is not None else None,
         "pick": picked,
         "provisional": list(pick.provisional) if pick is not None and picked else [],
     }
@@ -255,8 +257,12 @@ def _score_columns(score: Score | None, precision: str) -> Row:
 def study_rows(view: StudyView, rows: Iterable[StudyRow] | None = None) -> list[Row]:
     """Rows of a study, all of them by default; the pick is marked."""
     front = {r.shape.shape_id for r in view.front}
+    found = view.modelled
+    modelled = {found.shape(int(i)).shape_id for i in found.front()} if found else None
     pick = current_pick(view)
-    return [_study_row(r, view, front, pick) for r in (view.rows if rows is None else rows)]
+    return [
+        _study_row(r, view, front, modelled, pick) for r in (view.rows if rows is None else rows)
+    ]
 
 
 def sensitivity_rows(found: Sensitivity) -> list[Row]:

@@ -26,7 +26,7 @@ from phonelm_search.space import Columns
 TOKENS_PER_PARAMETER = 100
 """Tokens that a shape will be trained on for each decoder parameter, unless a person says."""
 _OURS = "this study"
-_VERSION = 2
+LAW_VERSION = 2
 """Of the law's form and discrepancy: what was kept by another one is told anew."""
 _FAR = 10.0
 """Times the largest evidence in size beyond which a loss is called an extrapolation."""
@@ -93,7 +93,7 @@ def relative_losses(
         }
 
     everything = [[asdict(s) for s in shapes.values()], asdict(baseline), tokens]
-    parts = (str(_VERSION), json.dumps(everything), repr(prior), repr(trainings))
+    parts = (str(LAW_VERSION), json.dumps(everything), repr(prior), repr(trainings))
     found = cached_arrays(file, sha256("\n".join(parts).encode()).hexdigest(), told)
     half = Z_95 * found["deviation"]
     ends = np.exp([found["mean"], found["mean"] - half, found["mean"] + half])

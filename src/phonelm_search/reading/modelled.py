@@ -13,7 +13,13 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats, spread_over
 from phonelm_search.measure import cached_arrays
 from phonelm_search.reading.models import ShapeModels
-from phonelm_search.space import Columns, FeasibleSet, SearchSpace, enumerate_space
+from phonelm_search.space import (
+    Columns,
+    FeasibleSet,
+    ParameterTarget,
+    SearchSpace,
+    enumerate_space,
+)
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
@@ -175,8 +181,13 @@ def _told(
     schemes: tuple[Precision, ...],
     measured_sizes: tuple[float, float],
 ) -> dict[str, Floats]:
+    asked = space.parameters
+    if asked is not None and asked.count == "decoder":  # all that may count
+        ends = [*asked.bounds, measured_sizes[0] / _REACH, measured_sizes[1] * _REACH]
+        within = ParameterTarget(min=round(min(ends)), max=round(max(ends)))
+        open_space = open_space.model_copy(update={"parameters": within})
     everything = enumerate_space(open_space, *schemes)
-    own = everything.within(space.parameters)
+    own = everything.within(asked)
     sizes = everything.columns["decoder_parameters"]
     reached = (sizes >= measured_sizes[0] / _REACH) & (sizes <= measured_sizes[1] * _REACH)
     kept = np.flatnonzero(own | reached)

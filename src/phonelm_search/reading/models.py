@@ -1,14 +1,14 @@
 """Latency and loss of shapes that a study never measured, as shares of its baseline's."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from phonelm_search.core.errors import ModelError
 from phonelm_search.core.prediction import Prediction
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, stream
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import REFERENCE
 from phonelm_search.quality.law import Dimensions, Points, QualityLaw
@@ -32,6 +32,12 @@ class PlaceModel:
     """How often each counts."""
     baseline_ms: float
     """Time of the baseline's whole scenario."""
+    baseline_deviation: float
+    """Of its logarithm against the measured shapes' mean: it is in every share."""
+    level_deviation: float
+    """Of the logarithm of that mean: it is in all milliseconds, and in no share."""
+    number: int
+    """Which of several places it is."""
 
     def means(self, shapes: Columns) -> Floats:
         """``[n]``: shares of the baseline's time, without their errors."""
@@ -46,42 +52,52 @@ class PlaceModel:
 
     def predict(self, shapes: Columns) -> Prediction:
         """Logarithms of shares of the baseline's time."""
-        found = self.times(shapes)["latency"]
-        return Prediction(mean=found.mean - np.log(self.baseline_ms), deviation=found.deviation)
+        found = self._told(shapes)["latency"]
+        return Prediction(
+            mean=found.mean - np.log(self.baseline_ms),
+            deviation=np.hypot(found.deviation, self.baseline_deviation),
+        )
 
     def times(self, shapes: Columns) -> dict[str, Prediction]:
         """Logarithms of milliseconds: ``ttft``, ``tpot``, and ``latency`` of the whole."""
-        told = [m.predict(shapes) for m in self.workloads.values()]
-        steps = [1 / (len(told) - 1)] * (len(told) - 1)
         return {
-            "ttft": told[0],
-            "tpot": _weighted_sum(steps, told[1:]),
-            "latency": _weighted_sum(self.weights, told),
+            name: replace(t, deviation=np.hypot(t.deviation, self.level_deviation))
+            for name, t in self._told(shapes).items()
+        }
+
+    def _told(self, shapes: Columns) -> dict[str, Prediction]:
+        """The same beside the mean of measured shapes."""
+        first, *steps = [m.predict(shapes) for m in self.workloads.values()]
+        # Steps at two contexts err together, prefill and steps apart.
+        step = np.mean([np.exp(s.mean) for s in steps], axis=0)
+        off = np.mean([np.exp(s.mean) * s.deviation for s in steps], axis=0)
+        count = sum(self.weights[1:])
+        ms = np.exp(first.mean)
+        whole = ms + count * step
+        error = np.hypot(ms * first.deviation, count * off) / whole
+        return {
+            "ttft": first,
+            "tpot": Prediction(mean=np.log(step), deviation=off / step),
+            "latency": Prediction(mean=np.log(whole), deviation=error),
         }
 
     def draws(self, shapes: Columns, count: int) -> Floats:
         """``[count, n]``: joint draws of shares of the baseline's time."""
-        found: Floats = self.time_draws(shapes, count)["latency"] / self.baseline_ms
+        noise = stream("baseline", self.number).standard_normal((count, 1))
+        whole = self.time_draws(shapes, count)["latency"] / self.baseline_ms
+        found: Floats = whole * np.exp(self.baseline_deviation * noise)
         return found
 
     def time_draws(self, shapes: Columns, count: int) -> dict[str, Floats]:
         """``[count, n]`` of milliseconds: of `times`, which belong together."""
-        models = enumerate(self.workloads.values())
-        drawn = [np.exp(m.draws(shapes, count, seed=seed)) for seed, m in models]
+        models = self.workloads.values()
+        drawn = [np.exp(m.draws(shapes, count, seed=self.number)) for m in models]
         whole = [w * d for w, d in zip(self.weights, drawn, strict=True)]
         return {
             "ttft": drawn[0],
             "tpot": np.mean(drawn[1:], axis=0),
             "latency": np.sum(whole, axis=0),
         }
-
-
-def _weighted_sum(weights: Sequence[float], told: Sequence[Prediction]) -> Prediction:
-    """Logarithm of a sum of times with independent errors."""
-    parts = [w * np.exp(t.mean) for w, t in zip(weights, told, strict=True)]
-    whole = np.sum(parts, axis=0)
-    squares = [(p * t.deviation) ** 2 for p, t in zip(parts, told, strict=True)]
-    return Prediction(mean=np.log(whole), deviation=np.sqrt(np.sum(squares, axis=0)) / whole)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,17 +177,11 @@ def place_models(readings: Sequence[Readings], baseline: ModelShape) -> tuple[Pl
     Raises:
         ModelError: If too little was measured, or it tells held-out shapes too badly.
     """
-    places = []
-    for measured in readings:
-        drawn = measured.end_to_end_draws(baseline.shape_id)
-        if drawn is None:
-            raise ModelError("latencies that an earlier release estimated tell no other shape")
-        places.append(_place_model(measured, float(np.median(drawn))))
-    return tuple(places)
+    return tuple(_place_model(r, baseline, number) for number, r in enumerate(readings))
 
 
-def _place_model(readings: Readings, baseline_ms: float) -> PlaceModel:
-    workloads, scenario = {}, readings.scenario
+def _place_model(readings: Readings, baseline: ModelShape, number: int) -> PlaceModel:
+    workloads, scenario, ids = {}, readings.scenario, list[str]()
     for workload in scenario.workloads:
         comparison = readings.comparisons.get(workload)
         known = comparison.shape_ids if comparison else ()
@@ -191,7 +201,17 @@ def _place_model(readings: Readings, baseline_ms: float) -> PlaceModel:
                 f"more than {_MOST_ERROR:.0%}"
             )
         workloads[workload] = model
+    drawn = readings.end_to_end_draws(baseline.shape_id)
+    if drawn is None:
+        raise ModelError("latencies that an earlier release estimated tell no other shape")
+    others = [readings.end_to_end_draws(i) for i in ids]
+    level = np.mean([np.log(o) for o in others if o is not None], axis=0)
     return PlaceModel(
-        device=readings.place.device.name, workloads=workloads, weights=scenario.weights,
-        baseline_ms=baseline_ms,
-    )  # fmt: skip
+        device=readings.place.device.name,
+        workloads=workloads,
+        weights=scenario.weights,
+        baseline_ms=float(np.median(drawn)),
+        baseline_deviation=float(np.std(np.log(drawn) - level)),
+        level_deviation=float(np.std(level)),
+        number=number,
+    )

@@ -16,7 +16,7 @@ _FFN_STEP = 0.25  # of the feed-forward ratio
 
 
 def step_effects(view: StudyView, shape: ModelShape) -> tuple[Effect, ...]:
-    """A step of each dimension that the study's space lets vary.
+    """A step of each dimension.
 
     Args:
         view: The study; its models must hold.
@@ -65,7 +65,8 @@ def _steps(view: StudyView, shape: ModelShape) -> Iterator[tuple[str, str, str, 
         intermediate_size=rounded(shape.ffn_ratio * width),
     )  # fmt: skip
     yield "width", str(shape.hidden_size), str(width), wider
-    inner = rounded(shape.intermediate_size + _FFN_STEP * shape.hidden_size)
+    more_inner = max(unit, _FFN_STEP * shape.hidden_size)
+    inner = rounded(shape.intermediate_size + more_inner)
     more = replace(shape, intermediate_size=inner)
     yield "FFN", str(shape.intermediate_size), str(inner), more
     heads = shape.num_key_value_heads

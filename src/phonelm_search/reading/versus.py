@@ -47,9 +47,8 @@ def compare_shapes(view: StudyView, one: StudyRow, other: StudyRow) -> Versus:
     """Compare two rows of a study."""
     scheme = view.device.scheme
     kv = [r.shape.kv_bytes_per_token(scheme.kv_bytes_per_element) for r in (one, other)]
-    times = [_times(view, r) for r in (one, other)]
-    pairs = [(name, times[0][name], times[1][name]) for name in times[0]]
-    ratios = [_ratio(name, a, b) for name, a, b in pairs]
+    first, second = (_times(view, r) for r in (one, other))
+    ratios = [_ratio(name, first[name], second[name]) for name in first if name in second]
     return Versus(
         one=one,
         other=other,
@@ -61,13 +60,14 @@ def compare_shapes(view: StudyView, one: StudyRow, other: StudyRow) -> Versus:
 
 
 def _times(view: StudyView, row: StudyRow) -> dict[str, Floats]:
-    """``[draws]`` each; of estimates of earlier releases the whole alone."""
-    found = {"end to end": row.draws}
-    drawn = [view.readings[0].log_ms(w, row.shape.shape_id) for w in view.scenario.workloads]
+    """``[draws]`` each on the first device; nothing of what earlier releases estimated."""
+    readings, shape_id = view.readings[0], row.shape.shape_id
+    drawn = [readings.log_ms(w, shape_id) for w in view.scenario.workloads]
     known = [np.exp(d) for d in drawn if d is not None]
-    if len(known) == len(drawn):
-        found |= {"TTFT": known[0], "TPOT": np.mean(known[1:], axis=0)}
-    return found
+    whole = readings.end_to_end_draws(shape_id)
+    if whole is None or len(known) < len(drawn):
+        return {}
+    return {"end to end": whole, "TTFT": known[0], "TPOT": np.mean(known[1:], axis=0)}
 
 
 def _ratio(quantity: str, a: Floats, b: Floats) -> Ratio:

@@ -21,6 +21,7 @@ from phonelm_search.quality import HeldOutRung, Score, held_out_rung
 from phonelm_search.quality.law import LawPrior, Training, load_prior
 from phonelm_search.reading.baseline import Baseline, find_baseline
 from phonelm_search.reading.losses import (
+    LAW_VERSION,
     TOKENS_PER_PARAMETER,
     RelativeLoss,
     law_of,
@@ -160,13 +161,9 @@ class StudyView:
     @cached_property
     def modelled(self) -> ModelledFront | None:
         """The front of all shapes of the space; None where no model holds."""
-        sizes = [
-            shape.decoder_parameters
-            for readings in self.readings[:1]
-            for shape_id, shape in readings.shapes.items()
-            if shape_id != REFERENCE.shape_id
-        ]
-        if len(sizes) < LEAST_SHAPES:
+        sizes = [r.shape.decoder_parameters for r in self.measured]
+        known = min((len(r.shapes) for r in self.readings), default=0)
+        if not sizes or known < LEAST_SHAPES:
             return None
         try:
             return model_front(
@@ -183,9 +180,9 @@ class StudyView:
     @property
     def _digest(self) -> str:
         """Of all that predictions depend on."""
-        rounds = [[c.digest for c in r.comparisons.values()] for r in self.readings]
+        rounds = [[(c.digest, *c.shape_ids) for c in r.comparisons.values()] for r in self.readings]
         config = {k: self.record.config.get(k) for k in ("space", "device", "beside", "scenario")}
-        told = [repr(self.prior), repr(self.evidence), repr(self.baseline_shape)]
+        told = [str(LAW_VERSION), repr(self.prior), repr(self.evidence), repr(self.baseline_shape)]
         return identity({"rounds": rounds, **config, "told": told, "tokens": self.train_tokens})
 
     @cached_property

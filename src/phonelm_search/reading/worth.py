@@ -9,6 +9,8 @@ from phonelm_search.reading.view import StudyView
 
 _STEP = 0.01
 """Of loss, as a share, within which its price is told."""
+_LESS = 0.001
+"""Less than this of loss is none."""
 _SAME = 0.005
 """Less than this of latency is none."""
 
@@ -26,6 +28,10 @@ class Worth:
     """The fastest shape whose loss is no higher; None where the shape itself is."""
     fastest_latency: float | None
     """Latency of the shape over that of the fastest one."""
+    best: ModelShape | None
+    """The shape of lowest loss that is no slower; None where the shape itself is."""
+    best_loss: float | None
+    """Loss of that shape over this one's."""
     ms_a_percent: float | None
     """Milliseconds that one per cent of loss costs along the front at the shape's loss."""
 
@@ -43,6 +49,11 @@ class Worth:
             parts.append(
                 f"{self.fastest.label} of {size} is as good and {_faster(1 / self.fastest_latency)}"
             )
+        if self.best and self.best_loss:
+            size = format_count(self.best.decoder_parameters)
+            parts.append(
+                f"{self.best.label} of {size} is as fast and has {1 - self.best_loss:.1%} less loss"
+            )
         if self.ms_a_percent is not None:
             parts.append(f"one per cent of loss costs {format_ms(self.ms_a_percent)} ms here")
         return "; ".join(parts)
@@ -59,11 +70,17 @@ def worth_of(view: StudyView, row: StudyRow) -> Worth | None:
     shape = None if fastest is None else found.shape(fastest)
     ratio = None if fastest is None else latency / float(found.latency[fastest])
     better = shape is not None and ratio is not None and shape != row.shape and ratio > 1 + _SAME
+    best = found.best_at(latency)
+    other = None if best is None else found.shape(best)
+    share = None if best is None else float(found.loss[best]) / loss
+    lower = other is not None and share is not None and other != row.shape and share < 1 - _LESS
     return Worth(
         equal_parameters=equal[0] if equal else None,
         equal_latency=latency / equal[1] if equal else None,
         fastest=shape if better else None,
         fastest_latency=ratio if better else None,
+        best=other if lower else None,
+        best_loss=share if lower else None,
         ms_a_percent=_ms_a_percent(view, row),
     )
 
@@ -73,7 +90,7 @@ def _ms_a_percent(view: StudyView, row: StudyRow) -> float | None:
     found = view.modelled
     assert found is not None
     ends = [found.fastest_at(row.loss.value * (1 + sign * _STEP)) for sign in (-1, 1)]
-    if None in ends:
+    if None in ends or ends[0] == ends[1]:  # beyond an end of the front
         return None
     slow, fast = (float(found.latency[e]) for e in ends if e is not None)
     unit_ms = row.end_to_end_ms / row.latency.value

@@ -43,7 +43,7 @@ def front_gains(
 
 
 def best_gains(kept: Floats, values: Floats, lowest: float) -> Iterator[tuple[int, float]]:
-    """Shapes by how much they are expected to lower the lowest value within budgets.
+    """Shapes by how much they lower the lowest value, times how probably they keep the budgets.
 
     Args:
         kept: ``[n]``: how probable it is that a shape keeps the budgets.
@@ -53,14 +53,17 @@ def best_gains(kept: Floats, values: Floats, lowest: float) -> Iterator[tuple[in
     Yields:
         Row and expected gain, the largest first, until none gains anything.
     """
-    worst = float(values.max(initial=0.0)) if np.isinf(lowest) else lowest
-    gains = kept * np.maximum(worst - values, 0.0)
-    if np.isinf(lowest):  # any that keeps them is better than none
-        gains += kept * 1e-6
-    for row in np.argsort(-gains, kind="stable"):
+    # Where nothing keeps them, any that does is better than none.
+    level = float(values.max(initial=0.0)) * 1.01 if np.isinf(lowest) else lowest
+    left = np.ones(len(values), bool)
+    while left.any():
+        gains = np.where(left, kept * np.maximum(level - values, 0.0), 0.0)
+        row = int(np.argmax(gains))
         if gains[row] <= 0:
             return
-        yield int(row), float(gains[row])
+        yield row, float(gains[row])
+        left[row] = False
+        level -= float(gains[row])
 
 
 def _added_volume(

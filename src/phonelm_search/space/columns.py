@@ -75,7 +75,7 @@ class Columns:
 
     @property
     def decoder_parameters(self) -> Ints:
-        """As `ModelShape.decoder_parameters`."""
+        """As `ModelShape.decoder_parameters`, without biases and norms of queries and keys."""
         h = self.hidden_size
         attention = 2 * h * (self.q_size + self.kv_size)
         forward = (self.gates + 1) * h * self.intermediate_size

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.prediction import Prediction
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, stream
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import LatencyComparison
 from phonelm_search.space import Columns
@@ -32,9 +32,9 @@ _LEAST_OWN = 0.01
 a few noisy measurements cannot show that there is none."""
 _SURPRISING = 3.0  # deviations
 _BEYOND = 0.035
-"""Deviation of all shapes of one size together for each doubling of size beyond what was measured:
-shapes of 170M were told 0.7 % (prefill) and 3.5 % (decode) off from such of 85M (results/LOG.md).
-"""
+"""Deviation of all shapes of one size together for each doubling of size from the nearest one that
+was measured: shapes of 170M were told 0.7 % (prefill) and 3.5 % (decode) off from such of 85M
+(results/LOG.md)."""
 _CHUNK = 200_000  # shapes at a time, for a bounded memory
 
 
@@ -77,8 +77,7 @@ class LatencyModel:
         if len(shapes) < LEAST_SHAPES:
             raise ValueError(f"at least {LEAST_SHAPES} shapes must be given, got {len(shapes)}")
         self._places = coordinates(shapes)
-        sizes = np.log2(shapes.decoder_parameters)
-        self._sizes = float(sizes.min()), float(sizes.max())
+        self._sizes = np.sort(np.log2(shapes.decoder_parameters))
         self._costs = features(shapes, scheme, workload)
         self._scheme, self._workload = scheme, workload
         # What all share, as the unit's own error, is no shape's.
@@ -116,7 +115,7 @@ class LatencyModel:
     def draws(self, shapes: Columns, count: int, *, seed: int = 0) -> Floats:
         """``[count, n]``: joint draws of the logarithm of latency, for some hundred shapes."""
         mean, covariance = self._smooth.joint(coordinates(shapes))
-        random = np.random.default_rng(seed)
+        random = stream("latency", self._workload.name, seed)
         drawn = random.multivariate_normal(
             self._priced(shapes) + mean, covariance, count, method="eigh"
         )
@@ -130,10 +129,12 @@ class LatencyModel:
         return priced
 
     def _doublings_beyond(self, shapes: Columns) -> Floats:
-        """``[n]``: how far a size lies beyond those that were measured."""
-        sizes, (low, high) = np.log2(shapes.decoder_parameters), self._sizes
-        beyond: Floats = np.maximum(low - sizes, 0) + np.maximum(sizes - high, 0)
-        return beyond
+        """``[n]``: how far a size lies from the nearest one that was measured."""
+        sizes, known = np.log2(shapes.decoder_parameters), self._sizes
+        after = np.clip(np.searchsorted(known, sizes), 1, len(known) - 1)
+        distances = np.abs(np.stack([sizes - known[after - 1], sizes - known[after]]))
+        found: Floats = distances.min(axis=0)
+        return found
 
     def measured_draws(self, *, seed: int = 0) -> Floats:
         """``[draws, n]``: the measured shapes by their own rounds and by what all others say.
@@ -143,7 +144,7 @@ class LatencyModel:
         """
         own = np.maximum(self._smooth.own_deviation, self._surprise())
         prior: Floats = self._smooth.covariance() + np.diag(own**2)
-        random = np.random.default_rng(seed)
+        random = stream("measured latency", self._workload.name, seed)
         middle = self._targets - self._residual + self._smooth.middle
         drawn = random.multivariate_normal(middle, prior, len(self._draws), method="cholesky")
         gain = np.linalg.solve(prior + self._noise, prior)

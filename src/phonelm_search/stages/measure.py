@@ -23,7 +23,6 @@ from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
 
 _BATCH = 8  # trials that are measured together, so that companions change
-_PREDICTED_TURNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +75,7 @@ def search(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> N
     trials.retry()  # what an earlier run did not finish
     predicts = plan.sampler == "model"
     trials.sample(plan.trials - (plan.trials // 2 if predicts else 0))
-    for _ in range(_PREDICTED_TURNS if predicts else 0):
-        missing = min(_BATCH, plan.trials - trials.driver.finished())
-        chosen = telling_shapes(session, missing) if missing > 0 else []
-        if not chosen or not trials.has_time():
-            break
-        trials.measure_whole(chosen, "measuring shapes that are expected to tell most")
-    trials.sample(plan.trials)
+    trials.fill(predicts=predicts)
     trials.measure_left()
     trials.retry()
     if not session.view.sampled and plan.trials > 0:
@@ -102,7 +95,7 @@ def search_on(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -
     """
     trials = _Trials(session, plan, deadline)
     if trials.driver.finished() < plan.trials and trials.has_time():
-        trials.sample(plan.trials)
+        trials.fill(predicts=plan.sampler == "model")
 
 
 def measure_chosen(session: MeasuringSession, shapes: Sequence[ModelShape]) -> None:
@@ -171,12 +164,12 @@ class _Trials:
 
     Args:
         session: The study.
-        plan: Sampler and seed.
+        plan: Sampler, seed, and how many shapes.
         deadline: When no process is started any more.
     """
 
     def __init__(self, session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> None:
-        self._session, self._deadline = session, deadline
+        self._session, self._deadline, self._trials = session, deadline, plan.trials
         self._report = session.report
         self._progress = RoundProgress(session.report)
         self._sources = [_Accompanied(p, session, deadline) for p in session.profilers]
@@ -205,6 +198,21 @@ class _Trials:
             self._begin("measuring", left)
             self.driver.run(trials, self._tell, self.has_time)
             self._end()
+
+    def fill(self, *, predicts: bool) -> None:
+        """Measure shapes until the study has all, or the time is used.
+
+        Args:
+            predicts: Whether they are those that are expected to tell most, as long as any is;
+                else the sampler asks for them.
+        """
+        while predicts and self.has_time():
+            missing = min(_BATCH, self._trials - self.driver.finished())
+            chosen = telling_shapes(self._session, missing) if missing > 0 else []
+            if not chosen:
+                break
+            self.measure_whole(chosen, "measuring shapes that are expected to tell most")
+        self.sample(self._trials)
 
     def measure_whole(self, shape_ids: Collection[str], title: str) -> None:
         """Measure shapes of the space."""

@@ -36,7 +36,7 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str]:
         return []
     session.configure("prediction", describe(models, len(session.setup.feasible)))
     modelled = view.modelled
-    if modelled is None:
+    if modelled is None or not view.sampled:
         return []
     known = {r.shape.shape_id for r in view.rows} | {f.shape.shape_id for f in view.failed}
     inside = np.flatnonzero(modelled.inside)

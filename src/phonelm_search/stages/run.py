@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from phonelm_search.core.budget import Budget
+from phonelm_search.core.budget import Budget, check_budgets
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.quality import ScoreSettings
@@ -43,17 +43,19 @@ def run_all(
         report: Shows progress.
         data: Text to train on; nothing: the embedded corpus.
         train_tokens: That a person will train the pick on; None: 100 for each decoder parameter.
-        budgets: What the pick must keep.
+        budgets: What the pick must keep; none leave those that the study has.
 
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
+    check_budgets(budgets, [d.name for d in setup.devices], str(setup.goals.scenario))
     deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
         ending = deadline.earlier(_FINISHING_SECONDS)
         session.start()
         set_train_tokens(session, train_tokens)
-        set_budgets(session, budgets)
+        if budgets:
+            set_budgets(session, budgets)
         search(session, plan, ending.earlier(60 * settings.minutes))
         training = Deadline(min(60 * settings.minutes, ending.left))
         score(session, settings, top=top, data=data, deadline=training)

@@ -109,6 +109,8 @@ def _look_at_front(axes: Any, info: FrontInfo) -> None:
     if info.modelled:
         ends += zip(info.modelled.x_low, info.modelled.x_high, strict=True)
         heights += [(y, y) for y in info.modelled.y]
+    ends += [(x, x) for x, _ in info.x_limits]
+    heights += [(y, y) for y, _ in info.y_limits]
     if not ends:
         return
     for setter, pairs in ((axes.set_xlim, ends), (axes.set_ylim, heights)):

@@ -288,7 +288,8 @@ def _footnote(view: StudyView) -> str:
     if suspect:
         common = [x for x in suspect[0].reasons if all(x in r.reasons for r in suspect)]
         parts.append(f"hollow: suspect ({in_one_line(common) or 'reasons in trials.csv'})")
-    others = [b.text for b in view.budgets if b.quantity not in ("latency", "loss")]
+    drawn = ("latency", "loss") if len(view.devices) == 1 else ("loss",)
+    others = [b.text for b in view.budgets if b.quantity not in drawn]
     if others:
         parts.append(f"budgets beside: {', '.join(others)}")
     count = len(view.evidence)

@@ -1,6 +1,7 @@
 """Latency and loss over width and depth, as models tell them of all shapes of a space."""
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from phonelm_search.reading import StudyView
 from phonelm_search.space import Columns, SearchSpace, enumerate_space
 
 _LABEL = 44  # letters of a line along the axis
+_CHUNK = 500_000  # shapes at a time, for a bounded memory
 _MANY = 3000  # cells beyond which points are drawn as an image
 
 
@@ -55,13 +57,15 @@ def map_info(view: StudyView) -> MapInfo:
     """
     models, space = view.models, SearchSpace.model_validate(view.record.config["space"])
     columns = Columns.of_space(enumerate_space(space, *view.device.schemes))
+    deepest = columns.num_hidden_layers.max() + 1
     cells, cell = np.unique(
-        np.stack([columns.hidden_size, columns.num_hidden_layers]), axis=1, return_inverse=True
+        columns.hidden_size * deepest + columns.num_hidden_layers, return_inverse=True
     )
 
-    def lowest(values: Floats) -> Floats:
-        found = np.full(cells.shape[1], np.inf)
-        np.minimum.at(found, cell.ravel(), values)
+    def lowest(tell: Callable[[Columns], Floats]) -> Floats:
+        found = np.full(len(cells), np.inf)
+        values = [tell(part) for part in columns.chunks(_CHUNK)]
+        np.minimum.at(found, cell, np.concatenate(values))
         return found
 
     sizes = columns.decoder_parameters
@@ -70,11 +74,11 @@ def map_info(view: StudyView) -> MapInfo:
     return MapInfo(
         title=f"{view.record.name}: {len(columns):,} shapes of {format_count(sizes.min())} to "
         f"{format_count(sizes.max())} decoder parameters",
-        width=cells[0],
-        depth=cells[1],
+        width=cells // deepest,
+        depth=cells % deepest,
         panels=(
-            MapPanel(label=latency_label(view), values=lowest(models.latency_means(columns))),
-            MapPanel(label=loss_label(view), values=100 * (lowest(models.loss_means(columns)) - 1)),
+            MapPanel(label=latency_label(view), values=lowest(models.latency_means)),
+            MapPanel(label=loss_label(view), values=100 * (lowest(models.loss_means) - 1)),
         ),
         line=tuple((s.hidden_size, s.num_hidden_layers) for s in front),
         footnote="each square: the lowest value over feed-forward sizes, heads and activations of "

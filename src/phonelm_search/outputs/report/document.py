@@ -268,6 +268,8 @@ def _modelled(view: StudyView) -> Document | None:
 def _limits(view: StudyView) -> list[Document]:
     """Budgets where one axis shows them."""
     keys = {"ttft": "prefill", "tpot": "decode", "latency": "whole", "loss": "loss"}
+    if not view.rows:
+        return []
     names = {device: i for i, device in enumerate(view.devices)}
     found = []
     for budget in view.budgets:
@@ -278,7 +280,16 @@ def _limits(view: StudyView) -> list[Document]:
         if key != "loss" and budget.device and names[budget.device]:
             key = f"{key} on {budget.device}"
         found.append({"axis": key, "value": value, "text": budget.text})
+        if key == "whole" and len(view.devices) == 1:
+            share = value / _unit_ms(view)
+            found.append({"axis": "latency", "value": share, "text": budget.text})
     return found
+
+
+def _unit_ms(view: StudyView) -> float:
+    """Milliseconds of the baseline's whole scenario on the one device."""
+    row = next((r for r in view.rows if r.name == view.baseline), view.rows[0])
+    return row.end_to_end_ms / row.latency.value
 
 
 def _pick(pick: Pick | None) -> Document | None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.prediction import Prediction
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, stream
 from phonelm_search.quality.law.discrepancy import Discrepancy, Points
 from phonelm_search.quality.law.form import OWN, SHARED, log_loss
 
@@ -263,7 +263,7 @@ class QualityLaw:
         Returns:
             ``[count, n]``
         """
-        random = np.random.default_rng(seed)
+        random = stream("loss", seed)
         mean, by, known = map(np.subtract, self._parts(points), self._parts(to))
         discrepancy = self.prior.discrepancy
         if len(points) > _MOST_JOINT:

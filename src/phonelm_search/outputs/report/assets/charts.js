@@ -181,6 +181,19 @@ function guideLines(study, rows, x, y, colours) {
   return [...limits, ...known.map((r) => across("y", r.values.loss[0], colours.reference))];
 }
 
+// What each budget's line is called, at its end.
+function limitNames(study, x, y, colours) {
+  const font = { size: 11, color: colours.pick };
+  return study.limits.flatMap((l) => [
+    ...(l.axis === x.key ? [{ x: l.value, y: 1, yref: "paper", text: escaped(l.text), showarrow: false, textangle: -90, xanchor: "right",
+      yanchor: "top", font }] : []),
+    ...(l.axis === y.key ? [{ x: 1, xref: "paper", y: l.value, text: escaped(l.text), showarrow: false, xanchor: "right",
+      yanchor: "bottom", font }] : []),
+  ]);
+}
+
+const limitsOf = (study, key) => study.limits.filter((l) => l.axis === key).map((l) => l.value);
+
 function frontFigure(study, rows, chosen, width) {
   const colours = theme();
   const axis = (key) => study.axes.find((a) => a.key === key);
@@ -235,14 +248,15 @@ function frontFigure(study, rows, chosen, width) {
   layout.xaxis.title.text = axisTitle(x.label, width);
   layout.yaxis.title.text = axisTitle(y.label, 360);
   layout.shapes = guideLines(study, rows, x, y, colours);
+  layout.annotations = limitNames(study, x, y, colours);
   if (data[0] && data[0].type === "heatmap") { // the slow shapes of a density may be beyond
     const ends = (key, more) => {
       const spans = placed.map((r) => r.values[key]).flatMap(([v, low, high]) => [low === null ? v : low, high === null ? v : high]);
       const [low, high] = [Math.min(...spans, ...more), Math.max(...spans, ...more)];
       return [low - 0.04 * (high - low), high + 0.04 * (high - low)];
     };
-    layout.xaxis.range = ends(x.key, study.modelled.front.x);
-    layout.yaxis.range = ends(y.key, study.modelled.front.y);
+    layout.xaxis.range = ends(x.key, [...study.modelled.front.x, ...limitsOf(study, x.key)]);
+    layout.yaxis.range = ends(y.key, [...study.modelled.front.y, ...limitsOf(study, y.key)]);
   }
   if (aside.length) { // known across only: ticks at the bottom
     data.push({

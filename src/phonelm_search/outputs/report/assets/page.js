@@ -221,6 +221,7 @@ function drawFront() {
   const figure = frontFigure(study, rows, chosen, $("front").clientWidth);
   draw("front", figure);
   $("front-key").textContent = figure.key;
+  if ($("modelled-key")) $("modelled-key").hidden = chosen.x !== "latency" || chosen.y !== "loss";
   const sampled = (found) => found.filter((r) => !r.reference).length;
   $("shown").textContent = `${sampled(rows)} of ${sampled(study.rows)} shapes shown, ${figure.front.length} on the front` +
     (figure.unknown ? `; ${figure.unknown} without a value across are not drawn` : "") +
