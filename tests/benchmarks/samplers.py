@@ -2,11 +2,12 @@
 
     python tests/benchmarks/samplers.py RESULTS --space slm-100m -o results/samplers.csv
 
-A replay: latencies of all shapes of a space are those that a model of a database's measurements
-tells, with a deviation of 1 % that each shape has for itself; losses are the law's. A measurement
-errs by 1 %, a score by 0.3 %. Optuna's samplers are told measurement and score of what they asked;
-ours is told measurements alone, and asks the law for losses, as a study does. After 20, 40
-and 100 shapes: the hypervolume of what was asked over that of the front of all, by true values.
+A replay: latencies of all shapes of a space are as measured, where the study measured all, else
+those that a model of its measurements tells, with a deviation of 1 % that each has for itself;
+losses are the law's. A measurement errs by 1 %, a score by 0.3 %. Optuna's samplers are told
+measurement and score of what they asked; ours is told measurements alone, and asks the law for
+losses, as a study does. After 20, 40 and 100 shapes: the hypervolume of what was asked over that of
+the front of all, by true values.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from archai_pareto import archai_rows
 from common import say
 from moocore import hypervolume
 
@@ -35,8 +37,8 @@ from phonelm_search.speed import LatencyModel
 from phonelm_search.store import Store
 
 SCENARIO = Scenario(name="chat", prompt_tokens=256, generated_tokens=128)
-COUNTS = (20, 40, 100)
-BATCH, DRAWS = 8, 200
+COUNTS, MOST_MEASURED = (20, 40, 100), 2000
+BATCH, DRAWS, MOST_REPEATS = 8, 200, 8
 OWN, NOISE, SCORE_NOISE = 0.01, 0.01, 0.003
 TRAIN_TOKENS = 1e10
 FIELDS = ("space", "sampler", "seed", "shapes", "hypervolume")
@@ -51,7 +53,11 @@ class World:
         self._scheme = readings.place.device.scheme
         n = len(feasible)
         self.parts: list[Floats] = []
+        ids = [feasible.shape(i).shape_id for i in range(n)] if n <= MOST_MEASURED else []
         for workload, comparison in readings.comparisons.items():
+            if ids and set(ids) <= set(comparison.shape_ids):  # all of them were measured
+                self.parts.append(np.array([comparison.log_ms(i).mean() for i in ids]))
+                continue
             known = sorted(i for i in comparison.shape_ids if i != REFERENCE.shape_id)
             shapes = {i: readings.shapes[i] for i in known}
             model = LatencyModel.of(comparison, shapes, self._scheme, workload)
@@ -129,12 +135,35 @@ def optunas(name: str) -> Callable[[World, int], Iterator[int]]:
         study = optuna.create_study(
             directions=["minimize", "minimize"], sampler=make_sampler(name, seed)
         )
-        while True:
+        random = np.random.default_rng(seed)
+        known: set[int] = set()
+        repeats = 0
+        while len(known) < len(world.feasible):
+            if repeats >= MOST_REPEATS:  # as the driver: a shape that was not asked yet
+                left = np.setdiff1d(np.arange(len(world.feasible)), list(known))
+                study.enqueue_trial(coordinates.point(int(random.choice(left))))
             trial = study.ask(distributions(coordinates))
             row = coordinates.nearest(trial.params)
+            repeats = repeats + 1 if row in known else 0
+            known.add(row)
             (latency,) = SCENARIO.weights @ np.exp([d.mean(axis=0) for d in world.measured([row])])
             study.tell(trial, [float(latency), world.score(row)])
             yield row
+
+    return asked
+
+
+def archais(source: Path) -> Callable[[World, int], Iterator[int]]:
+    """archai's evolution, told the same as Optuna's samplers."""
+
+    def asked(world: World, seed: int) -> Iterator[int]:
+        def evaluate(row: int) -> tuple[float, float]:
+            (latency,) = SCENARIO.weights @ np.exp([d.mean(axis=0) for d in world.measured([row])])
+            return float(latency), world.score(row)
+
+        coordinates = Coordinates(world.feasible)
+        size = len(world.feasible)
+        yield from archai_rows(source, coordinates, size, evaluate, seed, COUNTS[-1])
 
     return asked
 
@@ -161,6 +190,7 @@ def main() -> None:
     parser.add_argument("--study", default="slm-100m.host-cpu")
     parser.add_argument("--space", default="slm-100m")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--archai", type=Path, help="folder of archai's source, to run it beside")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -172,8 +202,9 @@ def main() -> None:
         options.output.write_text(",".join(FIELDS) + "\n", encoding="utf-8")
     with options.output.open(newline="", encoding="utf-8") as file:
         done = {(r["space"], r["sampler"], r["seed"]) for r in csv.DictReader(file)}
+    beside = {"archai": archais(options.archai)} if options.archai else {}
     for seed in range(options.seeds):
-        for name, sampler in SAMPLERS.items():
+        for name, sampler in {**SAMPLERS, **beside}.items():
             if (space.name, name, str(seed)) in done:
                 continue
             world = World(readings, feasible, seed)

@@ -9,7 +9,7 @@ from phonelm_search.reading.view import StudyView
 
 _STEP = 0.01
 """Of loss, as a share, within which its price is told."""
-_LESS = 0.001
+_LESS = 0.003
 """Less than this of loss is none."""
 _SAME = 0.005
 """Less than this of latency is none."""

@@ -187,7 +187,7 @@ function limitNames(study, x, y, colours) {
   return study.limits.flatMap((l) => [
     ...(l.axis === x.key ? [{ x: l.value, y: 1, yref: "paper", text: escaped(l.text), showarrow: false, textangle: -90, xanchor: "right",
       yanchor: "top", font }] : []),
-    ...(l.axis === y.key ? [{ x: 1, xref: "paper", y: l.value, text: escaped(l.text), showarrow: false, xanchor: "right",
+    ...(l.axis === y.key ? [{ x: 0, xref: "paper", y: l.value, text: escaped(l.text), showarrow: false, xanchor: "left",
       yanchor: "bottom", font }] : []),
   ]);
 }
@@ -231,7 +231,8 @@ function frontFigure(study, rows, chosen, width) {
   }));
   const named = placed.filter((r) => r.reference || (onFront.has(r) && front.length <= 12));
   const across = named.map((r) => r.values[x.key][0]);
-  const middle = (Math.min(...across) + Math.max(...across)) / 2;
+  const all = placed.map((r) => r.values[x.key][0]);
+  const middle = (Math.min(...all) + Math.max(...all)) / 2;
   data.push(points(named, {
     mode: "text", text: named.map((r) => `\u2002${escaped(r.label)}\u2002`), hoverinfo: "skip",
     textposition: across.map((at) => (at > middle ? "top left" : "top right")),
