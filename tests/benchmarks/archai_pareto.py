@@ -5,7 +5,7 @@ Its source is no part of this project. Needs a folder with archai's package and,
 """
 
 import contextlib
-import importlib
+import importlib.util
 import io
 import logging
 import sys
@@ -37,8 +37,13 @@ def archai_rows(
     evaluator_type = importlib.import_module(f"{api}.model_evaluator").ModelEvaluator
     objectives_type = importlib.import_module(f"{api}.search_objectives").SearchObjectives
     results = importlib.import_module(f"{api}.search_results").SearchResults
-    search = importlib.import_module("archai.discrete_search.algos.evolution_pareto")
-    overrides = importlib.import_module("overrides").overrides
+    # By its file: its package imports what newer releases of `overrides` refuse.
+    file = source / "archai/discrete_search/algos/evolution_pareto.py"
+    spec = importlib.util.spec_from_file_location("evolution_pareto", file)
+    assert spec is not None, file
+    assert spec.loader is not None, file
+    search: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(search)
     random = np.random.default_rng(seed)
     asked: list[int] = []
 
@@ -46,37 +51,37 @@ def archai_rows(
         return model_type(row, str(row), {"row": row})
 
     class Space(space_type):  # type: ignore[misc, valid-type]
-        @overrides
+        @_overriding
         def random_sample(self) -> Any:
             return model(int(random.integers(size)))
 
-        @overrides
+        @_overriding
         def mutate(self, arch: Any) -> Any:
             point = coordinates.point(arch.metadata["row"])
             name = random.choice(sorted(point))
             point[name] = coordinates.point(int(random.integers(size)))[name]
             return model(coordinates.nearest(point))
 
-        @overrides
+        @_overriding
         def crossover(self, arch_list: Any) -> Any:
             one, other = (coordinates.point(a.metadata["row"]) for a in arch_list)
             mixed = {n: (one if random.random() < 0.5 else other)[n] for n in one}
             return model(coordinates.nearest(mixed))
 
-        @overrides
+        @_overriding
         def save_arch(self, model: Any, file_path: Any) -> None: ...
-        @overrides
+        @_overriding
         def load_arch(self, file_path: Any) -> Any: ...
-        @overrides
+        @_overriding
         def save_model_weights(self, model: Any, file_path: Any) -> None: ...
-        @overrides
+        @_overriding
         def load_model_weights(self, model: Any, file_path: Any) -> None: ...
 
     class Value(evaluator_type):  # type: ignore[misc, valid-type]
         def __init__(self, place: int) -> None:
             self.place = place
 
-        @overrides
+        @_overriding
         def evaluate(self, model: Any, budget: Any = None) -> float:
             row = model.metadata["row"]
             if self.place == 0:
@@ -100,6 +105,12 @@ def archai_rows(
         with contextlib.suppress(_Enough):
             run.search()
     return asked
+
+
+def _overriding(method: Any) -> Any:
+    """What `overrides` asks for; its own decorator does not find bases that are local names."""
+    method.__override__ = True
+    return method
 
 
 class _Enough(Exception):
