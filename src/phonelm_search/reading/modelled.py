@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ class Density:
     """Likewise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is derived is worked out once
 class ModelledFront:
     """What models tell of all shapes of a space; of a space of one size also of other sizes.
 
@@ -90,8 +91,14 @@ class ModelledFront:
 
     def front(self, *, any_size: bool = False) -> Rows:
         """Rows that none is both faster and better than, fastest first."""
-        rows = np.arange(len(self.latency)) if any_size else np.flatnonzero(self.inside)
-        return rows[_staircase(self.latency[rows], self.loss[rows])]
+        return self._fronts[any_size]
+
+    @cached_property
+    def _fronts(self) -> tuple[Rows, Rows]:
+        """Of the space's own size, and of any."""
+        inside, every = np.flatnonzero(self.inside), np.arange(len(self.latency))
+        fronts = [rows[_staircase(self.latency[rows], self.loss[rows])] for rows in (inside, every)]
+        return fronts[0], fronts[1]
 
     def fastest_at(self, loss: float, *, any_size: bool = True) -> int | None:
         """The fastest row whose loss is no higher; None where none is."""
@@ -113,17 +120,20 @@ class ModelledFront:
         Returns:
             None where the best shapes of all sizes are better, or worse.
         """
+        at, sizes, times = self._best_of_sizes
+        if not len(at) or not at[0] <= loss <= at[-1]:
+            return None
+        size, share = np.exp([np.interp(loss, at, sizes), np.interp(loss, at, times)])
+        return float(size), float(share)
+
+    @cached_property
+    def _best_of_sizes(self) -> tuple[Floats, Floats, Floats]:
+        """Loss of the best of each size, ascending; logarithms of its parameters and latency."""
         rows = np.flatnonzero(self.best_of_size)
         rows = rows[np.argsort(self.parameters[rows])]
         best = np.minimum.accumulate(self.loss[rows])
-        if not len(rows) or not best[-1] <= loss <= best[0]:
-            return None
-        # Descending in size, so that both interpolations have ascending places.
-        at = best[::-1]
-        sizes = np.log(self.parameters[rows][::-1])
-        times = np.log(self.latency[rows][::-1])
-        size, share = np.exp([np.interp(loss, at, sizes), np.interp(loss, at, times)])
-        return float(size), float(share)
+        sizes, times = np.log(self.parameters[rows]), np.log(self.latency[rows])
+        return best[::-1], sizes[::-1], times[::-1]
 
 
 def model_front(
