@@ -105,22 +105,28 @@ def ours(world: World, seed: int) -> Iterator[int]:
         latency = weights @ np.exp([m.means(world.columns) for m in models])
         near = near_front(latency, world.loss)
         near = near[~np.isin(near, rows)]
-        some = world.columns.rows(near)
-        draws = np.tensordot(
-            weights, np.exp([m.draws(some, DRAWS, seed=i) for i, m in enumerate(models)]), 1
-        )
-        known = np.stack(
-            [weights @ np.exp([d.mean(axis=0) for d in drawn]), world.loss[rows]], axis=1
-        )
-        loss = world.loss[near]
-        corner = max(known[:, 0].max(), draws.max()), max(known[:, 1].max(), loss.max())
-        chosen = [int(near[i]) for i, _ in zip_first(front_gains(draws, loss, known, corner))]
+        chosen = telling(world, models, drawn, rows, near) if len(near) else []
         if not chosen:
             left = np.setdiff1d(np.arange(len(world.feasible)), rows)
             chosen = random.permutation(left)[:BATCH].tolist()
         yield from chosen
         drawn = [np.hstack([d, new]) for d, new in zip(drawn, world.measured(chosen), strict=True)]
         rows += chosen
+
+
+def telling(
+    world: World, models: list[LatencyModel], drawn: list[Floats], rows: list[int],
+    near: np.ndarray,
+) -> list[int]:  # fmt: skip
+    """Rows of highest expected gain."""
+    weights, some = np.asarray(SCENARIO.weights), world.columns.rows(near)
+    draws = np.tensordot(
+        weights, np.exp([m.draws(some, DRAWS, seed=i) for i, m in enumerate(models)]), 1
+    )
+    known = np.stack([weights @ np.exp([d.mean(axis=0) for d in drawn]), world.loss[rows]], axis=1)
+    loss = world.loss[near]
+    corner = max(known[:, 0].max(), draws.max()), max(known[:, 1].max(), loss.max())
+    return [int(near[i]) for i, _ in zip_first(front_gains(draws, loss, known, corner))]
 
 
 def zip_first(found: Iterator[tuple[int, float]]) -> list[tuple[int, float]]:
