@@ -55,9 +55,7 @@ def test_what_is_no_limit_is_refused_with_the_option(
 
 
 def test_limits_are_told_in_their_units() -> None:
-    budgets = parse_budgets(
-        {"ttft": ["400ms", "pixel-8=0.5s"], "memory": "300MB", "loss": "+1%", "tpot": ()}
-    )
+    budgets = parse_budgets(ttft=["400ms", "pixel-8=0.5s"], memory="300MB", loss="+1%", tpot=())
     assert [b.text for b in budgets] == [
         "TTFT ≤ 400 ms", "TTFT on pixel-8 ≤ 500 ms", "memory ≤ 300 MB", "loss ≤ +1.0%",
     ]  # fmt: skip
@@ -65,7 +63,7 @@ def test_limits_are_told_in_their_units() -> None:
 
 def test_one_thing_is_limited_once() -> None:
     with pytest.raises(ConfigurationError, match="--max-ttft must be given once"):
-        parse_budgets({"ttft": ["400ms", "500ms"]})
+        parse_budgets(ttft=["400ms", "500ms"])
 
 
 def test_a_study_can_only_be_asked_for_what_it_measures() -> None:

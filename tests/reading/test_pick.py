@@ -132,7 +132,7 @@ def test_how_far_to_trust_the_losses_stands_in_one_sentence(tmp_path: Path) -> N
 
 
 def limited(view: StudyView, **texts: str) -> StudyView:
-    return replace(view, budgets=parse_budgets(texts))
+    return replace(view, budgets=parse_budgets(**texts))
 
 
 def test_within_budgets_the_lowest_loss_is_taken(tmp_path: Path) -> None:

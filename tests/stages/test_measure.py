@@ -204,7 +204,7 @@ def test_within_budgets_what_probably_keeps_them_and_loses_least_is_measured(
     limit = float(np.quantile([r.end_to_end_ms for r in before.sampled], 0.4))
     store = Store(Path("results"))
     record = store.study(setup.study)
-    budgets = [asdict(b) for b in parse_budgets({"latency": f"{limit:.6f}ms"})]
+    budgets = [asdict(b) for b in parse_budgets(latency=f"{limit:.6f}ms")]
     store.save_study(replace(record, config={**record.config, "budgets": budgets}))
     after, told = search(setup, 14)
     assert told.stages[0] == "measuring shapes that are expected to tell most"

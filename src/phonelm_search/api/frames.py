@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from phonelm_search.core.budget import Budget, parse_budgets
 from phonelm_search.outputs import STUDY_COLUMNS, predicted_rows, study_rows
 from phonelm_search.reading import StudyView
 from phonelm_search.store import Store
@@ -26,23 +25,6 @@ def open_store(results: Folder, storage: str | None) -> Store:
 def list_of(names: Names) -> list[str]:
     """One name or several as several."""
     return [names] if isinstance(names, str) else list(names)
-
-
-def budgets_from(
-    max_ttft: Names, max_tpot: Names, max_latency: Names, max_memory: str | None,
-    max_loss: str | None,
-) -> tuple[Budget, ...]:  # fmt: skip
-    """Budgets as functions take them.
-
-    Raises:
-        ConfigurationError: If one is no limit, or two limit the same.
-    """
-    return parse_budgets(
-        {
-            "ttft": max_ttft, "tpot": max_tpot, "latency": max_latency, "memory": max_memory,
-            "loss": max_loss,
-        }
-    )  # fmt: skip
 
 
 def frame_of(view: StudyView, *, front: bool = False, predicted: int = 0) -> pd.DataFrame:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from phonelm_search.api.frames import Folder, Names, budgets_from, frame_of, list_of, open_store
+from phonelm_search.api.frames import Folder, Names, frame_of, list_of, open_store
 from phonelm_search.core import defaults as d
+from phonelm_search.core.budget import parse_budgets
 from phonelm_search.core.reporting import LoggedReporter
 from phonelm_search.core.workload import Scenario
 from phonelm_search.outputs import sensitivity_rows
@@ -73,7 +74,9 @@ def run(
         A row for each measured shape, fastest first; ``pick`` marks one.
     """
     call = call_text(run, locals())
-    budgets = budgets_from(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    budgets = parse_budgets(
+        ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
+    )
     settings = ScoreSettings(
         tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters,
         minutes=d.training_minutes(minutes), seed=seed,
@@ -185,7 +188,9 @@ def score(
         A row for each measured shape with its loss, fastest first; ``pick`` marks one.
     """
     call = call_text(score, locals())
-    budgets = budgets_from(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    budgets = parse_budgets(
+        ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
+    )
     settings = ScoreSettings(
         tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, minutes=minutes,
         seed=seed,

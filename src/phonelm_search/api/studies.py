@@ -7,9 +7,9 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from phonelm_search.api.frames import Folder, Names, budgets_from, frame_of, open_store
+from phonelm_search.api.frames import Folder, Names, frame_of, open_store
 from phonelm_search.core import defaults as d
-from phonelm_search.core.budget import check_budgets
+from phonelm_search.core.budget import parse_budgets
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.reporting import LoggedReporter
 from phonelm_search.outputs import count_rows, doubtful_rows, explanation_document, versus_document
@@ -44,9 +44,10 @@ def pareto(
         regret: Instead, how much slower each device's front is on each other device.
     """
     store = open_store(results, storage)
-    budgets = budgets_from(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    budgets = parse_budgets(
+        ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
+    )
     view = load_view(store, study, budgets=budgets or None)
-    check_budgets(view.budgets, view.devices, str(view.scenario))
     if regret:
         return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
     return frame_of(view, predicted=limit) if everything else frame_of(view, front=True)

@@ -9,7 +9,6 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say
-from phonelm_search.core.budget import Budget, parse_budgets
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.core.units import format_count, format_difference, format_seconds, parse_count
 from phonelm_search.outputs import Row, predicted_rows, study_rows
@@ -81,26 +80,6 @@ def parse_score_settings(
     return ScoreSettings(
         tokens_per_parameter=tokens_per_parameter, budget=parameters, seed=seed, minutes=minutes
     )
-
-
-def parse_limits(
-    max_ttft: list[str] | None,
-    max_tpot: list[str] | None,
-    max_latency: list[str] | None,
-    max_memory: str | None,
-    max_loss: str | None,
-) -> tuple[Budget, ...]:
-    """What the options of budgets say.
-
-    Raises:
-        ConfigurationError: If one is no limit, or two limit the same.
-    """
-    return parse_budgets(
-        {
-            "ttft": max_ttft, "tpot": max_tpot, "latency": max_latency, "memory": max_memory,
-            "loss": max_loss,
-        }
-    )  # fmt: skip
 
 
 def parse_train_tokens(text: str | None) -> float | None:

@@ -44,15 +44,16 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Print the front."""
-    from phonelm_search.cli.common import parse_limits, show_regret, show_study
-    from phonelm_search.core.budget import check_budgets
+    from phonelm_search.cli.common import show_regret, show_study
+    from phonelm_search.core.budget import parse_budgets
     from phonelm_search.reading import load_view, regret_matrix
     from phonelm_search.store import Store
 
     store = Store(results, url=storage, create=False)
-    budgets = parse_limits(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    budgets = parse_budgets(
+        ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
+    )
     view = load_view(store, study, budgets=budgets or None)
-    check_budgets(view.budgets, view.devices, str(view.scenario))
     if regret:
         show_regret(regret_matrix(store, view), as_json=as_json, fmt=fmt)
         return

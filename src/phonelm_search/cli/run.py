@@ -53,14 +53,13 @@ def command(
     from phonelm_search.cli.common import (
         check_sampler,
         command_line,
-        parse_limits,
         parse_score_settings,
         parse_train_tokens,
         show_dry_run,
         show_pick,
     )
     from phonelm_search.cli.progress import ProgressReporter
-    from phonelm_search.core.budget import check_budgets
+    from phonelm_search.core.budget import check_budgets, parse_budgets
     from phonelm_search.reading import check_rule
     from phonelm_search.stages import SearchPlan, finished_trials, plan_run, prepare, run_all
     from phonelm_search.store import Store
@@ -71,7 +70,9 @@ def command(
         tokens_per_parameter, proxy_parameters, seed, minutes=d.training_minutes(minutes)
     )
     tokens = parse_train_tokens(train_tokens)
-    budgets = parse_limits(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    budgets = parse_budgets(
+        ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
+    )
     setup = prepare(
         space, device or [d.DEFAULT_DEVICE], study=study, scenario=scenario,
         objectives=objective or (), vocab_size=vocab_size, precision=precision,

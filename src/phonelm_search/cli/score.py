@@ -49,18 +49,20 @@ def command(
     """Score a study."""
     from phonelm_search.cli.common import (
         command_line,
-        parse_limits,
         parse_score_settings,
         parse_train_tokens,
         show_pick,
     )
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.core.budget import parse_budgets
     from phonelm_search.stages import run_score
     from phonelm_search.store import Store
 
     settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed, minutes=minutes)
     tokens = parse_train_tokens(train_tokens)
-    budgets = parse_limits(max_ttft, max_tpot, max_latency, max_memory, max_loss)
+    budgets = parse_budgets(
+        ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
+    )
     store = Store(results, url=storage, create=False)
     with ProgressReporter() as report:
         pick, view = run_score(

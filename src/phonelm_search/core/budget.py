@@ -11,6 +11,7 @@ from phonelm_search.core.workload import Scenario
 
 Quantity = Literal["ttft", "tpot", "latency", "memory", "loss"]
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+Texts = Sequence[str] | str | None
 _NAMES: Mapping[Quantity, str] = {
     "ttft": "TTFT", "tpot": "TPOT", "latency": "end to end", "memory": "memory", "loss": "loss",
 }  # fmt: skip
@@ -87,16 +88,23 @@ def parse_budget(quantity: Quantity, text: str) -> Budget:
     return Budget(quantity=quantity, limit=limit, device=device or None)
 
 
-def parse_budgets(texts: Mapping[str, Sequence[str] | str | None]) -> tuple[Budget, ...]:
-    """Budgets of several options, by quantity.
+def parse_budgets(
+    *,
+    ttft: Texts = (),
+    tpot: Texts = (),
+    latency: Texts = (),
+    memory: Texts = (),
+    loss: Texts = (),
+) -> tuple[Budget, ...]:
+    """Budgets as options and functions take them, see `parse_budget`.
 
     Raises:
         ConfigurationError: If one is no limit, or two limit the same.
     """
     found: list[Budget] = []
-    for quantity in QUANTITIES:
-        given = texts.get(quantity) or ()
-        found += [parse_budget(quantity, t) for t in ([given] if isinstance(given, str) else given)]
+    for quantity, given in zip(QUANTITIES, (ttft, tpot, latency, memory, loss), strict=True):
+        texts = [given] if isinstance(given, str) else given or ()
+        found += [parse_budget(quantity, t) for t in texts]
     places = [(b.quantity, b.device) for b in found]
     for place in places:
         if places.count(place) > 1:

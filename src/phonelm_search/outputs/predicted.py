@@ -62,15 +62,9 @@ def _row(
         "score_notes": [],
     }
     if len(view.devices) == 1:  # of several a share does not tell whose milliseconds
-        ms = latency * _unit_ms(view)
+        ms = latency * view.unit_ms
         told |= {
             "device": view.device.name, "latency_ms": ms, "ci_low_ms": ms / time,
             "ci_high_ms": ms * time,
         }  # fmt: skip
     return {name: told.get(name) for name in STUDY_COLUMNS}
-
-
-def _unit_ms(view: StudyView) -> float:
-    """Milliseconds of the baseline's whole scenario."""
-    row = next((r for r in view.rows if r.name == view.baseline), view.rows[0])
-    return row.end_to_end_ms / row.latency.value

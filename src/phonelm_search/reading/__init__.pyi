@@ -1,8 +1,5 @@
-from .budgets import KEPT as KEPT
-from .budgets import Standing as Standing
-from .budgets import keeping_probability as keeping_probability
+from .budgets import keeping_rows as keeping_rows
 from .budgets import modelled_keeping as modelled_keeping
-from .budgets import standings as standings
 from .budgets import wants_speed as wants_speed
 from .counts import count_shapes as count_shapes
 from .explanation import Explanation as Explanation

@@ -63,6 +63,11 @@ def keeping_probability(view: StudyView, row: StudyRow) -> float:
     return prod(s.probability for s in standings(view, row))
 
 
+def keeping_rows(view: StudyView) -> list[StudyRow]:
+    """Measured shapes that count as keeping all budgets."""
+    return [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
+
+
 def nearest(view: StudyView, rows: Sequence[StudyRow]) -> tuple[StudyRow, Standing]:
     """The row that misses least, and the budget that it misses most."""
 

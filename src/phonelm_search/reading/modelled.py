@@ -11,7 +11,7 @@ import numpy.typing as npt
 from phonelm_search.core.pareto import membership_probability
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats, spread_over
+from phonelm_search.core.statistics import Z_95, Floats, spread_over
 from phonelm_search.measure import cached_arrays
 from phonelm_search.reading.models import ShapeModels
 from phonelm_search.space import (
@@ -26,7 +26,6 @@ Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
 
 _VERSION = 1
-_CHUNK = 500_000  # shapes at a time, for a bounded memory
 _NEAR = 0.10
 """Slower than the front by so much is near enough to have its deviation reckoned."""
 _MOST = 300
@@ -99,6 +98,11 @@ class ModelledFront:
         inside, every = np.flatnonzero(self.inside), np.arange(len(self.latency))
         fronts = [rows[_staircase(self.latency[rows], self.loss[rows])] for rows in (inside, every)]
         return fronts[0], fronts[1]
+
+    def latency_interval(self, rows: Rows) -> tuple[Floats, Floats]:
+        """Ends of the 95 % intervals of latency."""
+        factor = np.exp(Z_95 * self.latency_error[rows])
+        return self.latency[rows] / factor, self.latency[rows] * factor
 
     def fastest_at(self, loss: float, *, any_size: bool = True) -> int | None:
         """The fastest row whose loss is no higher; None where none is."""
@@ -203,9 +207,8 @@ def _told(
     kept = np.flatnonzero(own | reached)
     shapes, inside = everything.rows(kept), own[kept]
     columns = Columns.of_space(shapes)
-    latency = np.concatenate([models.latency_means(c) for c in columns.chunks(_CHUNK)])
-    loss = np.concatenate([models.loss_means(c) for c in columns.chunks(_CHUNK)])
-    best = _best_of_sizes(shapes.columns["decoder_parameters"], loss)
+    latency, loss = models.latency_means(columns), models.loss_means(columns)
+    best = _best_rows(shapes.columns["decoder_parameters"], loss)
     rows = np.flatnonzero(inside)
     near = [rows[near_front(latency[rows], loss[rows])], near_front(latency, loss)]
     found = np.unique(np.concatenate([*near, best]))
@@ -264,7 +267,7 @@ def near_front(latency: Floats, loss: Floats) -> Rows:
     return np.unique(np.concatenate([chosen, others]))
 
 
-def _best_of_sizes(parameters: npt.NDArray[np.int64], loss: Floats) -> Rows:
+def _best_rows(parameters: npt.NDArray[np.int64], loss: Floats) -> Rows:
     """The row of lowest loss of each size."""
     size = np.round(_SIZES_A_DOUBLING * np.log2(parameters)).astype(int)
     order = np.lexsort((loss, size))

@@ -16,6 +16,7 @@ from phonelm_search.reading.readings import Readings
 from phonelm_search.space import Columns
 from phonelm_search.speed import LEAST_SHAPES, HeldOut, LatencyModel
 
+_CHUNK = 500_000  # shapes at a time, for a bounded memory
 _MOST_ERROR = 0.05
 """Median error on shapes that were held out beyond which a model of latency is not used."""
 
@@ -120,8 +121,8 @@ class ShapeModels:
 
     def latency_means(self, shapes: Columns) -> Floats:
         """``[n]``: shares of the baseline's latency."""
-        found: Floats = np.max([p.means(shapes) for p in self.places], axis=0)
-        return found
+        told = [np.max([p.means(c) for p in self.places], axis=0) for c in shapes.chunks(_CHUNK)]
+        return np.concatenate(told)
 
     def latency(self, shapes: Columns) -> Prediction:
         """Logarithms of shares of the baseline's latency."""
@@ -141,8 +142,8 @@ class ShapeModels:
 
     def loss_means(self, shapes: Columns) -> Floats:
         """``[n]``: shares of the baseline's loss."""
-        means = self.law.means(self._points(shapes)) - self.law.means(self._baseline_point)
-        found: Floats = np.exp(means)
+        told = [self.law.means(self._points(c)) for c in shapes.chunks(_CHUNK)]
+        found: Floats = np.exp(np.concatenate(told) - self.law.means(self._baseline_point))
         return found
 
     def loss(self, shapes: Columns) -> Prediction:

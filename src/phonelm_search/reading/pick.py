@@ -10,10 +10,11 @@ import numpy as np
 from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, less_probability
 from phonelm_search.reading.budgets import (
     KEPT,
     keeping_probability,
+    keeping_rows,
     nearest,
     standings,
     wants_speed,
@@ -111,7 +112,7 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
 def _within_budgets(view: StudyView) -> tuple[StudyRow, str]:
     """The best that keeps all budgets, else the shape that misses least."""
     told = " and ".join(b.text for b in view.budgets)
-    kept = [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
+    kept = keeping_rows(view)
     if kept:
         fast = wants_speed(view.budgets)
         row = min(kept, key=lambda r: (r.latency if fast else r.loss).value)
@@ -152,9 +153,9 @@ def front_pairs(view: StudyView) -> list[dict[str, Any]]:
             "shape_id": a.shape.shape_id,
             "other_shape_id": b.shape.shape_id,
             "latency_ratio": float(np.median(a.draws / b.draws)),
-            "faster_probability": _less(a.draws, b.draws),
+            "faster_probability": less_probability(a.draws, b.draws),
             "loss_ratio": float(np.median(a.loss_draws / b.loss_draws)),
-            "better_probability": _less(a.loss_draws, b.loss_draws),
+            "better_probability": less_probability(a.loss_draws, b.loss_draws),
         }
         for a, b in combinations(view.front, 2)
     ]
@@ -227,12 +228,7 @@ def _within(a: StudyRow, b: StudyRow) -> bool:
 
 def _tied(a: Floats, b: Floats) -> bool:
     """Whether joint draws leave open which one is less."""
-    return _TIED[0] < _less(a, b) < _TIED[1]
-
-
-def _less(a: Floats, b: Floats) -> float:
-    """How probable it is that a is less than b; equals count half."""
-    return float(np.mean((a < b) + 0.5 * (a == b)))
+    return _TIED[0] < less_probability(a, b) < _TIED[1]
 
 
 def _knee(rows: Sequence[StudyRow], modelled: ModelledFront | None) -> int:

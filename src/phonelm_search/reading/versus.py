@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phonelm_search.core.latency import Extent, LatencySummary
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, less_probability
 from phonelm_search.measure import extent
 from phonelm_search.reading.budgets import memory_bytes
 from phonelm_search.reading.row import StudyRow
@@ -71,8 +71,7 @@ def _times(view: StudyView, row: StudyRow) -> dict[str, Floats]:
 
 
 def _ratio(quantity: str, a: Floats, b: Floats) -> Ratio:
-    less = float(np.mean((a < b) + 0.5 * (a == b)))
-    return Ratio(quantity=quantity, ratio=extent(a / b), less_probability=less)
+    return Ratio(quantity=quantity, ratio=extent(a / b), less_probability=less_probability(a, b))
 
 
 def _crossing(

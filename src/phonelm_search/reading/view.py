@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phonelm_search.core.budget import Budget, budgets_of
+from phonelm_search.core.budget import Budget, budgets_of, check_budgets
 from phonelm_search.core.errors import ModelError, UnknownNameError
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.pareto import front, membership_probability
@@ -34,7 +34,6 @@ from phonelm_search.reading.row import FailedShape, StudyRow
 from phonelm_search.reading.trainings import law_trainings, load_ladder, old_scores
 from phonelm_search.reading.twins import TwinPair, twin_pairs
 from phonelm_search.space import SearchSpace
-from phonelm_search.speed import LEAST_SHAPES
 from phonelm_search.store import Store
 
 _EMBEDDED_LZMA = 2.18
@@ -84,6 +83,16 @@ class StudyView:
     def devices(self) -> tuple[str, ...]:
         """Names of the devices that it measures on."""
         return tuple(p.device.name for p in self.places)
+
+    @property
+    def unit_ms(self) -> float:
+        """Milliseconds of the baseline's whole scenario, where it is one device's.
+
+        Raises:
+            IndexError: If nothing was measured.
+        """
+        row = next((r for r in self.rows if r.name == self.baseline), None) or self.rows[0]
+        return row.end_to_end_ms / row.latency.value
 
     @property
     def tile(self) -> int:
@@ -162,8 +171,7 @@ class StudyView:
     def modelled(self) -> ModelledFront | None:
         """The front of all shapes of the space; None where no model holds."""
         sizes = [r.shape.decoder_parameters for r in self.measured]
-        known = min((len(r.shapes) for r in self.readings), default=0)
-        if not sizes or known < LEAST_SHAPES:
+        if not sizes:
             return None
         try:
             return model_front(
@@ -222,17 +230,20 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] | None = No
 
     Raises:
         UnknownNameError: If there is none of that name.
+        ConfigurationError: If the study cannot tell a budget.
         StoreError: If the database cannot be read.
     """
     record = store.study(study)
     scenario = Scenario.parse(record.config["scenario"])
+    places = tuple(places_of(record))
+    if budgets is not None:
+        check_budgets(budgets, [p.device.name for p in places], str(scenario))
     parts = store.study_shapes(study)
     ids = [p.shape_id for p in parts]
     shapes = store.shapes(ids)
     scores = old_scores(store, record, ids)
     trainings = (*(r for s in scores.values() for r in s.runs), *load_ladder(store, record))
     prior = load_prior()
-    places = tuple(places_of(record))
     readings = [Readings(store, place, scenario, ids) for place in places]
     baseline = find_baseline(_in_order(parts, record), readings)
     tokens = record.config.get("train_tokens") or _train_tokens(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.space.feasible import FeasibleSet
+from phonelm_search.space.feasible import FeasibleSet, decoder_parameters
 
 Ints = npt.NDArray[np.int64]
 Strings = npt.NDArray[np.str_]
@@ -76,8 +76,7 @@ class Columns:
     @property
     def decoder_parameters(self) -> Ints:
         """As `ModelShape.decoder_parameters`, without biases and norms of queries and keys."""
-        h = self.hidden_size
-        attention = 2 * h * (self.q_size + self.kv_size)
-        forward = (self.gates + 1) * h * self.intermediate_size
-        parameters: Ints = self.num_hidden_layers * (attention + forward + 2 * h) + h
-        return parameters
+        return decoder_parameters(
+            self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.q_size,
+            self.kv_size, self.gates,
+        )  # fmt: skip

@@ -147,7 +147,10 @@ def _chunks(space: SearchSpace) -> Iterator[dict[str, Ints]]:
             "ffn": np.full_like(layers, ffn),
             "hidden_act": act,
         }
-        chunk["decoder_parameters"] = _decoder_parameters(chunk, gated=space.ffn[ffn] == "gated")
+        gates = 2 if space.ffn[ffn] == "gated" else 1
+        chunk["decoder_parameters"] = decoder_parameters(
+            hidden, intermediate, layers, heads * head_dim, _kv_size(chunk), gates
+        )
         yield chunk
 
 
@@ -157,11 +160,12 @@ def _intermediate_sizes(space: SearchSpace, hidden: int) -> list[int]:
     return sorted({max(unit, round(size / unit) * unit) for size in raw})
 
 
-def _decoder_parameters(c: dict[str, Ints], *, gated: bool) -> Ints:
-    """`ModelShape.decoder_parameters`, column-wise."""
-    h, q, kv = c["hidden_size"], c["num_attention_heads"] * c["head_dim"], _kv_size(c)
-    ffn = (3 if gated else 2) * h * c["intermediate_size"]
-    counts: Ints = c["num_hidden_layers"] * (2 * h * q + 2 * h * kv + ffn + 2 * h) + h
+def decoder_parameters(
+    hidden: Ints | int, intermediate: Ints, layers: Ints, q: Ints, kv: Ints, gates: Ints | int
+) -> Ints:
+    """`ModelShape.decoder_parameters` of many, without biases and norms of queries and keys."""
+    layer: Any = 2 * hidden * (q + kv) + (gates + 1) * hidden * intermediate + 2 * hidden
+    counts: Ints = layers * layer + hidden
     return counts
 
 

@@ -6,10 +6,9 @@ import numpy as np
 
 from phonelm_search.core.errors import ModelError
 from phonelm_search.reading import (
-    KEPT,
     ShapeModels,
     StudyView,
-    keeping_probability,
+    keeping_rows,
     modelled_keeping,
     wants_speed,
 )
@@ -65,8 +64,7 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str]:
 
 def _lowest(view: StudyView, *, fast: bool) -> float:
     """Lowest loss, or latency, of measured shapes that keep all budgets; infinity without any."""
-    kept = [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
-    return min(((r.latency if fast else r.loss).value for r in kept), default=np.inf)
+    return min(((r.latency if fast else r.loss).value for r in keeping_rows(view)), default=np.inf)
 
 
 def describe(models: ShapeModels, shapes: int) -> dict[str, Any]:

@@ -54,8 +54,7 @@ def run_all(
         ending = deadline.earlier(_FINISHING_SECONDS)
         session.start()
         set_train_tokens(session, train_tokens)
-        if budgets:
-            set_budgets(session, budgets)
+        set_budgets(session, budgets)
         search(session, plan, ending.earlier(60 * settings.minutes))
         training = Deadline(min(60 * settings.minutes, ending.left))
         score(session, settings, top=top, data=data, deadline=training)

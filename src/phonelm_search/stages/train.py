@@ -85,10 +85,8 @@ def run_score(
     """
     with open_session(store, study, report=report, pool=pool) as session:
         set_train_tokens(session, train_tokens)
-        if budgets:
-            view = session.view
-            check_budgets(budgets, view.devices, str(view.scenario))
-            set_budgets(session, budgets)
+        check_budgets(budgets, session.view.devices, str(session.view.scenario))
+        set_budgets(session, budgets)
         score(session, settings, top=top, data=data, retrain=retrain, command=command)
         if validate:
             validate_law(session, settings, top=top, data=data)
@@ -102,8 +100,9 @@ def set_train_tokens(session: Session, tokens: float | None) -> None:
 
 
 def set_budgets(session: Session, budgets: Sequence[Budget]) -> None:
-    """Keep what the pick must keep."""
-    session.configure("budgets", [asdict(b) for b in budgets])
+    """Keep what the pick must keep, where there is anything."""
+    if budgets:
+        session.configure("budgets", [asdict(b) for b in budgets])
 
 
 def score(

@@ -10,7 +10,6 @@ from phonelm_search.core.latency import Latency, Span
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Z_95
 from phonelm_search.core.units import format_count
 from phonelm_search.reading import Pick, StudyRow, StudyView, current_pick, longest_trainings
 
@@ -172,13 +171,13 @@ def _modelled(view: StudyView) -> ModelledInfo | None:
     if found is None:
         return None
     front = found.front()
-    x, error = found.latency[front], Z_95 * found.latency_error[front]
+    low, high = found.latency_interval(front)
     return ModelledInfo(
         label=f"front of all {found.count:,} shapes, by models, with 95 %",
-        x=tuple(x.tolist()),
+        x=tuple(found.latency[front].tolist()),
         y=tuple((100 * (found.loss[front] - 1)).tolist()),
-        x_low=tuple((x * np.exp(-error)).tolist()),
-        x_high=tuple((x * np.exp(error)).tolist()),
+        x_low=tuple(low.tolist()),
+        x_high=tuple(high.tolist()),
         counts=found.density.counts,
         x_edges=found.density.latency,
         y_edges=100 * (found.density.loss - 1),
@@ -187,11 +186,9 @@ def _modelled(view: StudyView) -> ModelledInfo | None:
 
 def _latency_limits(view: StudyView) -> Iterator[tuple[float, str]]:
     """Budgets of the whole scenario as shares of the baseline's time; one device's alone."""
-    rows = [r for r in view.rows if r.name == view.baseline] or list(view.rows[:1])
     for budget in view.budgets:
-        if budget.quantity == "latency" and rows and len(view.devices) == 1:
-            unit_ms = rows[0].end_to_end_ms / rows[0].latency.value
-            yield budget.limit / unit_ms, budget.text
+        if budget.quantity == "latency" and view.rows and len(view.devices) == 1:
+            yield budget.limit / view.unit_ms, budget.text
 
 
 def _pick_name(pick: Pick | None) -> str:

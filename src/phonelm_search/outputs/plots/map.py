@@ -1,7 +1,6 @@
 """Latency and loss over width and depth, as models tell them of all shapes of a space."""
 
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,6 @@ from phonelm_search.reading import StudyView
 from phonelm_search.space import Columns, SearchSpace, enumerate_space
 
 _LABEL = 44  # letters of a line along the axis
-_CHUNK = 500_000  # shapes at a time, for a bounded memory
 _MANY = 3000  # cells beyond which points are drawn as an image
 
 
@@ -62,10 +60,9 @@ def map_info(view: StudyView) -> MapInfo:
         columns.hidden_size * deepest + columns.num_hidden_layers, return_inverse=True
     )
 
-    def lowest(tell: Callable[[Columns], Floats]) -> Floats:
+    def lowest(values: Floats) -> Floats:
         found = np.full(len(cells), np.inf)
-        values = [tell(part) for part in columns.chunks(_CHUNK)]
-        np.minimum.at(found, cell, np.concatenate(values))
+        np.minimum.at(found, cell, values)
         return found
 
     sizes = columns.decoder_parameters
@@ -77,8 +74,8 @@ def map_info(view: StudyView) -> MapInfo:
         width=cells // deepest,
         depth=cells % deepest,
         panels=(
-            MapPanel(label=latency_label(view), values=lowest(models.latency_means)),
-            MapPanel(label=loss_label(view), values=100 * (lowest(models.loss_means) - 1)),
+            MapPanel(label=latency_label(view), values=lowest(models.latency_means(columns))),
+            MapPanel(label=loss_label(view), values=100 * (lowest(models.loss_means(columns)) - 1)),
         ),
         line=tuple((s.hidden_size, s.num_hidden_layers) for s in front),
         footnote="each square: the lowest value over feed-forward sizes, heads and activations of "

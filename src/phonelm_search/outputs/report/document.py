@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
@@ -12,7 +10,6 @@ from phonelm_search.core.latency import Extent, Latency, Span
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.records import ProxyScore, judged_together
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Z_95
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs import advise
 from phonelm_search.outputs.report.evidence import device_cards, time_spent
@@ -247,9 +244,9 @@ def _modelled(view: StudyView) -> Document | None:
     if found is None:
         return None
     front = found.front()
-    x, error = found.latency[front], Z_95 * found.latency_error[front]
+    low, high = found.latency_interval(front)
     columns = {
-        "x": x, "x_low": x * np.exp(-error), "x_high": x * np.exp(error),
+        "x": found.latency[front], "x_low": low, "x_high": high,
         "y": 100 * (found.loss[front] - 1),
     }  # fmt: skip
     density = found.density
@@ -281,15 +278,9 @@ def _limits(view: StudyView) -> list[Document]:
             key = f"{key} on {budget.device}"
         found.append({"axis": key, "value": value, "text": budget.text})
         if key == "whole" and len(view.devices) == 1:
-            share = value / _unit_ms(view)
+            share = value / view.unit_ms
             found.append({"axis": "latency", "value": share, "text": budget.text})
     return found
-
-
-def _unit_ms(view: StudyView) -> float:
-    """Milliseconds of the baseline's whole scenario on the one device."""
-    row = next((r for r in view.rows if r.name == view.baseline), view.rows[0])
-    return row.end_to_end_ms / row.latency.value
 
 
 def _pick(pick: Pick | None) -> Document | None:
