@@ -35,7 +35,7 @@ def burners() -> Iterator[None]:
         process.wait()
 
 
-@pytest.mark.usefixtures("burners")
+@pytest.mark.usefixtures("small_reference", "burners")
 def test_a_burner_is_recorded_and_disturbs_all_alike(tmp_path: Path) -> None:
     settings = MeasureSettings(rounds=2, most_rounds=2)
     store = Store(tmp_path)

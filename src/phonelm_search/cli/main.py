@@ -1,5 +1,6 @@
 """The command ``phonelm-search``."""
 
+import gc
 import os
 import sys
 from typing import Annotated
@@ -66,6 +67,7 @@ def _root(
 
 def entry() -> None:
     """Run the command line; exit 0, 1 for an error of ours, 2 for wrong usage, 130 for Ctrl-C."""
+    gc.set_threshold(100_000)  # importing makes many objects and no cycles to speak of
     sys.exit(run_command(sys.argv[1:]))
 
 
