@@ -203,14 +203,22 @@ class _Trials:
         """Measure shapes until the study has all, or the time is used.
 
         Args:
-            predicts: Whether they are those that are expected to tell most, as long as any is;
-                else the sampler asks for them.
+            predicts: Whether they are those that are expected to tell most, until none tells more;
+                else, and where no model holds, the sampler asks for them.
         """
         while predicts and self.has_time():
-            missing = min(_BATCH, self._trials - self.driver.finished())
-            chosen = telling_shapes(self._session, missing) if missing > 0 else []
-            if not chosen:
+            finished = self.driver.finished()
+            if finished >= self._trials:
+                return
+            chosen = telling_shapes(self._session, min(_BATCH, self._trials - finished))
+            if chosen is None:
                 break
+            if not chosen:
+                self._report.note(
+                    f"{finished} shapes are measured, not {self._trials}: no other is expected to "
+                    "move the front by more than 0.1 %"
+                )
+                return
             self.measure_whole(chosen, "measuring shapes that are expected to tell most")
         self.sample(self._trials)
 

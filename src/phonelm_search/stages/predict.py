@@ -18,25 +18,26 @@ from phonelm_search.stages.session import MeasuringSession
 
 _DRAWS = 400
 _LEAST_GAIN = 1e-3
-"""Of the front's whole area, as a share: less is not worth a round."""
+"""Of the front's whole area, or of the lowest loss: less is not worth a round."""
 
 
-def telling_shapes(session: MeasuringSession, count: int) -> list[str]:
+def telling_shapes(session: MeasuringSession, count: int) -> list[str] | None:
     """Shapes of the space that are worth measuring, the most telling one first.
 
     Returns:
-        Nothing where no model holds, which is said, or where no shape is expected to tell more.
+        An empty list where no shape is expected to tell more; None where no model holds, which is
+        said.
     """
     view = session.view
     try:
         models = view.models
     except ModelError as error:
         session.report.note(f"shapes are sampled, not predicted: {error}")
-        return []
+        return None
     session.configure("prediction", describe(models, len(session.setup.feasible)))
     modelled = view.modelled
     if modelled is None or not view.sampled:
-        return []
+        return None
     known = {r.shape.shape_id for r in view.rows} | {f.shape.shape_id for f in view.failed}
     inside = np.flatnonzero(modelled.inside)
     rows = np.array([i for i in inside if modelled.shape(int(i)).shape_id not in known], int)
@@ -46,8 +47,8 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str]:
     if view.budgets:
         fast = wants_speed(view.budgets)
         wanted = modelled.latency[rows] if fast else loss
-        gains = best_gains(modelled_keeping(view, shapes), wanted, _lowest(view, fast=fast))
-        least = 0.0
+        gains = best_gains(modelled_keeping(view, shapes), wanted, lowest := _lowest(view, fast=fast))
+        least = 0.0 if np.isinf(lowest) else _LEAST_GAIN * lowest
     else:
         latency = models.latency_draws(Columns.of_space(shapes), _DRAWS)
         points = np.array([[r.latency.value, r.loss.value] for r in view.sampled])
