@@ -7,16 +7,17 @@ import pytest
 
 from helpers import Told, small_shape, small_text_of, study
 from phonelm_search.core.deadline import Deadline
-from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.errors import ConfigurationError, TrainingError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.outputs.plots import save
 from phonelm_search.outputs.plots.validation import draw_validation, validation_info
 from phonelm_search.quality import ScoreSettings
-from phonelm_search.reading import StudyView, load_view, trust
+from phonelm_search.quality.law import SHARED, Gaussian, load_prior, save_prior
+from phonelm_search.reading import StudyView, find_row, law_text, load_view, trust
 from phonelm_search.space import load_space
 from phonelm_search.stages.session import Session, open_session
-from phonelm_search.stages.train import run_score, score, validate_law
+from phonelm_search.stages.train import run_score, score, set_law, validate_law
 from phonelm_search.store import Store
 from phonelm_search.train import load_text
 from phonelm_search.train.text import SEPARATOR
@@ -192,6 +193,36 @@ def test_what_was_trained_can_be_dropped_and_done_anew(store: Store, text_file: 
     again = [t.bits_per_byte for t in view.trainings]
     assert again
     assert again == [t.bits_per_byte for t in first.trainings][: len(again)]
+
+
+def test_a_study_keeps_the_law_that_it_is_given(store: Store, tmp_path: Path) -> None:
+    prior, file = load_prior(), tmp_path / "law.json"
+    mean = prior.shared.mean.copy()
+    mean[SHARED.index("depth")] += 0.5  # depth is worth more
+    shared = Gaussian(mean=mean, covariance=prior.shared.covariance)
+    sources = (*prior.sources, "runs.csv: 24 trainings")
+    save_prior(replace(prior, shared=shared, sources=sources), file)
+    order = [s.shape_id for s in (SHAPES[0], SHAPES[3])]  # two layers, eight
+
+    def gain() -> float:
+        two, eight = (find_row(view, i).loss.value for i in order)
+        return two - eight
+
+    with open_session(store, "study", report=Told()) as session:
+        view = session.view
+        before = gain()
+        set_law(session, file)
+        view = session.view
+        assert gain() > before + 0.005
+        file.unlink()  # the study has a copy
+        view = load_view(store, "study")
+        assert gain() > before + 0.005
+        assert "with runs.csv: 24 trainings" in law_text(view, view.rows[0])
+        set_law(session, "shipped")
+        view = session.view
+        assert gain() == before
+        with pytest.raises(ConfigurationError, match="must be a law as `law fit` writes it"):
+            set_law(session, tmp_path / "nowhere.json")
 
 
 def test_a_study_without_shapes_says_what_to_do(tmp_path: Path) -> None:

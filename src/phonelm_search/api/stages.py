@@ -41,6 +41,7 @@ def run(
     tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
     train_tokens: float | None = None,
+    law: str | Path | None = None,
     max_ttft: Names = (),
     max_tpot: Names = (),
     max_latency: Names = (),
@@ -62,6 +63,7 @@ def run(
     """Search, train for the front, pick, and write the study's files. See `search` and `score`.
 
     Args:
+        law: A file that `fit_law` wrote, which the study keeps; ``shipped`` is the package's own.
         max_ttft: Time to the first token that the pick keeps: ``400ms``, ``DEVICE=400ms``.
         max_tpot: Likewise, time per output token.
         max_latency: Likewise, time of the whole scenario.
@@ -91,7 +93,7 @@ def run(
     _, view = run_all(
         Store(Path(results), url=storage), setup, plan, settings,
         top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=data,
-        train_tokens=train_tokens, budgets=budgets,
+        train_tokens=train_tokens, budgets=budgets, law=law,
     )  # fmt: skip
     return frame_of(view)
 
@@ -155,6 +157,7 @@ def score(
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
     minutes: float = d.DEFAULT_SCORE_MINUTES,
     train_tokens: float | None = None,
+    law: str | Path | None = None,
     max_ttft: Names = (),
     max_tpot: Names = (),
     max_latency: Names = (),
@@ -177,6 +180,7 @@ def score(
         minutes: Time for trainings; told again, a study goes on for as long.
         train_tokens: That the pick will be trained on; None leaves it, at first 100 for each
             decoder parameter of the median shape.
+        law: See `run`.
         max_ttft: Budgets as of `run`, here and below; none leave those that the study has.
         data: Text files, folders, or ``hf:NAME``; nothing: the embedded text.
         seed: Of weights and data order.
@@ -206,6 +210,7 @@ def score(
         validate=validate,
         train_tokens=train_tokens,
         budgets=budgets,
+        law=law,
         command=call,
     )
     return frame_of(view)

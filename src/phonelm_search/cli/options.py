@@ -111,6 +111,14 @@ TrainTokensOption = Annotated[
         "100 for each decoder parameter of the median shape.",
     ),
 ]
+StudyLawOption = Annotated[
+    str | None,
+    typer.Option(
+        "--law",
+        help="File of a law that `phonelm-search law fit` wrote; the study keeps it. 'shipped': "
+        "the package's own again.",
+    ),
+]
 MaxTtftOption = Annotated[
     list[str] | None,
     typer.Option(

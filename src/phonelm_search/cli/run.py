@@ -26,6 +26,7 @@ def command(
     tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
     train_tokens: o.TrainTokensOption = None,
+    law: o.StudyLawOption = None,
     max_ttft: o.MaxTtftOption = None,
     max_tpot: o.MaxTpotOption = None,
     max_latency: o.MaxLatencyOption = None,
@@ -82,7 +83,7 @@ def command(
         check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
         done = finished_trials(results, storage, setup.study)
         left = max(0, trials - done)
-        dry = plan_run(setup, left, score_top, settings, train_tokens=tokens)
+        dry = plan_run(setup, left, score_top, settings, train_tokens=tokens, law=law)
         show_dry_run(setup, dry, as_json=as_json)
         return
     plan = SearchPlan(
@@ -92,7 +93,7 @@ def command(
     with ProgressReporter() as report:
         chosen, view = run_all(
             store, setup, plan, settings, top=score_top, rule=rule, report=report,
-            data=data or (), train_tokens=tokens, budgets=budgets,
+            data=data or (), train_tokens=tokens, budgets=budgets, law=law,
         )  # fmt: skip
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")

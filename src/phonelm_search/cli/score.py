@@ -23,6 +23,7 @@ def command(
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,
     minutes: o.TrainingMinutesOption = d.DEFAULT_SCORE_MINUTES,
     train_tokens: o.TrainTokensOption = None,
+    law: o.StudyLawOption = None,
     max_ttft: o.MaxTtftOption = None,
     max_tpot: o.MaxTpotOption = None,
     max_latency: o.MaxLatencyOption = None,
@@ -76,6 +77,7 @@ def command(
             validate=validate,
             train_tokens=tokens,
             budgets=budgets,
+            law=law,
             command=command_line(context),
         )
     show_pick(view, pick, as_json=as_json, fmt=fmt)

@@ -23,6 +23,8 @@ DEFAULT_SCORE_MINUTES = 3.0
 """Of `score`."""
 TRAINING_SHARE = 0.2
 """Of the minutes of `run`."""
+SHIPPED_LAW = "shipped"
+"""In place of the file of a law: the one that is part of the package."""
 DEFAULT_RESULTS = Path("results")
 
 DEFAULT_LIMIT = 50

@@ -164,12 +164,12 @@ def front_pairs(view: StudyView) -> list[dict[str, Any]]:
 def law_text(view: StudyView, row: StudyRow) -> str:
     """Where what is said of a shape's loss comes from."""
     count = len(view.evidence)
+    known = "published trainings"
+    if view.record.config.get("law"):
+        known += f" with {view.prior.sources[-1]}"
     if not count:
-        return "by published trainings alone"
-    return (
-        f"by published trainings and {count} of this study, which left {row.prior_share:.0%} of "
-        "the variance"
-    )
+        return f"by {known} alone"
+    return f"by {known} and {count} of this study, which left {row.prior_share:.0%} of the variance"
 
 
 def trust(view: StudyView) -> str:

@@ -18,7 +18,7 @@ from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import REFERENCE, extent, smallest_difference, too_wide
 from phonelm_search.quality import HeldOutRung, Score, held_out_rung
-from phonelm_search.quality.law import LawPrior, Training, load_prior
+from phonelm_search.quality.law import LawPrior, Training, decode_prior, load_prior
 from phonelm_search.reading.baseline import Baseline, find_baseline
 from phonelm_search.reading.losses import (
     LAW_VERSION,
@@ -243,7 +243,8 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] | None = No
     shapes = store.shapes(ids)
     scores = old_scores(store, record, ids)
     trainings = (*(r for s in scores.values() for r in s.runs), *load_ladder(store, record))
-    prior = load_prior()
+    law = record.config.get("law")
+    prior = decode_prior(law) if law else load_prior()
     readings = [Readings(store, place, scenario, ids) for place in places]
     baseline = find_baseline(_in_order(parts, record), readings)
     tokens = record.config.get("train_tokens") or _train_tokens(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonelm_search.backends import planned_cache_bytes
+from phonelm_search.core.defaults import SHIPPED_LAW
 from phonelm_search.core.errors import StoreError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -62,6 +63,7 @@ def plan_run(
     settings: ScoreSettings,
     *,
     train_tokens: float | None = None,
+    law: str | Path | None = None,
 ) -> DryRun:
     """Estimate a run from the shapes of the space, without touching the device.
 
@@ -71,13 +73,17 @@ def plan_run(
         top: Shapes whose differences the trainings are chosen for.
         settings: How to train.
         train_tokens: That the pick will be trained on.
+        law: File of the law; None and ``shipped``: the package's own.
+
+    Raises:
+        ConfigurationError: If the law cannot be read.
     """
     count = len(setup.feasible)
     sample = [setup.feasible.shape(row) for row in range(0, count, max(1, count // top))][:top]
     workers = len(usable_cores())
-    law = QualityLaw(load_prior())
+    own = None if law is None or str(law) == SHIPPED_LAW else Path(law)
     rungs = plan_ladder(
-        law,
+        QualityLaw(load_prior(own)),
         sample,
         possible_rungs(
             sample,

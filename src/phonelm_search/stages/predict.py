@@ -47,7 +47,9 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str] | None:
     if view.budgets:
         fast = wants_speed(view.budgets)
         wanted = modelled.latency[rows] if fast else loss
-        gains = best_gains(modelled_keeping(view, shapes), wanted, lowest := _lowest(view, fast=fast))
+        gains = best_gains(
+            modelled_keeping(view, shapes), wanted, lowest := _lowest(view, fast=fast)
+        )
         least = 0.0 if np.isinf(lowest) else _LEAST_GAIN * lowest
     else:
         latency = models.latency_draws(Columns.of_space(shapes), _DRAWS)

@@ -1,6 +1,7 @@
 """The whole thread: space → shapes → latencies → front → trained scores → pick and files."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from phonelm_search.core.budget import Budget, check_budgets
 from phonelm_search.core.deadline import Deadline
@@ -12,7 +13,7 @@ from phonelm_search.stages.measure import SearchPlan, search, search_on
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
-from phonelm_search.stages.train import score, set_budgets, set_train_tokens
+from phonelm_search.stages.train import score, set_budgets, set_law, set_train_tokens
 from phonelm_search.store import Store
 
 _FINISHING_SECONDS = 20.0  # peak memory, plots and the page
@@ -30,6 +31,7 @@ def run_all(
     data: Sequence[str] = (),
     train_tokens: float | None = None,
     budgets: Sequence[Budget] = (),
+    law: str | Path | None = None,
 ) -> tuple[Pick, StudyView]:
     """Search, train the front, pick, and write the files of ``results/STUDY``.
 
@@ -44,6 +46,7 @@ def run_all(
         data: Text to train on; nothing: the embedded corpus.
         train_tokens: That a person will train the pick on; None: 100 for each decoder parameter.
         budgets: What the pick must keep; none leave those that the study has.
+        law: A file that `fit_law` wrote; ``shipped`` goes back to the package's own.
 
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
@@ -53,6 +56,7 @@ def run_all(
     with open_measuring(store, setup, report=report) as session:
         ending = deadline.earlier(_FINISHING_SECONDS)
         session.start()
+        set_law(session, law)
         set_train_tokens(session, train_tokens)
         set_budgets(session, budgets)
         search(session, plan, ending.earlier(60 * settings.minutes))

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from phonelm_search.core.budget import Budget, check_budgets
 from phonelm_search.core.deadline import Deadline
+from phonelm_search.core.defaults import SHIPPED_LAW
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
@@ -20,6 +22,7 @@ from phonelm_search.quality import (
     settle_acceleration,
     train_rungs,
 )
+from phonelm_search.quality.law import encode_prior, load_prior
 from phonelm_search.reading import (
     Pick,
     Rule,
@@ -56,6 +59,7 @@ def run_score(
     validate: bool = False,
     train_tokens: float | None = None,
     budgets: Sequence[Budget] = (),
+    law: str | Path | None = None,
     rule: Rule | None = None,
     command: str | None = None,
     pool: Callable[[], Pool] | None = None,
@@ -73,6 +77,7 @@ def run_score(
         validate: Whether a rung of twice the largest size is trained, too, see `validate_law`.
         train_tokens: That a person will train the pick on; None leaves it.
         budgets: What the pick must keep; none leave those that the study has.
+        law: See `set_law`.
         rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
         pool: Makes what trains; by default child processes, one per core or GPU.
@@ -84,6 +89,7 @@ def run_score(
         ExportError: If a file cannot be written.
     """
     with open_session(store, study, report=report, pool=pool) as session:
+        set_law(session, law)
         set_train_tokens(session, train_tokens)
         check_budgets(budgets, session.view.devices, str(session.view.scenario))
         set_budgets(session, budgets)
@@ -97,6 +103,21 @@ def set_train_tokens(session: Session, tokens: float | None) -> None:
     """Keep how long a person will train, where they say so."""
     if tokens is not None:
         session.configure("train_tokens", float(tokens))
+
+
+def set_law(session: Session, law: str | Path | None) -> None:
+    """Keep the law that tells the study's losses before it trains anything.
+
+    Args:
+        session: The study.
+        law: A file that `fit_law` wrote; ``shipped``: the package's own again; None leaves it.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, or is no law.
+    """
+    if law is not None:
+        own = None if str(law) == SHIPPED_LAW else encode_prior(load_prior(Path(law)))
+        session.configure("law", own)
 
 
 def set_budgets(session: Session, budgets: Sequence[Budget]) -> None:

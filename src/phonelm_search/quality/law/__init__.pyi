@@ -16,5 +16,7 @@ from .posterior import Gaussian as Gaussian
 from .posterior import LawPrior as LawPrior
 from .posterior import Observations as Observations
 from .posterior import QualityLaw as QualityLaw
+from .prior_file import decode_prior as decode_prior
+from .prior_file import encode_prior as encode_prior
 from .prior_file import load_prior as load_prior
 from .prior_file import save_prior as save_prior

@@ -27,7 +27,7 @@ def load_prior(path: Path | None = None) -> LawPrior:
     """
     try:
         text = _SHIPPED.read_text(encoding="utf-8") if path is None else path.read_text("utf-8")
-        return _decoded(json.loads(text))
+        return decode_prior(json.loads(text))
     except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigurationError(
             f"{path or 'the shipped law'} must be a law as `law fit` writes it: {first_line(error)}"
@@ -40,18 +40,23 @@ def save_prior(prior: LawPrior, path: Path) -> None:
     Raises:
         ConfigurationError: If it cannot be written.
     """
-    document = {
-        "shared": _encoded(prior.shared, SHARED),
-        "own": _encoded(prior.own, OWN),
-        "discrepancy": asdict(prior.discrepancy),
-        "evidence": asdict(prior.evidence),
-        "sources": prior.sources,
-    }
+    document = encode_prior(prior)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{path} must be writable: {error}") from error
+
+
+def encode_prior(prior: LawPrior) -> dict[str, Any]:
+    """A law as what JSON can hold."""
+    return {
+        "shared": _encoded(prior.shared, SHARED),
+        "own": _encoded(prior.own, OWN),
+        "discrepancy": asdict(prior.discrepancy),
+        "evidence": asdict(prior.evidence),
+        "sources": list(prior.sources),
+    }
 
 
 def _encoded(gaussian: Gaussian, names: tuple[str, ...]) -> dict[str, Any]:
@@ -62,7 +67,12 @@ def _encoded(gaussian: Gaussian, names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _decoded(document: dict[str, Any]) -> LawPrior:
+def decode_prior(document: dict[str, Any]) -> LawPrior:
+    """The inverse of `encode_prior`.
+
+    Raises:
+        ValueError, TypeError, KeyError: If the document is none of its.
+    """
     discrepancy, evidence = document["discrepancy"], document["evidence"]
     return LawPrior(
         shared=_gaussian(document["shared"], SHARED),
