@@ -216,7 +216,7 @@ class _Trials:
             if not chosen:
                 self._report.note(
                     f"{finished} shapes are measured, not {self._trials}: no other is expected to "
-                    "move the front by more than 0.1 %"
+                    "move the front by 0.01 %"
                 )
                 return
             self.measure_whole(chosen, "measuring shapes that are expected to tell most")

@@ -17,7 +17,7 @@ from phonelm_search.space import Columns
 from phonelm_search.stages.session import MeasuringSession
 
 _DRAWS = 400
-_LEAST_GAIN = 1e-3
+_LEAST_GAIN = 1e-4
 """Of the front's whole area, or of the lowest loss: less is not worth a round."""
 
 
