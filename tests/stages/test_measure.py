@@ -211,7 +211,7 @@ def test_within_budgets_what_probably_keeps_them_and_loses_least_is_measured(
     known = {r.shape.shape_id for r in before.rows}
     fresh = [r for r in after.sampled if r.shape.shape_id not in known]
     assert len(fresh) == 1  # and with it known, none is expected to be better
-    assert "13 shapes are measured, not 14: no other is expected to move the" in told.notes[-1]
+    assert any(n.startswith("13 shapes are measured, not 14: no other") for n in told.notes)
     assert fresh[0].end_to_end_ms <= 1.02 * limit
     assert fresh[0].loss.value < np.median([r.loss.value for r in before.sampled])
     pick = choose(after)
