@@ -126,7 +126,10 @@ def telling(
     known = np.stack([weights @ np.exp([d.mean(axis=0) for d in drawn]), world.loss[rows]], axis=1)
     loss = world.loss[near]
     corner = max(known[:, 0].max(), draws.max()), max(known[:, 1].max(), loss.max())
-    return [int(near[i]) for i, _ in zip_first(front_gains(draws, loss, known, corner))]
+    return [
+        int(near[i])
+        for i, _ in zip_first(front_gains(draws, loss, known, corner, np.ones(len(loss))))
+    ]
 
 
 def zip_first(found: Iterator[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -15,15 +15,16 @@ from phonelm_search.core.statistics import Floats
 
 
 def front_gains(
-    latency: Floats, loss: Floats, known: Floats, corner: tuple[float, float]
+    latency: Floats, loss: Floats, known: Floats, corner: tuple[float, float], seconds: Floats
 ) -> Iterator[tuple[int, float]]:
-    """Shapes by what they are expected to add to a front, the most telling one first.
+    """Shapes by what a second of measuring them is expected to add to a front.
 
     Args:
         latency: ``[draws, n]``, smaller is better.
         loss: ``[n]``, likewise; measuring does not change it.
         known: ``[m, 2]``: latency and loss of what was measured.
         corner: Latency and loss beyond which nothing counts.
+        seconds: ``[n]``, to measure each.
 
     Yields:
         Row and expected hypervolume, until none is left that adds any.
@@ -33,7 +34,7 @@ def front_gains(
     middle = np.median(latency, axis=0)
     while len(left):
         gains = _added_volume(latency[:, left], loss[left], points, corner).mean(axis=0)
-        best = int(np.argmax(gains))
+        best = int(np.argmax(gains / seconds[left]))
         if gains[best] <= 0:
             return
         row = int(left[best])
@@ -42,23 +43,28 @@ def front_gains(
         left = np.delete(left, best)
 
 
-def best_gains(kept: Floats, values: Floats, lowest: float) -> Iterator[tuple[int, float]]:
+def best_gains(
+    kept: Floats, values: Floats, lowest: float, seconds: Floats
+) -> Iterator[tuple[int, float]]:
     """Shapes by how much they lower the lowest value, times how probably they keep the budgets.
+
+    As of `front_gains`, it is what a second of measuring is worth.
 
     Args:
         kept: ``[n]``: how probable it is that a shape keeps the budgets.
         values: ``[n]``, loss or latency.
         lowest: Of what was measured and keeps them; infinity where nothing does.
+        seconds: ``[n]``, to measure each.
 
     Yields:
-        Row and expected gain, the largest first, until none gains anything.
+        Row and expected gain, the largest a second first, until none gains anything.
     """
     # Where nothing keeps them, any that does is better than none.
     level = float(values.max(initial=0.0)) * 1.01 if np.isinf(lowest) else lowest
     left = np.ones(len(values), bool)
     while left.any():
         gains = np.where(left, kept * np.maximum(level - values, 0.0), 0.0)
-        row = int(np.argmax(gains))
+        row = int(np.argmax(gains / seconds))
         if gains[row] <= 0:
             return
         yield row, float(gains[row])

@@ -1,11 +1,13 @@
 """About how long measuring takes, before anything is measured."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile, Thermal
 from phonelm_search.measure import REFERENCE, MeasureSettings, rotation_copies
@@ -47,6 +49,27 @@ def measuring_seconds(
         each += _running(company, scheme, workload, settings)
     process = _START_SECONDS + float(each[-1]) + _cooldown_s(device)
     return settings.rounds * (float(each[:-1].sum()) + len(shapes) / models * process)
+
+
+def round_seconds(
+    shapes: Columns,
+    workloads: Sequence[Workload],
+    device: DeviceProfile,
+    *,
+    settings: MeasureSettings,
+) -> Floats:
+    """``[n]`` seconds of one round of each shape, its part of a process among them.
+
+    A model counts as one copy: what more a small one needs is little beside a large one.
+    """
+    scheme = device.scheme
+    size: Any = scheme.matrix_bytes  # takes arrays as well as integers
+    hidden = shapes.hidden_size
+    stored = size(hidden, shapes.decoder_parameters // hidden) + size(hidden, shapes.vocab_size)
+    seconds: Floats = stored / _WEIGHT_BYTES_PER_SECOND
+    for workload in workloads:
+        seconds = seconds + _running(shapes, scheme, workload, settings)
+    return seconds + (_START_SECONDS + _cooldown_s(device)) / settings.models
 
 
 def _running(

@@ -16,6 +16,7 @@ from phonelm_search.measure import REFERENCE, Outcome, Profiler, Request
 from phonelm_search.outputs.export import write_tables
 from phonelm_search.reading import Place, Readings, StudyView
 from phonelm_search.search import LatencySource, SearchDriver, TrialReport, WorstDevice
+from phonelm_search.stages.affordable import affordable_shapes
 from phonelm_search.stages.predict import telling_shapes
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import MeasuringSession, open_measuring
@@ -74,7 +75,10 @@ def search(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> N
     trials = _Trials(session, plan, deadline)
     trials.retry()  # what an earlier run did not finish
     predicts = plan.sampler == "model"
-    trials.sample(plan.trials - (plan.trials // 2 if predicts else 0))
+    first = plan.trials - (plan.trials // 2 if predicts else 0)
+    if predicts:
+        trials.sample_affordable(first, seed=plan.seed)
+    trials.sample(first)
     trials.fill(predicts=predicts)
     trials.measure_left()
     trials.retry()
@@ -198,6 +202,18 @@ class _Trials:
             self._begin("measuring", left)
             self.driver.run(trials, self._tell, self.has_time)
             self._end()
+
+    def sample_affordable(self, trials: int, *, seed: int) -> None:
+        """The same, where some shapes are too large for the time: among those that are not."""
+        missing = trials - self.driver.finished()
+        drawn = affordable_shapes(self._session, missing, self._deadline, seed=seed) or []
+        if drawn:
+            self._report.note(
+                "some shapes are too large for these minutes; the first are smaller ones"
+            )
+        for start in range(0, len(drawn), _BATCH):
+            if self.has_time():
+                self.measure_whole(drawn[start : start + _BATCH], "measuring")
 
     def fill(self, *, predicts: bool) -> None:
         """Measure shapes until the study has all, or the time is used.

@@ -14,6 +14,7 @@ from phonelm_search.reading import (
 )
 from phonelm_search.search import best_gains, front_gains
 from phonelm_search.space import Columns
+from phonelm_search.stages.affordable import all_round_seconds
 from phonelm_search.stages.session import MeasuringSession
 
 _DRAWS = 400
@@ -44,22 +45,23 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str] | None:
     if not len(rows):
         return []
     shapes, loss = modelled.kept.rows(rows), modelled.loss[rows]
+    seconds = all_round_seconds(session, shapes)
     if view.budgets:
         fast = wants_speed(view.budgets)
         wanted = modelled.latency[rows] if fast else loss
         gains = best_gains(
-            modelled_keeping(view, shapes), wanted, lowest := _lowest(view, fast=fast)
+            modelled_keeping(view, shapes), wanted, lowest := _lowest(view, fast=fast), seconds
         )
         least = 0.0 if np.isinf(lowest) else _LEAST_GAIN * lowest
     else:
         latency = models.latency_draws(Columns.of_space(shapes), _DRAWS)
         points = np.array([[r.latency.value, r.loss.value] for r in view.sampled])
         corner = (max(points[:, 0].max(), latency.max()), max(points[:, 1].max(), loss.max()))
-        gains = front_gains(latency, loss, points, corner)
+        gains = front_gains(latency, loss, points, corner, seconds)
         least = _LEAST_GAIN * float(np.prod(corner - points.min(axis=0)))
     found: list[str] = []
     for row, gain in gains:
-        if len(found) == count or gain < least:
+        if len(found) == count or gain / seconds[row] < least / np.median(seconds):
             break
         found.append(shapes.shape(row).shape_id)
     return found
