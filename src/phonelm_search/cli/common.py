@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from phonelm_search.cli.options import Format
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import print_json, print_rows, say, tell
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.core.units import format_count, format_difference, format_seconds, parse_count
 from phonelm_search.outputs import Row, predicted_rows, study_rows
@@ -52,6 +52,11 @@ _COLUMNS = (
     ("front", "front"),
     ("verdict", "verdict"),
 )
+_FIRST = (
+    "shape_id", "relative_latency", "loss", "name", "verdict", "latency_ms", "decoder_parameters",
+    "device", "relative_interval", "tokens_per_s", "front_probability", "prefill_ms", "decode_ms",
+)  # fmt: skip
+"""Of those, what a narrow terminal shows longest."""
 
 
 def check_sampler(name: str) -> None:
@@ -121,12 +126,16 @@ def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
         )
         return
     sizes = [r.shape.decoder_parameters for r in plan.rungs]
-    typer.echo(
+    tell(
         f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
-        f"{', '.join(setup.goals.objectives)}\n"
+        f"{', '.join(setup.goals.objectives)}"
+    )
+    tell(
         f"would measure {plan.trials} trials and {plan.references} references "
         f"({', '.join(names)}; {setup.device.precision} on {devices}): "
-        f"about {format_seconds(plan.search_seconds)}\n"
+        f"about {format_seconds(plan.search_seconds)}"
+    )
+    tell(
         f"would train {len(sizes)} relatives of {format_count(min(sizes, default=0))} to "
         f"{format_count(max(sizes, default=0))} decoder parameters: about "
         f"{format_seconds(plan.score_seconds)}"
@@ -194,7 +203,7 @@ def _print_study(view: StudyView, rows: Sequence[Row], fmt: Format) -> None:
             }
             for r in rows
         ]
-    print_rows(rows, columns, fmt, title=_title(view))
+    print_rows(rows, columns, fmt, title=_title(view), first=_FIRST)
 
 
 def _equal(row: Row) -> str | None:
@@ -244,17 +253,18 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
         print_json(rows, pick=verdict, pairs=front_pairs(view), trust=trust(view))
         return
     _print_study(view, rows, fmt)
-    tell = typer.echo if fmt == "table" else say
-    tell(f"\n{pick_line(pick)}")
+    aloud = tell if fmt == "table" else say
+    aloud("")
+    aloud(pick_line(pick))
     for doubt in pick.provisional:
-        tell(f"  provisional: {doubt}")
+        aloud(f"  provisional: {doubt}")
     if (found := worth_of(view, pick.row)) is not None and found.text:
-        tell(f"  worth: {found.text}")
+        aloud(f"  worth: {found.text}")
     if pick.equals:
         names = ", ".join(r.label for r in pick.equals)
-        tell(f"  as good, within 1 % on both axes: {names}")
-    tell(f"  {_by_law(view, pick)}")
-    tell(f"  {trust(view)}")
+        aloud(f"  as good, within 1 % on both axes: {names}")
+    aloud(f"  {_by_law(view, pick)}")
+    aloud(f"  {trust(view)}")
 
 
 def _by_law(view: StudyView, pick: Pick) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import print_json, print_rows, say, show_file, tell
 from phonelm_search.core import defaults as d
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def show_device(device: DeviceArgument) -> None:
     """A device profile's file. Example: phonelm-search devices show host-cpu."""
     from phonelm_search.devices import DEVICES
 
-    typer.echo(DEVICES.resolve(device).read_text(encoding="utf-8").rstrip())
+    show_file(DEVICES.resolve(device).read_text(encoding="utf-8").rstrip())
 
 
 @app.command("check")
@@ -64,7 +64,7 @@ def check_device(
     if as_json:
         print_json(rows)
     else:
-        print_rows(rows, (("key", "key"), ("value", "value")), "table")
+        print_rows(rows, (("key", "key"), ("value", "value")), "table", ways="`--json`")
 
 
 @app.command("copy")
@@ -136,9 +136,10 @@ def _show_added(added: "Added", *, as_json: bool, title: str) -> None:
         ("verdict", "verdict"),
         ("reason", "because"),
     )
-    print_rows(rows, columns, "table", title=title)
+    first = ("choice", "end_to_end_ms", "verdict")
+    print_rows(rows, columns, "table", title=title, first=first, ways="`--json`")
     best = added.tried[0]
-    typer.echo(
+    tell(
         f"first latency: prefill {best.prefill_ms:.3g} ms, decode {best.decode_ms:.3g} ms a token "
         f"({describe(best)}; one round, so a first impression)"
     )
@@ -166,9 +167,9 @@ def examine_phone(
     for check in examine(load_device(device), serial):
         checks.append(check)
         if not as_json:
-            typer.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
+            tell(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
             if not check.ok:
-                typer.echo(f"      → {check.remedy}")
+                tell(f"      → {check.remedy}")
     if as_json:
         print_json([{**asdict(c), "remedy": None if c.ok else c.remedy} for c in checks])
     if not all(c.ok for c in checks):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json
+from phonelm_search.cli.output import print_json, tell
 from phonelm_search.core import defaults as d
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(
             print_json(document.pop("rows"), **document)
             return
         for line in _versus_lines(pair):
-            typer.echo(line)
+            tell(line)
         return
     explanation, pick = explain_shape(view, shape)
     if as_json:
@@ -56,7 +56,7 @@ def command(
         print_json(document.pop("rows"), **document)
         return
     for line in _lines(explanation, pick):
-        typer.echo(line)
+        tell(line)
 
 
 def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":

@@ -78,7 +78,8 @@ def check_law(
     shown = [
         {k: v if k in counts or v is None else f"{v:.3g}" for k, v in row.items()} for row in rows
     ]
-    print_rows(shown, columns, "table")
+    first = ("dataset", "pairs", "rightly_ordered", "tau", "held")
+    print_rows(shown, columns, "table", first=first, ways="`--json`")
     say(
         "pairs: equal size (15 %) and tokens (30 %), losses more than 0.3 % apart; errors after "
         "one shift for the data set"
@@ -91,7 +92,7 @@ def _print(table: "LawTable", *, as_json: bool) -> None:
         return
     numbers = ("value", "low", "high")
     rows = [{**row, **{k: f"{row[k]:.3g}" for k in numbers}} for row in table.rows]
-    print_rows(rows, _COLUMNS, "table")
+    print_rows(rows, _COLUMNS, "table", ways="`--json`")
     for source in table.sources:
         say(f"source: {source}")
     (small, large), (short, long), (deep, shallow) = (

@@ -1,6 +1,7 @@
 """The command ``phonelm-search``."""
 
 import gc
+import io
 import os
 import sys
 from typing import Annotated
@@ -24,6 +25,8 @@ from phonelm_search.cli import (
     spaces,
     studies,
 )
+from phonelm_search.cli.output import say, tell
+from phonelm_search.cli.streams import prepare_streams
 from phonelm_search.core.errors import PhonelmSearchError
 
 _INTERRUPTED = 130
@@ -49,7 +52,7 @@ for name, group in (
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        tell(__version__)
         raise typer.Exit
 
 
@@ -68,6 +71,7 @@ def _root(
 def entry() -> None:
     """Run the command line; exit 0, 1 for an error of ours, 2 for wrong usage, 130 for Ctrl-C."""
     gc.set_threshold(100_000)  # importing makes many objects and no cycles to speak of
+    prepare_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -111,13 +115,16 @@ def _usage_error(error: Exception) -> int | None:
     """Show the parser's own errors as it shows them; None for any other error."""
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if callable(show) and isinstance(code, int):
-        show()
+        shown = io.StringIO()
+        show(file=shown)
+        for line in shown.getvalue().splitlines():
+            say(line)
         return code
     return None
 
 
 def _complain(message: str) -> None:
-    typer.echo(f"phonelm-search: {' '.join(message.split())}", err=True)
+    say(f"phonelm-search: {' '.join(message.split())}")
 
 
 if __name__ == "__main__":

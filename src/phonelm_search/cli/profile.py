@@ -48,6 +48,11 @@ COMPILED_COLUMNS = (
     ("context_bytes", "context bytes"),
     ("verdict", "verdict"),
 )
+_FIRST = (
+    "shape_id", "test", "latency_ms", "interval", "layers", "logits", "verdict", "tokens_per_s",
+    "device", "name", "precision",
+)  # fmt: skip
+"""What a narrow terminal shows longest."""
 
 _TITLES = {"ttft": "TTFT", "tpot": "TPOT", "end-to-end": "end-to-end"}
 
@@ -130,9 +135,9 @@ def _print_tables(rows: list[dict[str, Any]], fmt: Format) -> None:
         return
     compiled = [r for r in rows if r["kind"] == "simulated"]
     if measured := [r for r in rows if r["kind"] != "simulated"]:
-        print_rows([_shown(r) for r in measured], COLUMNS, fmt)
+        print_rows([_shown(r) for r in measured], COLUMNS, fmt, first=_FIRST)
     if compiled:
-        print_rows([_shown(r) for r in compiled], COMPILED_COLUMNS, fmt)
+        print_rows([_shown(r) for r in compiled], COMPILED_COLUMNS, fmt, first=_FIRST)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

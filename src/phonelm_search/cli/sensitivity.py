@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import print_json, print_rows, say, tell
 from phonelm_search.core import defaults as d
 
 if TYPE_CHECKING:
@@ -104,4 +104,6 @@ def _show(found: "Sensitivity", *, as_json: bool, fmt: o.Format) -> None:
         texts, columns, fmt,
         title=f"{len(found.shapes)} shapes of equal decoder size; loss by {found.told}",
     )  # fmt: skip
-    typer.echo(f"\n{found.claim}", err=fmt != "table")
+    aloud = tell if fmt == "table" else say
+    aloud("")
+    aloud(found.claim)

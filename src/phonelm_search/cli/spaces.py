@@ -1,15 +1,19 @@
 """``phonelm-search spaces``: search spaces."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from phonelm_search.cli import options as o
-from phonelm_search.cli.output import print_json, print_rows, say
+from phonelm_search.cli.output import print_json, print_rows, say, show_file, tell, terminal_width
 from phonelm_search.core import defaults as d
 
 HELP = "List, show, check and copy search spaces."
 app = typer.Typer(no_args_is_help=True)
+_BAR = 40  # letters of the longest bar
+_NUMBERS = 18  # letters beside it
+_WIDE = 80
 
 
 @app.command("list")
@@ -29,7 +33,7 @@ def show_space(space: o.SpaceArgument) -> None:
     """A search space's file. Example: phonelm-search spaces show tiny."""
     from phonelm_search.space import SPACES
 
-    typer.echo(SPACES.resolve(space).read_text(encoding="utf-8").rstrip())
+    show_file(SPACES.resolve(space).read_text(encoding="utf-8").rstrip())
 
 
 @app.command("check")
@@ -47,19 +51,21 @@ def check_space(
     if as_json:
         print_json([], **document)
         return
-    typer.echo(
+    tell(
         f"{document['space']}: {document['feasible']:,} feasible shapes "
         f"of {document['combinations']:,} combinations; of the others one may break several:"
     )
     for constraint, count in document["failures"].items():
-        typer.echo(f"  {count:>10,} break: {constraint}")
+        tell(f"  {count:>10,} break: {constraint}")
+    bar = min(_BAR, (terminal_width(sys.stdout) or _WIDE) - _NUMBERS)
     for name, key in (("layers", "num_hidden_layers"), ("width", "hidden_size")):
         counts = document[key]
         rows = [
-            {name: str(k), "shapes": v, "": "█" * round(40 * v / max(counts.values()))}
+            {name: str(k), "shapes": v, "": "█" * round(bar * v / max(counts.values()))}
             for k, v in counts.items()
         ]
-        print_rows(rows, ((name, name), ("shapes", "shapes"), ("", "")), "table")
+        columns = ((name, name), ("shapes", "shapes"), ("", ""))
+        print_rows(rows, columns, "table", ways="`--json`")
 
 
 @app.command("copy")

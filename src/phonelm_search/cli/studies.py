@@ -37,7 +37,7 @@ def list_studies(
     if as_json:
         print_json(rows)
     else:
-        print_rows(rows, COLUMNS, fmt)
+        print_rows(rows, COLUMNS, fmt, first=("study", "measured", "trained", "failed"))
 
 
 @app.command("show")

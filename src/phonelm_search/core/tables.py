@@ -5,9 +5,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phonelm_search.core.printable import spreadsheet_text
+
 
 def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """Rows as CSV; lists joined by ``; ``, missing values empty.
+    """Rows as CSV; lists joined by ``; ``, missing values empty, text no formula.
 
     Args:
         rows: Each may lack some keys of the others; the columns are all keys, as they come.
@@ -16,8 +18,13 @@ def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> st
     keys = list(dict.fromkeys(k for row in rows for k in row)) or list(columns)
     text = io.StringIO()
     writer = csv.DictWriter(text, keys, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({k: spreadsheet_text(k) for k in keys})
     for row in rows:
-        writer.writerow({k: "; ".join(map(str, v)) if isinstance(v, list) else v
-                         for k, v in row.items()})  # fmt: skip
+        writer.writerow({k: _cell(v) for k, v in row.items()})
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = "; ".join(map(str, value))
+    return spreadsheet_text(value) if isinstance(value, str) else value

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
+from phonelm_search.core.printable import visible
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Kind, Verdict, judged_together
 from phonelm_search.core.shape import ModelShape
@@ -113,7 +114,7 @@ class StudyRow:
     @property
     def label(self) -> str:
         """How pictures call it."""
-        return self.name or self.shape.label
+        return visible(self.name) if self.name else self.shape.label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ def add_phone(
     report.stage("reading the phone", 1)
     draft = validate(
         {
-            "name": "new",
+            "name": name or "new",
             "connection": "adb",
             "runtime": "onnxruntime-native",
             "precision": get_precision(precision).name,

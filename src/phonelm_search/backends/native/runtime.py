@@ -155,7 +155,8 @@ class LocalPlace:
                 done = subprocess.run(
                     [*self._command, *arguments],
                     capture_output=True,
-                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
                     stdin=subprocess.DEVNULL,
                     cwd=folder,
                     timeout=seconds,

@@ -136,7 +136,8 @@ def run_tool(command: list[str], *, seconds: float = 600.0) -> str:
         done = subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=seconds,
             check=False,

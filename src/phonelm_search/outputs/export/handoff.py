@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from phonelm_search import __version__
 from phonelm_search.core.errors import ExportError, UnsupportedConfigError, UnsupportedShapeError
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
+from phonelm_search.core.printable import markdown_text, visible
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_bytes, format_count, format_ms
 from phonelm_search.outputs.export.litgpt import export_litgpt
@@ -108,10 +110,16 @@ def _graph(view: StudyView, shape: ModelShape, folder: Path) -> None:
     export_onnx(shape, view.device.scheme, folder)
 
 
+def _escape(value: Any) -> Any:
+    """What a template's field becomes; Markup stays as it is."""
+    return markdown_text(value) if type(value) is str else value
+
+
 def _render(card: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("phonelm_search.outputs.export", "assets"),
-        autoescape=False,  # noqa: S701 - Markdown, and its fields are ours
+        autoescape=False,  # noqa: S701 - Markdown: `finalize` escapes
+        finalize=_escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -149,9 +157,12 @@ def _card(view: StudyView, row: StudyRow, files: set[str], missing: list[str]) -
         "kv_bytes": scheme.kv_bytes_per_element,
         "peak": format_bytes(row.peak_bytes) if row.peak_bytes else None,
         "environments": environments(view.record),
-        "commands": [c["command"] for c in view.record.config.get("commands", [])],
+        "commands": [
+            Markup(visible(c["command"]))  # noqa: S704 - stands in a block of code
+            for c in view.record.config.get("commands", [])
+        ],
         "files": files,
-        "mark": _MARK,
+        "mark": Markup(_MARK),  # noqa: S704 - ours
         "missing": missing,
         "version": __version__,
     }

@@ -15,6 +15,7 @@ from phonelm_search.outputs.plots.canvas import (
     MANY_LABELS,
     ORANGE,
     add_footnote,
+    literally,
     new_figure,
     place_labels,
     tidy,
@@ -72,6 +73,7 @@ def bandwidth_info(view: StudyView) -> BandwidthInfo:
     )
 
 
+@literally()
 def draw_bandwidth(info: BandwidthInfo) -> Figure:
     """Draw bytes per second over bytes."""
     figure = new_figure(8, 5)

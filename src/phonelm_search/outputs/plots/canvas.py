@@ -1,7 +1,9 @@
 """Figures, colours and files that all pictures share; PNG, SVG or PDF by the file's name."""
 
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 _LETTERS = 14  # of small print to an inch
 
 
+@contextmanager
+def literally() -> Iterator[None]:
+    """Text is drawn as it stands: ``$`` begins no formula, a letter that no font has is a box."""
+    with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure.
 
@@ -32,7 +42,7 @@ def save(figure: Figure, path: Path) -> Path:
         raise ExportError(f"a plot's file must end in {', '.join(_SUFFIXES)}, got '{path.name}'")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context({"svg.hashsalt": "phonelm-search"}):
+        with literally(), mpl.rc_context({"svg.hashsalt": "phonelm-search"}):
             metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
             figure.savefig(path, dpi=160, metadata=metadata)
     except OSError as error:

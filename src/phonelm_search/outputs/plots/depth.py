@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from phonelm_search.outputs.plots.canvas import BLACK, CYCLE, add_footnote, new_figure, tidy
+from phonelm_search.outputs.plots.canvas import (
+    BLACK,
+    CYCLE,
+    add_footnote,
+    literally,
+    new_figure,
+    tidy,
+)
 from phonelm_search.outputs.plots.info import latency_label
 from phonelm_search.reading import StudyRow, StudyView
 
@@ -97,6 +104,7 @@ def _width(widths: Sequence[int], rows: Sequence[StudyRow]) -> WidthInfo:
     return WidthInfo(label=label, points=tuple(points), line=line)
 
 
+@literally()
 def draw_depth(info: DepthInfo) -> Figure:
     """Draw latency over depth."""
     figure = new_figure(8, 5)

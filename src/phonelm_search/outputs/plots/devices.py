@@ -9,7 +9,14 @@ from matplotlib.figure import Figure
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.pareto import front
 from phonelm_search.core.statistics import spearman
-from phonelm_search.outputs.plots.canvas import BLUE, GREY, add_footnote, new_figure, tidy
+from phonelm_search.outputs.plots.canvas import (
+    BLUE,
+    GREY,
+    add_footnote,
+    literally,
+    new_figure,
+    tidy,
+)
 from phonelm_search.reading import StudyView, times_by_device
 from phonelm_search.store import Store
 
@@ -68,6 +75,7 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
     )
 
 
+@literally()
 def draw_devices(info: DevicesInfo) -> Figure:
     """Draw a line a shape across devices."""
     figure = new_figure(max(6, 2 + 2 * len(info.devices)), 5)

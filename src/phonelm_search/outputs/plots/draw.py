@@ -16,6 +16,7 @@ from phonelm_search.outputs.plots.canvas import (
     ORANGE,
     SKY,
     add_footnote,
+    literally,
     new_figure,
     place_labels,
     tidy,
@@ -48,6 +49,7 @@ def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) 
     )
 
 
+@literally()
 def draw_front(info: FrontInfo) -> Figure:
     """Draw a front: a step line, dominated points faint, references labelled."""
     figure = new_figure(8, 5)
@@ -128,6 +130,7 @@ def _draw_baseline(axes: Any, bits_per_byte: float) -> None:
     )  # fmt: skip
 
 
+@literally()
 def draw_training(info: TrainingInfo) -> Figure:
     """Draw training curves; validation scores stand in the legend and at the end."""
     figure = new_figure(8, 5)
@@ -167,6 +170,7 @@ def draw_training(info: TrainingInfo) -> Figure:
     return figure
 
 
+@literally()
 def draw_spread(info: SpreadInfo) -> Figure:
     """Draw latency over depth, a panel a phase and a row of them a device."""
     rows = len(info.panels) // 2

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.units import format_count
-from phonelm_search.outputs.plots.canvas import BLACK, add_footnote, new_figure, tidy
+from phonelm_search.outputs.plots.canvas import BLACK, add_footnote, literally, new_figure, tidy
 from phonelm_search.outputs.plots.info import latency_label, loss_label
 from phonelm_search.reading import StudyView
 from phonelm_search.space import Columns, SearchSpace, enumerate_space
@@ -83,6 +83,7 @@ def map_info(view: StudyView) -> MapInfo:
     )
 
 
+@literally()
 def draw_map(info: MapInfo) -> Figure:
     """Draw a panel for each quantity, with the front's shapes joined by a line."""
     figure = new_figure(11, 4.8)

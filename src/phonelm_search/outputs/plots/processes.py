@@ -10,7 +10,14 @@ from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import LatencyComparison, extent
-from phonelm_search.outputs.plots.canvas import BLACK, CYCLE, add_footnote, new_figure, tidy
+from phonelm_search.outputs.plots.canvas import (
+    BLACK,
+    CYCLE,
+    add_footnote,
+    literally,
+    new_figure,
+    tidy,
+)
 from phonelm_search.reading import StudyView, comparisons
 from phonelm_search.store import Store
 
@@ -76,6 +83,7 @@ def _wandering(workload: Workload, comparison: LatencyComparison) -> Wandering:
     )
 
 
+@literally()
 def draw_processes(info: ProcessesInfo) -> Figure:
     """Draw process effects over time."""
     figure = new_figure(8, 5)

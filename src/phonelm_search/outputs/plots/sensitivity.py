@@ -14,6 +14,7 @@ from phonelm_search.outputs.plots.canvas import (
     ORANGE,
     SKY,
     add_footnote,
+    literally,
     new_figure,
     tidy,
 )
@@ -67,6 +68,7 @@ def sensitivity_info(view: StudyView, found: Sensitivity) -> SensitivityInfo:
     )
 
 
+@literally()
 def draw_sensitivity(info: SensitivityInfo) -> Figure:
     """Draw how far each quantity moves, and what moves it."""
     figure = new_figure(10.5, 5)

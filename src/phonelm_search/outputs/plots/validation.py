@@ -10,6 +10,7 @@ from phonelm_search.outputs.plots.canvas import (
     BLUE,
     GREY,
     add_footnote,
+    literally,
     new_figure,
     place_labels,
     tidy,
@@ -53,6 +54,7 @@ def validation_info(view: StudyView) -> ValidationInfo:
     )
 
 
+@literally()
 def draw_validation(info: ValidationInfo) -> Figure:
     """Draw told against trained losses."""
     figure = new_figure(6.5, 5)
