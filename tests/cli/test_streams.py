@@ -2,12 +2,14 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from phonelm_search.cli import output
 from phonelm_search.cli.streams import PatientStream, prepare_streams
 
 RUN = [sys.executable, "-m", "phonelm_search.cli.main"]
@@ -62,3 +64,9 @@ def test_a_command_ends_well_in_an_old_locale_without_stderr(tmp_path: Path) -> 
         assert b"130 feasible shapes" in done.stdout
         assert b"####" in done.stdout
         assert done.stdout.isascii()
+
+
+def test_commands_print_where_names_and_widths_are_seen_to() -> None:
+    own = re.compile(r"typer\.s?echo|(?<!\.)\bprint\(")
+    for path in Path(output.__file__).parent.glob("*.py"):
+        assert not own.search(path.read_text(encoding="utf-8")), path.name

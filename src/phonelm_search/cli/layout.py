@@ -9,7 +9,9 @@ _GAP = 2  # spaces between columns
 _PROSE = 24  # letters beyond which a cell with spaces is prose and may be broken at them
 _LEAST_PROSE = 20  # letters of a line of prose in a column
 _LEAST_COLUMNS = 3  # with fewer, a row tells too little: cards instead
-_UNIT = re.compile(r"(?<=tg) (?=@)|(?<=@) (?=d\d)|(?<=\d) (?=[%°A-Za-z][A-Za-z/]{0,2}(?![A-Za-z]))|(?<=±) (?=\d)")
+_UNIT = re.compile(
+    r"(?<=tg) (?=@)|(?<=@) (?=d\d)|(?<=\d) (?=[%°A-Za-z][A-Za-z/]{0,2}(?![A-Za-z]))|(?<=±) (?=\d)"
+)
 _COMMAND = re.compile(r"`[^`]*`")
 _TIED = "\xa0"
 _DASH = "–"
@@ -76,14 +78,20 @@ def lay_out(columns: Sequence[TextColumn], first: Sequence[int], width: int | No
         return _table(columns, [c.whole for c in columns], hidden=())
     order = [*first, *(i for i in range(len(columns)) if i not in first)]
     order.sort(key=lambda i: columns[i].is_empty)
+    least = [c.least for c in columns]
     kept: list[int] = []
     for i in order:
-        if _total([columns[k].least for k in (*kept, i)]) <= width:
+        if _total([least[k] for k in (*kept, i)]) <= width:
             kept.append(i)
     if len(kept) >= min(_LEAST_COLUMNS, len(columns)) and kept[0] == order[0]:
         shown = sorted(kept)
         chosen = [columns[i] for i in shown]
-        widths = _widths(chosen, [shown.index(i) for i in kept], width)
+        widths = _widths(
+            [least[i] for i in shown],
+            [c.whole for c in chosen],
+            [shown.index(i) for i in kept],
+            width,
+        )
         hidden = tuple(c.heading for i, c in enumerate(columns) if i not in kept)
         return _table(chosen, widths, hidden=hidden)
     return Layout(head=(), body=tuple(_cards(columns, order, width)), hidden=())
@@ -93,11 +101,13 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * (len(widths) - 1)
 
 
-def _widths(columns: Sequence[TextColumn], order: Sequence[int], width: int) -> list[int]:
-    widths = [c.least for c in columns]
+def _widths(
+    least: Sequence[int], whole: Sequence[int], order: Sequence[int], width: int
+) -> list[int]:
+    widths = list(least)
     left = width - _total(widths)
     for i in order:
-        more = min(left, columns[i].whole - widths[i])
+        more = min(left, whole[i] - widths[i])
         widths[i], left = widths[i] + more, left - more
     return widths
 
@@ -179,7 +189,7 @@ def _padded(text: str, width: int, *, right: bool = False) -> str:
 
 
 def _width(text: str) -> int:
-    if text.isascii():
+    if text.isascii() or text == _DASH:
         return len(text)
     from rich.cells import cell_len  # loaded where letters may be wide alone
 

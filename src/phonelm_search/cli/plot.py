@@ -34,7 +34,7 @@ def command(
         Kind,
         typer.Option(
             "--kind",
-            help="Front of latency and quality, training curves, speed over depth, width and depth of "
+            help="Front of latency and loss, training curves, speed over depth, width and depth of "
             "all shapes, a layer's price, bytes per second of decode, how the machine "
             "wandered, several devices, the largest trainings as told and as trained.",
         ),

@@ -15,6 +15,7 @@ from helpers import Told, fake_device, small_shape, small_texts, study
 from inline import trained_inline
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ExportError
+from phonelm_search.core.records import StudyShape
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.outputs.export import hand_off
 from phonelm_search.outputs.export.litgpt import to_litgpt
@@ -187,3 +188,17 @@ def test_a_readme_of_somebody_else_is_left_alone(scored: Store, tmp_path: Path) 
     with pytest.raises(ExportError, match=r"must hold no README\.md but that of"):
         hand_off(view, view.rows[0], tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_a_name_is_text_in_the_card(tmp_path: Path) -> None:
+    store, _ = study(tmp_path, [(10.0, None), (20.0, None)], shapes=SHAPES)
+    name = "a|b`c\n# <b>[x](y)\x1b[31m"
+    part = StudyShape(shape_id=SHAPES[0].shape_id, role="reference", name=name)
+    store.set_study_shape("study", SHAPES[0], part)
+    view = load_view(store, "study")
+    assert view.baseline == name
+    hand_off(view, view.rows[1], tmp_path / "w")
+    card = (tmp_path / "w" / "README.md").read_text(encoding="utf-8")
+    assert "of a\\|b\\`c\\\\n# \\<b>[x]\\(y)\\\\x1b[31m," in card
+    assert "\x1b" not in card
+    assert card.count("<!-- a hand-off of phonelm-search -->") == 1

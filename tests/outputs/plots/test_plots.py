@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from helpers import (
     SCENARIO,
@@ -21,7 +22,22 @@ from phonelm_search.core.errors import ConfigurationError, ExportError, Training
 from phonelm_search.core.records import LatencyEstimate, StudyShape
 from phonelm_search.core.units import format_count
 from phonelm_search.graph import GRAPH_VERSION
-from phonelm_search.outputs.plots import draw_front, draw_training, front_info, save, training_info
+from phonelm_search.outputs.plots import (
+    PICTURES,
+    bandwidth,
+    depth,
+    devices,
+    draw_front,
+    draw_training,
+    front_info,
+    processes,
+    save,
+    sensitivity,
+    training_info,
+    validation,
+)
+from phonelm_search.outputs.plots import draw as draw_module
+from phonelm_search.outputs.plots import map as map_module
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info, draw_bandwidth
 from phonelm_search.outputs.plots.depth import depth_info, draw_depth
 from phonelm_search.outputs.plots.devices import devices_info, draw_devices
@@ -313,3 +329,33 @@ def test_labels_of_close_points_lie_apart(tmp_path: Path) -> None:
     boxes = [t.get_window_extent() for t in figure.axes[0].texts if "×" in t.get_text()]
     assert len(boxes) == 9
     assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
+
+
+ODD = "$x_{$ \\frac [a]\nb\x1b[31m"
+
+
+def test_a_name_is_no_formula_in_any_picture(tmp_path: Path) -> None:
+    store, _ = study(tmp_path, POINTS)
+    part = StudyShape(shape_id=small_shape().shape_id, role="reference", name=ODD)
+    store.set_study_shape("study", small_shape(), part)
+    view = load_view(store, "study")
+    assert view.baseline == ODD
+    shown = ODD.replace("\n", "\\n").replace("\x1b", "\\x1b")
+    for kind in ("front", "spread"):
+        figure = PICTURES[kind](store, view)
+        texts = [t for t in figure.findobj(Text) if "$" in t.get_text()]
+        assert shown in {t.get_text() for t in texts}
+        assert not any(t.get_parse_math() for t in texts)
+    assert save(figure, tmp_path / "spread.svg").stat().st_size > 0
+
+
+def test_every_picture_is_drawn_literally() -> None:
+    drawn = [
+        draw
+        for module in (bandwidth, depth, devices, draw_module, map_module, processes, sensitivity,
+                       validation)
+        for name, draw in vars(module).items()
+        if name.startswith("draw_")
+    ]  # fmt: skip
+    assert len(set(drawn)) == 10
+    assert all(hasattr(draw, "__wrapped__") for draw in drawn)
