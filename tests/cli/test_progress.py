@@ -18,12 +18,13 @@ class Terminal(io.StringIO):
 def test_a_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     with ProgressReporter() as report:
         report.stage("on a [b] [/c]", 2)
         report.advance(1, "[/d]\x1b]0;title")
         report.note("note [/e] of 12.3 ms \x1b]0;title")
-    out = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    out = terminal.getvalue()
     assert "on a [b] [/c]" in out
     assert "50 %" in re.sub(r"\x1b\[[0-9;]*m", "", out)
     assert "note [/e] of 12.3 ms" in out
