@@ -80,7 +80,7 @@ def test_a_fresh_database_is_what_the_tables_say(tmp_path: Path) -> None:
 
 
 def test_revisions_are_the_versions_one_after_another(tmp_path: Path) -> None:
-    with open_engine(f"sqlite:///{tmp_path / 'x.db'}", {}).connect() as connection:
+    with open_engine(f"sqlite:///{tmp_path / 'x.db'}").connect() as connection:
         scripts = ScriptDirectory.from_config(alembic_config(connection))
     revisions = [int(r.revision) for r in scripts.walk_revisions()]
     assert revisions == list(range(SCHEMA_VERSION, 0, -1))
@@ -90,7 +90,7 @@ def test_revisions_are_the_versions_one_after_another(tmp_path: Path) -> None:
 def test_a_revision_makes_the_tables_of_its_release(tmp_path: Path, version: int) -> None:
     (tmp_path / "old").mkdir()
     restore(tmp_path / "old", version)
-    engine = for_writing(open_engine(f"sqlite:///{tmp_path / 'phonelm.db'}", {}))
+    engine = for_writing(open_engine(f"sqlite:///{tmp_path / 'phonelm.db'}"))
     with engine.begin() as connection:
         command.upgrade(alembic_config(connection), f"{version:04}")
     assert tables(tmp_path) == tables(tmp_path / "old")
@@ -100,7 +100,7 @@ def test_a_revision_makes_the_tables_of_its_release(tmp_path: Path, version: int
 def test_an_older_database_is_brought_up(tmp_path: Path, version: int) -> None:
     restore(tmp_path, version)
     before = ask(tmp_path, "SELECT id, key, samples_ns FROM phonelm_measurements ORDER BY id")
-    Store(tmp_path, create=False)
+    Store(tmp_path, create=False, upgrade=True)
     assert differences(tmp_path) == []
     after = ask(tmp_path, "SELECT id, key, samples_ns FROM phonelm_measurements ORDER BY id")
     assert after == before

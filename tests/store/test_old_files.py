@@ -19,10 +19,10 @@ FIXTURES = Path(__file__).parent / "fixtures"
 STUDY = "tiny.fake-phone"
 
 
-def restored(folder: Path, dump: str) -> Store:
+def restored(folder: Path, dump: str, *, upgrade: bool = False) -> Store:
     with sqlite3.connect(folder / "phonelm.db") as connection:
         connection.executescript((FIXTURES / dump).read_text(encoding="utf-8"))
-    return Store(folder, create=False)
+    return Store(folder, create=False, upgrade=upgrade)
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_a_study_of_schema_1_reads_as_it_did(first_release: Store) -> None:
     assert (pick.row.peak_bytes or 0) > 100_000
 
 
-def test_it_is_brought_up_to_the_present_schema_and_takes_new_rounds(first_release: Store) -> None:
+def test_it_is_brought_up_to_the_present_schema_and_takes_new_rounds(tmp_path: Path) -> None:
+    first_release = restored(tmp_path, "phonelm-v1.sql", upgrade=True)
     old = first_release.measurements()
     assert all(m.settled and m.drift is None and m.protocol == {} for m in old)
     again = replace(old[0], round=1, drift=0.1)

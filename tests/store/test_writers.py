@@ -171,4 +171,4 @@ def test_one_study_is_read_alone(tmp_path: Path) -> None:
 
 def test_a_database_that_is_neither_is_one_line() -> None:
     with pytest.raises(StoreError, match="URL of sqlite or postgresql, got mysql"):
-        open_engine("mysql://x/y", {})
+        open_engine("mysql://x/y")

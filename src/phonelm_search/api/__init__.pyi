@@ -25,3 +25,4 @@ from .studies import pareto as pareto
 from .studies import plot as plot
 from .studies import report as report
 from .studies import show_study as show_study
+from .studies import upgrade_studies as upgrade_studies

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from phonelm_search.api.frames import Folder, Names, frame_of, list_of, open_store
+from phonelm_search.api.frames import Folder, Names, frame_of, list_of
 from phonelm_search.core import defaults as d
 from phonelm_search.core.budget import parse_budgets
 from phonelm_search.core.reporting import LoggedReporter
@@ -200,7 +200,7 @@ def score(
         seed=seed,
     )  # fmt: skip
     _, view = run_score(
-        open_store(results, storage),
+        Store(Path(results), url=storage, create=False, upgrade=True),
         study,
         settings,
         top=score_top,

@@ -17,6 +17,7 @@ from phonelm_search.outputs.export import export_shape
 from phonelm_search.outputs.plots import PICTURES
 from phonelm_search.outputs.report import write_report
 from phonelm_search.reading import compare_shapes, explain_shape, find_row, load_view, regret_matrix
+from phonelm_search.store import Store
 
 
 def pareto(
@@ -145,6 +146,11 @@ def show_study(
 ) -> dict[str, Any]:
     """A study's configuration and environment."""
     return asdict(open_store(results, storage).study(study))
+
+
+def upgrade_studies(*, results: Folder = d.DEFAULT_RESULTS, storage: str | None = None) -> None:
+    """Bring up a database of an older release, as what measures does."""
+    Store(Path(results), url=storage, create=False, upgrade=True)
 
 
 def check_study(

@@ -23,6 +23,7 @@ from phonelm_search.reading import (
     trust,
     worth_of,
 )
+from phonelm_search.store import masked
 
 if TYPE_CHECKING:  # commands that only read a study load neither Optuna nor ONNX
     from phonelm_search.quality import ScoreSettings
@@ -297,15 +298,5 @@ def command_line(context: typer.Context) -> str:
             continue
         value = value if equals else next(given, "")
         if name == "--storage":
-            words += [name, _without_password(value)]
+            words += [name, masked(value)]
     return shlex.join(words)
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "URL"

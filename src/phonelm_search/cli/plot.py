@@ -58,7 +58,7 @@ def command(
 
     store = Store(results, url=storage, create=False)
     view = load_view(store, study)
-    folder = store.results / study / "plots"
+    folder = store.folder(study) / "plots"
     if kind != "all":
         path = save(PICTURES[kind](store, view), output or folder / f"{kind}.png")
         say(f"wrote {path}")

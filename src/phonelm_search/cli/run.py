@@ -96,4 +96,4 @@ def command(
             data=data or (), train_tokens=tokens, budgets=budgets, law=law,
         )  # fmt: skip
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
-    say(f"files: {store.results / setup.study}; next: `phonelm-search pareto {setup.study}`")
+    say(f"files: {store.folder(setup.study)}; next: `phonelm-search pareto {setup.study}`")

@@ -64,7 +64,7 @@ def command(
     budgets = parse_budgets(
         ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
     )
-    store = Store(results, url=storage, create=False)
+    store = Store(results, url=storage, create=False, upgrade=True)
     with ProgressReporter() as report:
         pick, view = run_score(
             store,
@@ -83,4 +83,4 @@ def command(
     show_pick(view, pick, as_json=as_json, fmt=fmt)
     if validate:
         say(f"picture: `phonelm-search plot {study} --kind validation`")
-    say(f"files: {store.results / study}; next: `phonelm-search pareto {study}`")
+    say(f"files: {store.folder(study)}; next: `phonelm-search pareto {study}`")

@@ -68,7 +68,7 @@ def command(
             store, setup, settings, count=shapes, report=report, data=data or ()
         )
     _show(found, as_json=as_json, fmt=fmt)
-    say(f"files: {store.results / setup.study}, with plots/sensitivity.png")
+    say(f"files: {store.folder(setup.study)}, with plots/sensitivity.png")
 
 
 def _show(found: "Sensitivity", *, as_json: bool, fmt: o.Format) -> None:

@@ -55,6 +55,20 @@ def show_study(
     print_json([asdict(record)])
 
 
+@app.command("upgrade")
+def upgrade_studies(
+    results: o.ResultsOption = d.DEFAULT_RESULTS,
+    storage: o.StorageOption = None,
+) -> None:
+    """Bring up an older release's database, as what measures does. Example: studies upgrade."""
+    from phonelm_search.store import Store
+
+    store = Store(results, url=storage, create=False, upgrade=True)
+    say(f"{store.name} is as this release writes it")
+    if store.kept_copy is not None:
+        say(f"{store.kept_copy} is the file as it was")
+
+
 @app.command("check")
 def check_study(
     study: o.StudyArgument,

@@ -10,7 +10,8 @@ PhonelmSearchError
 ├── MeasurementError                    a runtime failed; carries the stage
 │   └── TransportError                  the connection to a phone failed
 ├── StoreError                          the database cannot be read or written
-│   ├── StoreVersionError               it was written by a newer release
+│   ├── StoreMissingError               there is none yet, or nothing in it
+│   ├── StoreVersionError               another release wrote it
 │   └── StudyMismatchError              a study would mix what may not be mixed
 ├── ChildError                          a child process gave no answer; carries the stage
 ├── TrainingError                       a candidate cannot be trained
@@ -122,8 +123,12 @@ class StoreError(PhonelmSearchError):
     """The database cannot be read or written."""
 
 
+class StoreMissingError(StoreError):
+    """There is no database yet, or nothing in it."""
+
+
 class StoreVersionError(StoreError):
-    """The database was written by a newer release of this package."""
+    """The database was written by a newer release, or by an older one where it must not be."""
 
 
 class StudyMismatchError(StoreError):

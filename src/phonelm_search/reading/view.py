@@ -14,6 +14,7 @@ from phonelm_search.core.pareto import front, membership_probability
 from phonelm_search.core.records import ProxyScore, StudyRecord, StudyShape, identity, rejection
 from phonelm_search.core.shape import TILE, ModelShape
 from phonelm_search.core.statistics import Floats
+from phonelm_search.core.study_name import folder_name
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import REFERENCE, extent, smallest_difference, too_wide
@@ -253,7 +254,7 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] | None = No
     losses: dict[str, RelativeLoss] = {}
     if baseline is not None:
         other = shapes.get(baseline.shape_id, REFERENCE)
-        file = store.results / "cache/law" / f"{study}.npz"
+        file = store.results / "cache/law" / f"{folder_name(study)}.npz"
         losses = relative_losses(
             shapes, other, prior, law_trainings(trainings), tokens=tokens, file=file
         )

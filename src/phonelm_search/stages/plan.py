@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phonelm_search.backends import planned_cache_bytes
 from phonelm_search.core.defaults import SHIPPED_LAW
-from phonelm_search.core.errors import StoreError
+from phonelm_search.core.errors import StoreMissingError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
@@ -51,7 +51,7 @@ def finished_trials(results: Path, url: str | None, study: str) -> int:
     """Shapes that a study has already; 0 where there is no database or no such study."""
     try:
         parts = Store(results, url=url, create=False).study_shapes(study)
-    except StoreError:
+    except StoreMissingError:
         return 0
     return sum(p.role == "trial" for p in parts)
 

@@ -43,7 +43,7 @@ class Session:
     @property
     def folder(self) -> Path:
         """Where the study's files lie."""
-        return self.store.results / self.study
+        return self.store.folder(self.study)
 
     @property
     def view(self) -> StudyView:

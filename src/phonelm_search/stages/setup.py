@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,14 +16,14 @@ from phonelm_search.core.errors import (
     UnknownNameError,
 )
 from phonelm_search.core.records import StudyRecord, identity
+from phonelm_search.core.study_name import STUDY_NAME
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile, load_device
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.search import Goals, choose_objectives
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
-from phonelm_search.store import Store
+from phonelm_search.store import Store, check_trials
 
-_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _COMPARED = ("space", "device", "beside", "scenario", "objectives", "versions")
 
 
@@ -136,7 +135,7 @@ def check_study_name(name: str) -> None:
     Raises:
         ConfigurationError: If it cannot be one.
     """
-    if not _STUDY_NAME.fullmatch(name):
+    if not STUDY_NAME.fullmatch(name):
         raise ConfigurationError(
             "a study's name must be up to 100 letters, digits, dots, dashes, pluses and "
             f"underscores, got '{name}'"
@@ -172,6 +171,7 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
     try:
         known = store.study(setup.study)
     except UnknownNameError:
+        check_trials(store, setup.study, setup.goals.directions, started=False)
         store.save_study(fresh)
         return remember_command(store, fresh, setup.command)
     before = dict(known.config)
@@ -191,6 +191,7 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
             f"study '{setup.study}' must be continued as it was started; differs: "
             f"{'; '.join(differs)}; use another --study or the first settings"
         )
+    check_trials(store, setup.study, setup.goals.directions, started=True)
     return remember_command(store, known, setup.command)
 
 

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 from sqlalchemy import Result, Table
 
-from phonelm_search.core.errors import StoreError
+from phonelm_search.core.errors import ShapeError, StoreError
+from phonelm_search.core.shape import ModelShape
 
 R = TypeVar("R")
 
@@ -103,3 +104,18 @@ class Codec(Generic[R]):
             if row[name] is None:
                 row[name] = math.nan
         return row
+
+
+def shape_of(config: Any) -> ModelShape:
+    """A shape from the column that holds its dimensions.
+
+    Raises:
+        StoreError: If they are of no shape.
+    """
+    try:
+        return ModelShape(**config)
+    except (TypeError, ShapeError) as error:
+        raise StoreError(
+            "rows of phonelm_shapes must be as this release or an older one writes them; one holds "
+            f"{str(config)[:80]!r}: {error}"
+        ) from error

@@ -1,19 +1,21 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
+import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from phonelm_search.core.cache_probe import CacheProbe
 from phonelm_search.core.errors import (
     StoreError,
+    StoreMissingError,
     StoreVersionError,
     StudyMismatchError,
     UnknownNameError,
@@ -29,15 +31,23 @@ from phonelm_search.core.records import (
 )
 from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.study_name import folder_name
 from phonelm_search.core.workload import Workload
 from phonelm_search.store import schema as t
-from phonelm_search.store.codec import Codec
+from phonelm_search.store.address import (
+    address_name,
+    file_address,
+    parse_address,
+    sqlite_file,
+)
+from phonelm_search.store.codec import Codec, shape_of
 from phonelm_search.store.counts import Common, StudyCounts, count_shapes
-from phonelm_search.store.engine import for_writing, open_engine
+from phonelm_search.store.engine import for_writing, open_engine, private_copy
+from phonelm_search.store.faults import store_error
 from phonelm_search.store.migrate import stored_version, upgrade
+from phonelm_search.store.setup import alone, check_ours, keep_copy
 from phonelm_search.store.statements import among, upsert
 
-_LOCK_SECONDS = 30
 _MEASUREMENT = Codec(Measurement, t.measurements)
 _ESTIMATE = Codec(LatencyEstimate, t.estimates)
 _CACHE_PROBE = Codec(CacheProbe, t.cache_probes)
@@ -55,17 +65,28 @@ class Store:
         results: Folder of the results; the default database is ``phonelm.db`` in it.
         url: An SQLAlchemy URL instead of that file.
         create: Whether a missing database is made; else it is an error.
+        upgrade: Whether a database of an older schema is brought up, a copy of its file kept
+            beside it; else it stays as it is and is read from a copy of its own. Default: as
+            ``create``.
 
     Raises:
-        StoreError: If it cannot be opened.
+        StoreError: If it cannot be opened, or is another program's.
+        StoreMissingError: If there is none, and none is made.
         StoreVersionError: If a newer release wrote it.
     """
 
-    def __init__(self, results: Path, *, url: str | None = None, create: bool = True) -> None:
-        file = results / "phonelm.db"
-        there = _sqlite_file(url) if url else file
+    def __init__(
+        self,
+        results: Path,
+        *,
+        url: str | None = None,
+        create: bool = True,
+        upgrade: bool | None = None,
+    ) -> None:
+        address = parse_address(url) if url else file_address(results / "phonelm.db")
+        there = sqlite_file(address)
         if not create and there is not None and not there.exists():
-            raise StoreError(
+            raise StoreMissingError(
                 f"there is no database {there}; run `phonelm-search run` first, or give --results"
             )
         if url is None and create:
@@ -76,18 +97,25 @@ class Store:
                     f"the results folder {results} must be writable: {error.strerror}"
                 ) from error
         self.results = results
-        self.url = url or f"sqlite:///{file}"
-        self._engine = open_engine(self.url, self.connect_args)
-        self._name = self._engine.url.render_as_string(hide_password=True)
-        self._writer = for_writing(self._engine)
+        self.url = address.render_as_string(hide_password=False)
+        self.kept_copy: Path | None = None
+        """The file as it was, where this object has brought it up from an older schema."""
+        self._engine = open_engine(address)
+        self._name = address_name(address)
+        self._writer: Engine | None = for_writing(self._engine)
         self._revision = 0
         self._counting = threading.Lock()
-        self._prepare(create=create)
+        self._prepare(create=create, upgrade=create if upgrade is None else upgrade)
 
     @property
-    def connect_args(self) -> dict[str, Any]:
-        """Driver arguments: how long SQLite waits for another process's lock, in seconds."""
-        return {"timeout": _LOCK_SECONDS} if self.url.startswith("sqlite") else {}
+    def engine(self) -> Engine:
+        """Connections to the database itself, for what keeps tables of its own in it."""
+        return self._engine
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its file, or its URL without the password."""
+        return self._name
 
     @property
     def revision(self) -> int:
@@ -97,33 +125,66 @@ class Store:
         """
         return self._revision
 
-    def _prepare(self, *, create: bool) -> None:
+    def folder(self, study: str) -> Path:
+        """Where a study's files lie, whatever it is called."""
+        return self.results / folder_name(study)
+
+    def _prepare(self, *, create: bool, upgrade: bool) -> None:
         with self._transaction("open") as connection:
+            check_ours(connection)
             version = stored_version(connection)
         if version is None and not create:
-            raise StoreError(f"there is no study in {self._name}; run `phonelm-search run` first")
+            raise StoreMissingError(
+                f"there is no study in {self._name}; run `phonelm-search run` first"
+            )
         if version is None or version < t.SCHEMA_VERSION:
-            with self._transaction("set up") as connection:
-                version = upgrade(connection)
+            version = self._bring_up() if upgrade else self._read_copy(version or 0)
         if version > t.SCHEMA_VERSION:
             raise StoreVersionError(
                 f"the database {self._name} must be of schema {t.SCHEMA_VERSION} or older, "
                 f"it is {version}; update phonelm-search"
             )
 
+    def _bring_up(self) -> int:
+        """Make the tables, or bring them up; the version then."""
+        with alone(self._engine), self._transaction("set up") as connection:
+            check_ours(connection)
+            before = stored_version(connection)  # another process may have been here
+            if before and before < t.SCHEMA_VERSION:
+                self.kept_copy = keep_copy(self._engine, before)
+            return upgrade(connection)
+
+    def _read_copy(self, version: int) -> int:
+        """Read tables of an older schema from a copy that is brought up; the version then."""
+        if self._engine.dialect.name != "sqlite":
+            raise StoreVersionError(
+                f"the database {self._name} must be of schema {t.SCHEMA_VERSION} to be read, it is "
+                f"{version}; `phonelm-search studies upgrade --storage URL` brings it up"
+            )
+        try:
+            self._engine = private_copy(self._engine)
+            with for_writing(self._engine).begin() as connection:
+                version = upgrade(connection)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise store_error(f"read the database {self._name}", error) from error
+        self._writer = None
+        return version
+
     @contextmanager
     def _transaction(
         self, action: Literal["open", "set up", "read", "write"]
     ) -> Iterator[Connection]:
         engine = self._writer if action in ("set up", "write") else self._engine
+        assert engine is not None, "what is read from a copy is not written"
         try:
             with engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise store_error(f"{action} the database {self._name}", error) from error
+        except JSONDecodeError as error:
             raise StoreError(
-                f"cannot {action} the database {self._name}: {cause}; what was finished before is "
-                "kept, run again to continue"
+                f"rows of the database {self._name} must hold JSON where they should: {error}; it "
+                "is damaged: bring back a copy of it"
             ) from error
         if action == "write":
             with self._counting:
@@ -147,14 +208,14 @@ class Store:
         if len(exact) != 1:
             known = [r["shape_id"] for r in found]
             raise UnknownNameError("shape id", shape_id, known, "`pareto STUDY` lists them")
-        return ModelShape(**exact[0]["config"])
+        return shape_of(exact[0]["config"])
 
     def shapes(self, shape_ids: Collection[str]) -> dict[str, ModelShape]:
         """Shapes by id; unknown ids are left out."""
         query = select(t.shapes).where(self._among(t.shapes.c.shape_id, shape_ids))
         with self._transaction("read") as connection:
             found = connection.execute(query).mappings().all()
-        return {r["shape_id"]: ModelShape(**r["config"]) for r in found}
+        return {r["shape_id"]: shape_of(r["config"]) for r in found}
 
     def add_measurements(self, shape: ModelShape, found: Sequence[Measurement]) -> None:
         """Keep the measurements of one job, all or none."""
@@ -359,16 +420,6 @@ class Store:
         query = select(table).where(table.c.study == study).order_by(table.c.role, table.c.shape_id)
         with self._transaction("read") as connection:
             return _PART.records(connection.execute(query))
-
-
-def _sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite URL; None for other databases and malformed URLs."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return None
-    sqlite = parsed.get_backend_name() == "sqlite"
-    return Path(parsed.database) if sqlite and parsed.database else None
 
 
 def _ensure_shapes(connection: Connection, shapes: Iterable[ModelShape]) -> None:

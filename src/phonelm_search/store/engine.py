@@ -1,38 +1,60 @@
 """Connections to the database; our tables are made within a transaction on SQLite, too."""
 
+import sqlite3
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy import Connection, StaticPool, create_engine, event
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import ArgumentError
 
-from phonelm_search.core.errors import StoreError
+from phonelm_search.core.errors import StoreError, first_line
+from phonelm_search.store.address import address_name, parse_address
 
-_BACKENDS = ("sqlite", "postgresql")
 _BEGIN = "phonelm_begin"
+_LOCK_SECONDS = 30
+_CONNECT_SECONDS = 15
+_EXTRA = "`pip install 'phonelm-search[postgres]'`"
 
 
-def open_engine(url: str, connect_args: dict[str, Any]) -> Engine:
+def open_engine(url: URL | str) -> Engine:
     """An engine for reading.
 
     Raises:
-        StoreError: If the URL is not one of a database that we know.
+        StoreError: If the URL is not one of a database that we know, or its driver is missing.
     """
+    url = parse_address(url) if isinstance(url, str) else url
     try:
-        backend = make_url(url).get_backend_name()
-        if backend not in _BACKENDS:
-            raise StoreError(
-                f"--storage must be an SQLAlchemy URL of {' or '.join(_BACKENDS)}, got {backend}"
-            )
-        engine = create_engine(url, connect_args=connect_args)
-    except (ArgumentError, ImportError) as error:
+        engine = create_engine(url, connect_args=_connect_args(url))
+    except ImportError as error:
         raise StoreError(
-            f"--storage must be an SQLAlchemy URL with an installed driver: {error}"
+            f"the driver of --storage must be installed: {first_line(error)}; {_EXTRA} brings "
+            "psycopg, for postgresql://…"
         ) from error
+    except ArgumentError as error:
+        raise StoreError(
+            f"--storage must be an SQLAlchemy URL with a known driver, got {address_name(url)}: "
+            f"{url.drivername} cannot be used so; postgresql:// takes psycopg ({_EXTRA}), "
+            "sqlite:///FILE needs none"
+        ) from error
+    if engine.dialect.is_async:
+        raise StoreError(
+            f"the driver of --storage must not be an asynchronous one, got {url.drivername}; "
+            f"write postgresql:// ({_EXTRA}) or sqlite:///"
+        )
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _on_connect)
-        event.listen(engine, "begin", _on_begin)
+        _begin_ourselves(engine)
     return engine
+
+
+def in_place_of(engine: Engine) -> dict[str, Any]:
+    """What `create_engine` takes for connections to the same database, but for the URL.
+
+    A URL as text does not come back as it was for every path, nor in every release of SQLAlchemy.
+    """
+    dialect, url = engine.dialect, engine.url
+    words, options = dialect.create_connect_args(url)
+    given = {**options, **_connect_args(url)}
+    return {"creator": lambda: dialect.connect(*words, **given), "poolclass": type(engine.pool)}
 
 
 def for_writing(engine: Engine) -> Engine:
@@ -41,6 +63,41 @@ def for_writing(engine: Engine) -> Engine:
     One that read first and then wrote would fail instead of waiting.
     """
     return engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+
+
+def private_copy(engine: Engine) -> Engine:
+    """A copy of an SQLite database for this process alone, in memory and beyond it in TMPDIR.
+
+    Raises:
+        sqlite3.Error: If it cannot be made.
+        SQLAlchemyError: If the database cannot be opened.
+    """
+    target = sqlite3.connect("", check_same_thread=False)
+    copy_into(engine, target)
+    copied = create_engine("sqlite://", creator=lambda: target, poolclass=StaticPool)
+    _begin_ourselves(copied)
+    return copied
+
+
+def copy_into(engine: Engine, target: sqlite3.Connection) -> None:
+    """Copy an SQLite database as it is committed."""
+    with engine.connect() as connection:
+        source = connection.connection.driver_connection
+        assert isinstance(source, sqlite3.Connection)
+        source.backup(target)
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    """How long a driver waits, in seconds: for another process's lock, or for a server."""
+    if url.get_backend_name() == "sqlite":
+        return {} if "timeout" in url.query else {"timeout": _LOCK_SECONDS}
+    known = url.get_driver_name() in ("psycopg", "psycopg2") and "connect_timeout" not in url.query
+    return {"connect_timeout": _CONNECT_SECONDS} if known else {}
+
+
+def _begin_ourselves(engine: Engine) -> None:
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
 
 
 def _on_connect(connection: Any, _record: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from phonelm_search.core.errors import StoreError
+from phonelm_search.core.study_name import folder_name
 
 
 @contextmanager
@@ -19,8 +20,9 @@ def study_lock(results: Path, study: str) -> Iterator[None]:
     Raises:
         StoreError: If another process holds it, or the folder cannot be written.
     """
-    path = results / f".{study}.lock"
-    holder = results / f".{study}.pid"  # beside it: Windows lets nobody read a locked file
+    name = folder_name(study)
+    path = results / f".{name}.lock"
+    holder = results / f".{name}.pid"  # beside it: Windows lets nobody read a locked file
     lock = FileLock(path)
     try:
         results.mkdir(parents=True, exist_ok=True)

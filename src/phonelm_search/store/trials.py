@@ -1,19 +1,67 @@
 """Optuna's own tables in the same database."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
-from phonelm_search.core.errors import StoreError
+from phonelm_search.core.errors import StoreError, StudyMismatchError, first_line
 from phonelm_search.core.logs import quiet
 from phonelm_search.store.database import Store
+from phonelm_search.store.engine import in_place_of
+from phonelm_search.store.faults import store_error
+from phonelm_search.store.setup import alone
 
 
 def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
-    """Optuna's storage of a results folder."""
-    return optuna.storages.RDBStorage(store.url, engine_kwargs={"connect_args": store.connect_args})
+    """Optuna's storage of a results folder; one process at a time makes its tables.
+
+    Raises:
+        StoreError: If its tables are of another release of Optuna.
+    """
+    engine = store.engine
+    with alone(engine):
+        try:
+            return optuna.storages.RDBStorage(
+                f"{engine.url.drivername}://", engine_kwargs=in_place_of(engine)
+            )
+        except RuntimeError as error:  # what Optuna raises, and nothing more special
+            raise StoreError(
+                f"Optuna's tables in {store.name} must be of Optuna {optuna.__version__}: "
+                f"{first_line(error)} Copy the database before."
+            ) from error
+
+
+def check_trials(store: Store, study: str, directions: Sequence[str], *, started: bool) -> None:
+    """Refuse a study of Optuna's that has our study's name and is not of ours.
+
+    Args:
+        store: The database.
+        study: Name of the study.
+        directions: Of its objectives, ``minimize`` each or ``maximize``.
+        started: Whether our tables hold it already.
+
+    Raises:
+        StudyMismatchError: If another program made it.
+        StoreError: If Optuna's tables cannot be used.
+    """
+    with optuna_calls("open"):
+        storage = open_optuna_storage(store)
+        try:
+            same = [s for s in storage.get_all_studies() if s.study_name == study]
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    if not same:
+        return
+    found = [d.name.lower() for d in same[0].directions]
+    if not started or found != list(directions):
+        raise StudyMismatchError(
+            f"study '{study}' of Optuna's must be one that phonelm-search started, in "
+            f"{store.name} it is another program's ({', '.join(found)}); use another --study or "
+            "--storage"
+        )
 
 
 @contextmanager
@@ -30,9 +78,4 @@ def optuna_calls(action: str) -> Iterator[None]:
         with quiet("optuna"):
             yield
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        cause = error.__cause__ or error
-        first = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        raise StoreError(
-            f"cannot {action} the study's trials: {first}; what was finished before is "
-            "kept, run again to continue"
-        ) from error
+        raise store_error(f"{action} the study's trials", error) from error

@@ -22,7 +22,7 @@ def write_report(store: Store, view: StudyView, path: Path | None = None) -> Pat
     Raises:
         ExportError: If the file cannot be written.
     """
-    path = path or store.results / view.record.name / "report.html"
+    path = path or store.folder(view.record.name) / "report.html"
     text = render(document(store, view))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
