@@ -12,7 +12,8 @@ from phonelm_search.core.errors import StoreError
 
 _BACKENDS = ("sqlite", "postgresql")
 _SECRET = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
-_FORM = "as postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE"
+_ONE_USER = re.compile(r"[^:/]+://[^:/?@]*(:[^/?@]*)?@[^@]*$")
+FORM = "as postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE"
 
 
 def file_address(file: Path) -> URL:
@@ -32,12 +33,12 @@ def parse_address(text: str) -> URL:
         backend = url.get_backend_name()
     except ArgumentError as error:
         raise StoreError(
-            f"--storage must be an SQLAlchemy URL, {_FORM}, got {masked(text)}"
+            f"--storage must be an SQLAlchemy URL, {FORM}, got {masked(text)}"
         ) from error
     except ValueError as error:  # where a port is expected may stand what was meant as a password
         scheme = text.partition("://")[0]
         raise StoreError(
-            f"--storage must have a number after the host's colon, {_FORM}, got {scheme}://***"
+            f"--storage must have a number after the host's colon, {FORM}, got {scheme}://***"
         ) from error
     if backend not in _BACKENDS:
         raise StoreError(
@@ -45,8 +46,7 @@ def parse_address(text: str) -> URL:
         )
     if backend == "sqlite":
         return url
-    ats = text.count("@")
-    if ats > 1 or (ats == 1) != (url.username is not None):
+    if "@" in text and not _ONE_USER.match(text):
         raise StoreError(
             "user and password in --storage must be percent-encoded (@ as %40, / as %2F, : as "
             f"%3A), so that one @ is left, before the host; got {masked(text)}"

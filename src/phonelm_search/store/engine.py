@@ -8,12 +8,12 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import ArgumentError
 
 from phonelm_search.core.errors import StoreError, first_line
-from phonelm_search.store.address import address_name, parse_address
+from phonelm_search.store.address import FORM, masked, parse_address
 
 _BEGIN = "phonelm_begin"
 _LOCK_SECONDS = 30
 _CONNECT_SECONDS = 15
-_EXTRA = "`pip install 'phonelm-search[postgres]'`"
+_DRIVER = "`pip install 'phonelm-search[postgres]'` brings that of postgresql://"
 
 
 def open_engine(url: URL | str) -> Engine:
@@ -26,20 +26,19 @@ def open_engine(url: URL | str) -> Engine:
     try:
         engine = create_engine(url, connect_args=_connect_args(url))
     except ImportError as error:
+        remedy = "write sqlite:///FILE" if url.get_backend_name() == "sqlite" else _DRIVER
         raise StoreError(
-            f"the driver of --storage must be installed: {first_line(error)}; {_EXTRA} brings "
-            "psycopg, for postgresql://…"
+            f"the driver of --storage must be installed: {first_line(error)}; {remedy}"
         ) from error
     except ArgumentError as error:
+        given = masked(url.render_as_string(hide_password=True))
         raise StoreError(
-            f"--storage must be an SQLAlchemy URL with a known driver, got {address_name(url)}: "
-            f"{url.drivername} cannot be used so; postgresql:// takes psycopg ({_EXTRA}), "
-            "sqlite:///FILE needs none"
+            f"--storage must be an SQLAlchemy URL with a known driver, {FORM}, got {given}"
         ) from error
     if engine.dialect.is_async:
         raise StoreError(
             f"the driver of --storage must not be an asynchronous one, got {url.drivername}; "
-            f"write postgresql:// ({_EXTRA}) or sqlite:///"
+            "write postgresql:// or sqlite:///"
         )
     if engine.dialect.name == "sqlite":
         _begin_ourselves(engine)

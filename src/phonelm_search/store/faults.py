@@ -47,7 +47,10 @@ _SERVERS = (
     ),
     (r"terminating connection|server closed|shutting down|starting up|recovery mode", _AGAIN),
     (r"too many clients|too many connections|connection slots", _BUSY),
-    (r"connection refused|could not connect|time(d )?out|timeout|unreachable|no route", _SERVER),
+    (
+        r"connection refused|could not connect|time(d )?out|timeout|unreachable|no route|on socket",
+        _SERVER,
+    ),
     (r"read-only transaction", "give a server in --storage that takes writes"),
     (r"permission denied", "grant this user rights on the database's schema"),
     (r"no space left|disk full|could not extend", _ROOM),

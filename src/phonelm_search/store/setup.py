@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -104,7 +104,8 @@ def keep_copy(engine: Engine, version: int) -> Path | None:
                 partial.unlink()
                 return path
     except (OSError, sqlite3.Error) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise StoreError(
             f"{file} must be copied beside itself before it is brought up from schema {version}: "
             f"{os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error}; "
