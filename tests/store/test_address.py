@@ -23,20 +23,7 @@ SECRETS = st.text(
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "a?b",
-        "50%20off",
-        "a#b",
-        "a b",
-        "größe-模型",
-        "a;b",
-        "{x}",
-        "%",
-        "a&mode=memory",
-        "@",
-        "'q\"",
-    ],
+    "name", ["a?b", "50%20off #", "größe 模型", "a;b", "{x}%&mode=memory", "@'q\""]
 )
 def test_any_folder_is_that_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
@@ -69,7 +56,7 @@ def test_a_file_of_a_sqlite_uri_is_found(tmp_path: Path) -> None:
 
 @given(SECRETS)
 def test_no_part_of_a_password_is_told(secret: str) -> None:
-    pieces = {p for p in (secret[i : i + 4] for i in range(len(secret) - 3))}
+    pieces = {secret[i : i + 4] for i in range(len(secret) - 3)}
     for text in (
         f"postgresql://me:{secret}@host/db",
         f"postgresql+psycopg://me:{secret}@host:5432/db?application_name=x",

@@ -60,7 +60,7 @@ def test_an_old_file_is_read_where_nothing_may_be_written(tmp_path: Path) -> Non
     assert version_of(file) == 1
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [1, 5])
 def test_an_upgrade_keeps_the_file_beside(tmp_path: Path, version: int) -> None:
     file = restore(tmp_path, version)
     rows = Store(tmp_path, create=False).measurements()
@@ -125,26 +125,26 @@ def _start(folder: Path, number: int, barrier: Any, failures: Any) -> None:
         failures.put(f"{type(error).__name__}: {error}")
 
 
-@pytest.mark.parametrize("version", [None, 1])
+@pytest.mark.parametrize(("version", "attempts"), [(None, 2), (1, 1)])
 def test_processes_that_start_together_make_the_tables_once(
-    tmp_path: Path, version: int | None
+    tmp_path: Path, version: int | None, attempts: int
 ) -> None:
     fork = multiprocessing.get_context("fork")  # what they import is there
-    for attempt in range(3):
+    for attempt in range(attempts):
         folder = tmp_path / str(attempt)
         if version is not None:
             restore(folder, version)
-        barrier, failures = fork.Barrier(6), fork.Queue()
+        barrier, failures = fork.Barrier(4), fork.Queue()
         processes = [
-            fork.Process(target=_start, args=(folder, n, barrier, failures)) for n in range(6)
+            fork.Process(target=_start, args=(folder, n, barrier, failures)) for n in range(4)
         ]
         for p in processes:
             p.start()
         for p in processes:
             p.join(timeout=60)
         assert failures.empty(), failures.get()
-        assert [p.exitcode for p in processes] == [0] * 6
+        assert [p.exitcode for p in processes] == [0] * 4
         store = Store(folder, create=False)
         ours = {s.name for s in store.studies()} - {STUDY}
         theirs = {s.study_name for s in open_optuna_storage(store).get_all_studies()} - {STUDY}
-        assert ours == theirs == {f"st{n}" for n in range(6)}
+        assert ours == theirs == {f"st{n}" for n in range(4)}

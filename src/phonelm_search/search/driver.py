@@ -138,6 +138,8 @@ class SearchDriver:
         """Shapes of earlier runs; what was cut off or may not fail again counts as left out."""
         known: dict[str, _Finished] = {}
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if "shape_id" not in trial.user_attrs:  # a dashboard or another program added it
+                continue
             shape_id = str(trial.user_attrs["shape_id"])
             estimated = trial.user_attrs.get(_KIND) == "estimated"
             known[shape_id] = _Finished(
