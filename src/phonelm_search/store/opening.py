@@ -1,0 +1,154 @@
+"""Opening the database: found, ours, of the present schema; and transactions on it."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from phonelm_search.core.errors import StoreError, StoreMissingError, StoreVersionError
+from phonelm_search.core.study_name import folder_name
+from phonelm_search.store import schema as t
+from phonelm_search.store.address import address_name, file_address, parse_address, sqlite_file
+from phonelm_search.store.engine import for_writing, open_engine, private_copy
+from phonelm_search.store.faults import store_error
+from phonelm_search.store.migrate import stored_version, upgrade
+from phonelm_search.store.setup import alone, check_ours, keep_copy
+
+
+class Database:
+    """The database of a results folder: opened, its tables made or brought up.
+
+    Args:
+        results: Folder of the results; the default database is ``phonelm.db`` in it.
+        url: An SQLAlchemy URL instead of that file.
+        create: Whether a missing database is made; else it is an error.
+        upgrade: Whether a database of an older schema is brought up, a copy of its file kept
+            beside it; else it stays as it is and is read from a copy of its own. Default: as
+            ``create``.
+
+    Raises:
+        StoreError: If it cannot be opened, or is another program's.
+        StoreMissingError: If there is none, and none is made.
+        StoreVersionError: If a newer release wrote it.
+    """
+
+    def __init__(
+        self,
+        results: Path,
+        *,
+        url: str | None = None,
+        create: bool = True,
+        upgrade: bool | None = None,
+    ) -> None:
+        address = parse_address(url) if url else file_address(results / "phonelm.db")
+        there = sqlite_file(address)
+        if not create and there is not None and not there.exists():
+            raise StoreMissingError(
+                f"there is no database {there}; run `phonelm-search run` first, or give --results"
+            )
+        if url is None and create:
+            try:
+                results.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"the results folder {results} must be writable: {error.strerror}"
+                ) from error
+        self.results = results
+        self.url = address.render_as_string(hide_password=False)
+        self.kept_copy: Path | None = None
+        """The file as it was, where this object has brought it up from an older schema."""
+        self._engine = open_engine(address)
+        self._name = address_name(address)
+        self._writer: Engine | None = for_writing(self._engine)
+        self._revision = 0
+        self._counting = threading.Lock()
+        self._prepare(create=create, upgrade=create if upgrade is None else upgrade)
+
+    @property
+    def engine(self) -> Engine:
+        """Connections to the database itself, for what keeps tables of its own in it."""
+        return self._engine
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its file, or its URL without the password."""
+        return self._name
+
+    @property
+    def revision(self) -> int:
+        """How often something was written through this object; other processes do not count.
+
+        Who reads it before the database may keep what was read for as long as it stays the same.
+        """
+        return self._revision
+
+    def folder(self, study: str) -> Path:
+        """Where a study's files lie, whatever it is called."""
+        return self.results / folder_name(study)
+
+    def _prepare(self, *, create: bool, upgrade: bool) -> None:
+        with self._transaction("open") as connection:
+            check_ours(connection)
+            version = stored_version(connection)
+        if version is None and not create:
+            raise StoreMissingError(
+                f"there is no study in {self._name}; run `phonelm-search run` first"
+            )
+        if version is None or version < t.SCHEMA_VERSION:
+            version = self._bring_up() if upgrade else self._read_copy(version or 0)
+        if version > t.SCHEMA_VERSION:
+            raise StoreVersionError(
+                f"the database {self._name} must be of schema {t.SCHEMA_VERSION} or older, "
+                f"it is {version}; update phonelm-search"
+            )
+
+    def _bring_up(self) -> int:
+        """Make the tables, or bring them up; the version then."""
+        with alone(self._engine), self._transaction("set up") as connection:
+            check_ours(connection)
+            before = stored_version(connection)  # another process may have been here
+            if before and before < t.SCHEMA_VERSION:
+                self.kept_copy = keep_copy(self._engine, before)
+            return upgrade(connection)
+
+    def _read_copy(self, version: int) -> int:
+        """Read tables of an older schema from a copy that is brought up; the version then."""
+        if self._engine.dialect.name != "sqlite":
+            raise StoreVersionError(
+                f"the database {self._name} must be of schema {t.SCHEMA_VERSION} to be read, it is "
+                f"{version}; `phonelm-search studies upgrade --storage URL` brings it up"
+            )
+        try:
+            self._engine = private_copy(self._engine)
+            with for_writing(self._engine).begin() as connection:
+                version = upgrade(connection)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise store_error(f"read the database {self._name}", error) from error
+        self._writer = None
+        return version
+
+    @contextmanager
+    def _transaction(
+        self, action: Literal["open", "set up", "read", "write"]
+    ) -> Iterator[Connection]:
+        engine = self._writer if action in ("set up", "write") else self._engine
+        assert engine is not None, "what is read from a copy is not written"
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise store_error(f"{action} the database {self._name}", error) from error
+        except JSONDecodeError as error:
+            raise StoreError(
+                f"rows of the database {self._name} must hold JSON where they should: {error}; it "
+                "is damaged: bring back a copy of it"
+            ) from error
+        if action == "write":
+            with self._counting:
+                self._revision += 1
