@@ -115,6 +115,11 @@ def test_an_encoded_password_is_taken_by_psycopg() -> None:
     assert parse_address(other) == make_url(other)
 
 
+def test_a_sqlite_url_of_two_slashes_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"three slashes.*got sqlite://results/x\.db"):
+        parse_address("sqlite://results/x.db")
+
+
 def test_what_is_no_port_may_be_a_password() -> None:
     with pytest.raises(StoreError, match=r"number after the host's colon.*got postgresql://\*\*\*"):
         parse_address("postgresql://me:secret/db")

@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from formula import Formula, driver, ignore
 from helpers import fake_device, measurement, small_shape, study_record
 from phonelm_search.core.errors import (
     StoreError,
@@ -225,3 +226,13 @@ def test_a_studys_files_lie_within_the_results(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
     assert store.folder("../../esc").parent == results
     assert (store.folder("../../esc") / "report.html").exists()
+
+
+def test_trials_that_another_program_added_are_no_shapes_of_ours(tmp_path: Path) -> None:
+    driver(tmp_path, Formula()).run(1, ignore)
+    trials = optuna.load_study(study_name="st", storage=Store(tmp_path).url)
+    trials.add_trial(optuna.trial.create_trial(values=[1.0] * len(trials.directions)))
+    again = driver(tmp_path, Formula())
+    assert again.finished() == 1
+    again.run(2, ignore)
+    assert again.finished() == 2

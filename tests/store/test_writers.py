@@ -104,6 +104,8 @@ def test_more_ids_than_a_statement_has_variables(tmp_path: Path) -> None:
     store.forget_measurements(keys, below_round=1)
     assert store.measurements() == []
     assert store.shapes([]) == {}
+    more = [*(f"{n}" for n in range(260_000)), *known]  # than any build of SQLite has
+    assert sorted(store.shapes(more)) == sorted(known)
 
 
 def test_many_ids_are_one_variable_of_postgresql() -> None:

@@ -45,6 +45,11 @@ def parse_address(text: str) -> URL:
             f"--storage must be an SQLAlchemy URL of {' or '.join(_BACKENDS)}, got {backend}"
         )
     if backend == "sqlite":
+        if url.host or url.port or url.username is not None:
+            raise StoreError(
+                "--storage of SQLite must have three slashes and a file, or four and an absolute "
+                f"one (sqlite:///results/x.db, sqlite:////home/x.db), got {masked(text)}"
+            )
         return url
     if "@" in text and not _ONE_USER.match(text):
         raise StoreError(

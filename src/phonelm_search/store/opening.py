@@ -110,12 +110,15 @@ class Database:
 
     def _bring_up(self) -> int:
         """Make the tables, or bring them up; the version then."""
-        with alone(self._engine), self._transaction("set up") as connection:
-            check_ours(connection)
-            before = stored_version(connection)  # another process may have been here
-            if before and before < t.SCHEMA_VERSION:
-                self.kept_copy = keep_copy(self._engine, before)
-            return upgrade(connection)
+        try:
+            with alone(self._engine), self._transaction("set up") as connection:
+                check_ours(connection)
+                before = stored_version(connection)  # another process may have been here
+                if before and before < t.SCHEMA_VERSION:
+                    self.kept_copy = keep_copy(self._engine, before)
+                return upgrade(connection)
+        except SQLAlchemyError as error:  # of the lock
+            raise store_error(f"set up the database {self._name}", error) from error
 
     def _read_copy(self, version: int) -> int:
         """Read tables of an older schema from a copy that is brought up; the version then."""
