@@ -85,6 +85,7 @@ def test_no_part_of_a_password_is_told(secret: str) -> None:
         ("postgresql://host/db?user=me&password=p@w", "postgresql://***"),
         ("sqlite:////home/me@work/x.db", "sqlite:////home/me@work/x.db"),
         ("me:p@w@host", "***@host"),
+        ("postgres:me:p://w@host", "***@host"),
         ("nonsense", "nonsense"),
     ],
 )

@@ -66,8 +66,8 @@ def masked(text: str) -> str:
     scheme, divided, rest = text.partition("://")
     if scheme.startswith("sqlite") and rest[:1] in ("", "/"):
         return text
-    if not divided:
-        scheme, rest = "", text
+    if not re.fullmatch(r"[\w+.-]*", scheme) or not divided:
+        scheme, divided, rest = "", "", text
     user, at, place = rest.rpartition("@")
     if at and _SECRET.search(user):
         return f"{scheme}{divided}***"
