@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from phonelm_search.backends.base import Placement
-from phonelm_search.work import usable_cores
+from phonelm_search.core.units import format_bytes
+from phonelm_search.work import (
+    cpu_quota,
+    held_up_us,
+    kernel_text,
+    memory_limit,
+    usable_cores,
+)
 
 _CPU = Path("/sys/devices/system/cpu")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    except OSError:
-        return None
+_MEMORY = Path("/proc/meminfo")
+_INTEGER = re.compile(r"-?[0-9]{1,15}")
+_PLAUSIBLE_C = (1.0, 125.0)  # a sensor that is off or broken tells less or more
 
 
 def _first(pattern: str, text: str | None) -> str | None:
@@ -32,8 +35,8 @@ def machine() -> dict[str, str]:
     """What identifies this machine."""
     dmi = Path("/sys/devices/virtual/dmi/id/product_name")
     return {
-        "device_model": _read(dmi) or "unknown",
-        "soc": _first(r"^model name\s*:\s*(.+)$", _read(Path("/proc/cpuinfo")))
+        "device_model": kernel_text(dmi) or "unknown",
+        "soc": _first(r"^model name\s*:\s*(.+)$", kernel_text(Path("/proc/cpuinfo")))
         or platform.processor()
         or platform.machine(),
         "architecture": platform.machine(),
@@ -56,6 +59,12 @@ def pages(huge: str | None, page_bytes: int | None) -> dict[str, str]:
     return found
 
 
+def starved(threads: int) -> dict[str, str]:
+    """A container's quota, where it does not pay for all threads: it then decides how fast."""
+    quota = cpu_quota()
+    return {} if quota is None or threads <= quota else {"quota_cores": f"{quota:.3g}"}
+
+
 def environment(
     placement: Placement, *, execution_provider: str, provider_options: Mapping[str, str]
 ) -> dict[str, str]:
@@ -63,9 +72,10 @@ def environment(
     page_bytes = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
     return {
         **machine(),
-        **pages(_read(_HUGE_PAGES), page_bytes),
+        **pages(kernel_text(_HUGE_PAGES), page_bytes),
+        **starved(placement.threads),
         "kernel": platform.release(),
-        "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor") or "unknown",
+        "governor": kernel_text(_CPU / "cpu0/cpufreq/scaling_governor") or "unknown",
         "runtime": "onnxruntime",
         "runtime_version": version("onnxruntime"),
         "execution_provider": execution_provider,
@@ -80,21 +90,22 @@ def environment(
 def capabilities() -> str:
     """What the processor offers to integer and matrix kernels, for messages on numerics."""
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
-    text = _read(Path("/proc/cpuinfo"))
+    text = kernel_text(Path("/proc/cpuinfo"))
     flags = (_first(r"^(?:flags|Features)\s*:\s*(.+)$", text) or "").split()
     return " ".join(f for f in wanted if f in flags) or "unknown"
 
 
 def conditions() -> dict[str, Any]:
     """What varies from run to run; null where this machine does not tell."""
-    load = _first(r"^([0-9.]+)", _read(Path("/proc/loadavg")))
+    load = _first(r"^([0-9]{1,9}\.[0-9]{1,9}) ", kernel_text(Path("/proc/loadavg")))
     cores = sorted(usable_cores())
     frequencies, limits, full = (
-        [int(text) for n in cores if (text := _read(_CPU / f"cpu{n}/cpufreq/{name}"))]
+        [khz for n in cores if (khz := _integer(_CPU / f"cpu{n}/cpufreq/{name}"))]
         for name in ("scaling_cur_freq", "scaling_max_freq", "cpuinfo_max_freq")
     )
-    zones = [_read(p) for p in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))]
-    degrees = [int(z) / 1000 for z in zones if z and z.lstrip("-").isdigit()]
+    zones = sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))
+    degrees = [milli / 1000 for z in zones if (milli := _integer(z)) is not None]
+    degrees = [d for d in degrees if _PLAUSIBLE_C[0] <= d <= _PLAUSIBLE_C[1]]
     return {
         "load_1min": float(load) if load else None,
         "frequency_khz": max(frequencies, default=None),
@@ -103,13 +114,48 @@ def conditions() -> dict[str, Any]:
         "temperature_c": max(degrees, default=None),
         "available_bytes": available_bytes(),
         "swapped_pages": _swapped_pages(),
+        **container_conditions(),
     }
+
+
+def container_conditions() -> dict[str, Any]:
+    """What a container's limits do, where it sets any."""
+    found: dict[str, Any] = {}
+    held_up = held_up_us()
+    if held_up is not None:
+        found |= {"quota_cores": cpu_quota(), "quota_held_up_us": held_up}
+    limit = memory_limit()
+    if limit is not None and _is_tight(limit.available_bytes):
+        found["memory_limit_bytes"] = limit.limit_bytes
+    return found
+
+
+def memory_advice() -> str:
+    """What to do where memory is short: a container's limit is nobody's program."""
+    limit = memory_limit()
+    if limit is None or not _is_tight(limit.available_bytes):
+        return "close programs"
+    return (
+        f"this container may use {format_bytes(limit.limit_bytes)}: give it more (docker run "
+        "--memory, a pod's limits.memory)"
+    )
+
+
+def _is_tight(left_bytes: int) -> bool:
+    """Whether a container's limit leaves less than the machine has."""
+    free = _meminfo_available()
+    return free is None or left_bytes < free
+
+
+def _integer(path: Path) -> int | None:
+    text = kernel_text(path) or ""
+    return int(text) if _INTEGER.fullmatch(text) else None
 
 
 def _swapped_pages() -> int | None:
     """Pages that the system has swapped in and out since its start, if it tells."""
-    text = _read(Path("/proc/vmstat"))
-    found = [_first(rf"^{name} ([0-9]+)$", text) for name in ("pswpin", "pswpout")]
+    text = kernel_text(Path("/proc/vmstat"))
+    found = [_first(rf"^{name} ([0-9]{{1,15}})$", text) for name in ("pswpin", "pswpout")]
     return sum(int(n) for n in found if n) if any(found) else None
 
 
@@ -117,21 +163,27 @@ def last_level_cache_bytes() -> int:
     """Size of the largest cache of the first core; 32 MiB where the kernel does not tell."""
     sizes = []
     for path in (_CPU / "cpu0/cache").glob("index*/size"):
-        match = re.fullmatch(r"([0-9]+)([KMG]?)", _read(path) or "")
+        match = re.fullmatch(r"([0-9]+)([KMG]?)", kernel_text(path) or "")
         if match:
             sizes.append(int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]])
     return max(sizes, default=32 * 2**20)
 
 
 def available_bytes() -> int | None:
-    """Memory that the kernel would give out without swapping, if it tells."""
-    kilobytes = _first(r"^MemAvailable:\s*([0-9]+) kB", _read(Path("/proc/meminfo")))
+    """Memory that may be used without swapping, of the machine's and a container's the less."""
+    limit = memory_limit()
+    told = [_meminfo_available(), limit.available_bytes if limit else None]
+    return min((n for n in told if n is not None), default=None)
+
+
+def _meminfo_available() -> int | None:
+    kilobytes = _first(r"^MemAvailable:\s*([0-9]{1,15}) kB", kernel_text(_MEMORY))
     return int(kilobytes) * 1024 if kilobytes else None
 
 
 def peak_resident_bytes() -> int | None:
     """High-water mark of this process's resident memory, if the kernel tells."""
-    kilobytes = _first(r"^VmHWM:\s*([0-9]+) kB", _read(Path("/proc/self/status")))
+    kilobytes = _first(r"^VmHWM:\s*([0-9]{1,15}) kB", kernel_text(Path("/proc/self/status")))
     return int(kilobytes) * 1024 if kilobytes else None
 
 

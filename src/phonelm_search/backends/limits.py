@@ -1,5 +1,7 @@
 """What a job may take: memory before it starts, and time after which something is wrong."""
 
+from collections.abc import Callable
+
 from phonelm_search.backends.base import Job, PhaseJob, needed_bytes
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.units import format_bytes
@@ -26,8 +28,15 @@ def _slow_seconds(phase: PhaseJob, stored: int) -> float:
     return _LEAST_RUNS * 2 * 2 * stored * phase.tokens / _SLOW_FLOPS
 
 
-def check_memory(job: Job, available_bytes: int | None) -> None:
+def check_memory(
+    job: Job, available_bytes: int | None, *, advice: Callable[[], str] = lambda: "close programs"
+) -> None:
     """Refuse a job that does not fit.
+
+    Args:
+        job: The job.
+        available_bytes: What is there; None: the device does not tell.
+        advice: What makes more of it.
 
     Raises:
         MeasurementError: If it needs more than is available.
@@ -37,7 +46,7 @@ def check_memory(job: Job, available_bytes: int | None) -> None:
     if available_bytes is not None and needed > available_bytes:
         raise MeasurementError(
             f"{job.cache.copies} copies of the weights need about {format_bytes(needed)}, "
-            f"{format_bytes(available_bytes)} are available; close programs or use a smaller "
+            f"{format_bytes(available_bytes)} are available; {advice()}, or use a smaller "
             "precision",
             stage="memory",
         )

@@ -6,6 +6,7 @@ from phonelm_search.backends import host
 from phonelm_search.backends.base import LEAST_PHONE_CACHE_BYTES, Placement, Runtime
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.devices import DeviceProfile, choose_cores, local_cores
+from phonelm_search.work import quota_in_words, tight_quota, usable_threads
 
 Note = Callable[[str], object]
 Factory = Callable[[DeviceProfile, str | None, Note], Runtime]
@@ -16,22 +17,40 @@ QNN_SIMULATOR = "qnn-simulator"
 
 
 def local_placement(profile: DeviceProfile) -> Placement:
-    """Threads and cores on this machine.
+    """Threads and cores on this machine; ``all`` threads are those that a container pays for.
 
     Raises:
         ConfigurationError: If the profile names cores that are not there.
     """
     cores = choose_cores(local_cores(), profile.cores, device=profile.name)
     return Placement(
-        threads=profile.thread_count(len(cores)), cpus=() if profile.cores == "all" else cores
+        threads=profile.thread_count(min(len(cores), usable_threads())),
+        cpus=() if profile.cores == "all" else cores,
     )
+
+
+def _told_placement(profile: DeviceProfile, note: Note) -> Placement:
+    """The same, and a word about a container's quota that decides about it."""
+    placement, quota = local_placement(profile), tight_quota()
+    if quota is not None and (profile.threads == "all" or placement.threads > quota):
+        threads = f"{placement.threads} thread{'s' if placement.threads > 1 else ''}"
+        slower = (
+            "; it holds them up, so latencies are the container's and not the machine's"
+            if placement.threads > quota
+            else ""
+        )
+        note(
+            f"{quota_in_words(quota)} that it sees ({len(local_cores())}), so {threads} compute"
+            f"{slower}; give it more (docker run --cpus, a pod's limits.cpu)"
+        )
+    return placement
 
 
 def _onnxruntime(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
     from phonelm_search.backends.onnxruntime import OnnxRuntime
 
     return OnnxRuntime(
-        placement=_here(profile),
+        placement=_here(profile, note),
         execution_provider=profile.execution_provider.decode,
         provider_options=profile.provider_options,
     )
@@ -49,20 +68,20 @@ def _native(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
             f"{profile.name} must be a phone (connection: adb): no chip of this machine takes "
             f"{profile.precision}; runtime: {QNN_SIMULATOR} computes it here, without latencies"
         )
-    return NativeRuntime(LocalPlace(local_placement(profile)), profile)
+    return NativeRuntime(LocalPlace(_told_placement(profile, note)), profile)
 
 
 def _fake(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:
     from phonelm_search.backends.fake import FakeRuntime
 
     return FakeRuntime(
-        placement=_here(profile),
+        placement=_here(profile, note),
         execution_provider=profile.execution_provider.decode,
         provider_options=profile.provider_options,
     )
 
 
-def _here(profile: DeviceProfile) -> Placement:
+def _here(profile: DeviceProfile, note: Note) -> Placement:
     if profile.connection != "local":
         raise ConfigurationError(
             f"runtime {profile.runtime} runs on this machine alone, got connection: "
@@ -79,7 +98,7 @@ def _here(profile: DeviceProfile) -> Placement:
             f"{profile.execution_provider} in {profile.name}; phones take runtime: "
             "onnxruntime-native"
         )
-    return local_placement(profile)
+    return _told_placement(profile, note)
 
 
 def _simulator(profile: DeviceProfile, serial: str | None, note: Note) -> Runtime:

@@ -23,6 +23,7 @@ SerialOption = Annotated[
 @app.command("list")
 def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -> None:
     """Connected phones and all profiles (those of ./device_profiles first); which fits which."""
+    import shlex
     from dataclasses import asdict
 
     from phonelm_search.stages import known_devices
@@ -38,10 +39,11 @@ def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -
     print_rows(shown, (*columns, ("file", "file")), fmt)
     for phone in known.phones:
         fits = (
-            ", ".join(phone.fits) or f"none; `phonelm-search devices add --serial {phone.serial}`"
+            ", ".join(phone.fits)
+            or f"none; `phonelm-search devices add --serial {shlex.quote(phone.serial)}`"
         )
-        what = f"{phone.model}; profiles: {fits}" if phone.state == "device" else phone.state
-        say(f"phone {phone.serial}: {what}")
+        what = f"{phone.model}; profiles: {fits}"
+        say(f"phone {phone.serial}: {f'{phone.state}; {phone.remedy}' if phone.remedy else what}")
 
 
 @app.command("show")

@@ -7,6 +7,7 @@ from typing import Any
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement, Verdict
+from phonelm_search.work import quota_in_words
 
 _LEAST_SAMPLES = 3
 WIDEST_HALF = 0.03
@@ -14,9 +15,14 @@ WIDEST_HALF = 0.03
 _LEAST_FREQUENCY = 0.95
 _THROTTLED = 0.8
 _MOST_FAULTS = 100
+_LEAST_HELD_UP_US = 10_000
 _COOLER = "let the device cool down, or fix its governor"
 _AGAIN = "measure again (`search` or `profile` with --remeasure)"
 _SMALLER = "close programs or use a smaller precision"
+_LARGER = (
+    "give the container more memory (docker run --memory, a pod's limits.memory), or use a smaller "
+    "precision"
+)
 
 
 def judge_round(m: Measurement) -> tuple[Verdict, tuple[Reason, ...]]:
@@ -39,6 +45,7 @@ def judge_round(m: Measurement) -> tuple[Verdict, tuple[Reason, ...]]:
         what = f"only {len(m.samples_ns)} samples, fewer than {_LEAST_SAMPLES}"
         suspect.append(Reason(kind="few-samples", what=what))
     suspect += _throttled_at_the_start(m.conditions.get("before") or {})
+    suspect += _held_up(m)
     rejected = _changed_conditions(m)
     verdict: Verdict = "rejected" if rejected else "suspect" if suspect else "valid"
     return verdict, (*rejected, *suspect)
@@ -73,15 +80,31 @@ def _changed_conditions(m: Measurement) -> list[Reason]:
             f"the device throttled: its thermal status rose from {status[0]:.0f} to {status[1]:.0f}"
         )
         reasons.append(Reason(kind="thermal-status-rose", what=what, remedy=_COOLER))
+    memory_remedy = _LARGER if before.get("memory_limit_bytes") else _SMALLER
     swapped = both("swapped_pages")
     if swapped and swapped[1] > swapped[0]:
         what = f"{swapped[1] - swapped[0]:.0f} pages were swapped"
-        reasons.append(Reason(kind="swapped-pages", what=what, remedy=_SMALLER))
+        reasons.append(Reason(kind="swapped-pages", what=what, remedy=memory_remedy))
     faults = both("major_faults")
     if faults and faults[1] - faults[0] > _MOST_FAULTS:
         what = f"{faults[1] - faults[0]:.0f} of the runner's pages came back from swap or storage"
-        reasons.append(Reason(kind="major-faults", what=what, remedy=_SMALLER))
+        reasons.append(Reason(kind="major-faults", what=what, remedy=memory_remedy))
     return reasons
+
+
+def _held_up(m: Measurement) -> list[Reason]:
+    """A container's quota: no program causes it, and another round is none better."""
+    before, after = m.conditions.get("before") or {}, m.conditions.get("after") or {}
+    quota, first, last = (
+        after.get("quota_cores"),
+        before.get("quota_held_up_us"),
+        after.get("quota_held_up_us"),
+    )
+    if quota is None or first is None or last is None or last - first < _LEAST_HELD_UP_US:
+        return []
+    what = f"{quota_in_words(quota)}, and that held it up for {(last - first) / 1e6:.3g} s"
+    remedy = "give it more (docker run --cpus, a pod's limits.cpu)"
+    return [Reason(kind="quota", what=what, remedy=remedy)]
 
 
 def _throttled_at_the_start(before: Mapping[str, Any]) -> list[Reason]:

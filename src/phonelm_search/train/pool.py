@@ -14,13 +14,14 @@ from phonelm_search.core.errors import ChildError, TrainingError, first_line
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.train.jobs import TrainingJob, cut_off, job_document, outcome_of
 from phonelm_search.train.settings import Acceleration, Outcome, TrainingSettings
-from phonelm_search.work import Child, usable_cores
+from phonelm_search.work import Child, memory_limit, usable_threads
 
 OnProgress = Callable[[int, int, float], None]
 """Takes the index of a job, its tokens so far and its training bits per byte."""
 OnDone = Callable[[int, Outcome], None]
 """Takes the index of a job and what came of it."""
 _LOOK_SECONDS = 0.5  # a short wait keeps Ctrl-C quick
+_PARENT_BYTES, _CHILD_BYTES = 0.6e9, 0.6e9
 _WORKER = "phonelm_search.train.worker"
 
 
@@ -67,14 +68,14 @@ class ChildPool:
 
     Args:
         workers: Jobs at once; by default one per GPU, where there is none one per core that
-            this process may use.
+            this process may use, as far as a container's memory holds them.
     """
 
     def __init__(self, workers: int | None = None) -> None:
         import torch  # here: commands that only read a study need not wait for it
 
         self._gpus = torch.cuda.device_count()
-        self.workers = workers or self._gpus or len(usable_cores())
+        self.workers = workers or self._gpus or _workers()
         self._children = [Child(_WORKER, variables=self._variables(n)) for n in range(self.workers)]
         self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
         for child in self._children:
@@ -91,7 +92,7 @@ class ChildPool:
     @property
     def threads(self) -> int:
         """See `Pool.threads`."""
-        return 1 if self.workers > 1 else len(usable_cores())
+        return 1 if self.workers > 1 else usable_threads()
 
     def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
         """See `Pool.run`."""
@@ -152,7 +153,7 @@ class InlinePool:
     workers = 1
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or len(usable_cores())
+        self.threads = threads or usable_threads()
 
     def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
         """See `Pool.run`."""
@@ -204,6 +205,15 @@ class InlinePool:
 
     def close(self) -> None:
         """See `Pool.close`."""
+
+
+def _workers() -> int:
+    """Children at once, by what stays the same from run to run: their number decides of threads."""
+    limit = memory_limit()
+    if limit is None:
+        return usable_threads()
+    fitting = int((limit.limit_bytes - _PARENT_BYTES) / _CHILD_BYTES)
+    return max(1, min(usable_threads(), fitting))
 
 
 def _resolved(job: TrainingJob) -> TrainingJob:

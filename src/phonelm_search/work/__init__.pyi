@@ -1,9 +1,17 @@
+from .cgroups import MemoryLimit as MemoryLimit
+from .cgroups import cpu_quota as cpu_quota
+from .cgroups import held_up_us as held_up_us
+from .cgroups import kernel_text as kernel_text
+from .cgroups import memory_limit as memory_limit
 from .childprocess import KILLED as KILLED
 from .childprocess import Child as Child
 from .childprocess import Report as Report
 from .childprocess import ask as ask
 from .childprocess import why_it_ended as why_it_ended
+from .cores import quota_in_words as quota_in_words
+from .cores import tight_quota as tight_quota
 from .cores import usable_cores as usable_cores
+from .cores import usable_threads as usable_threads
 from .crew import share as share
 from .serving import answer_once as answer_once
 from .serving import serve as serve

@@ -71,6 +71,10 @@ class Place(Protocol):
         """Memory that may be used without swapping; None where the device does not tell."""
         ...
 
+    def memory_advice(self) -> str:
+        """What makes more memory available."""
+        ...
+
     def cache_bytes(self, told: int) -> int:
         """Size of the last-level cache, by what the runner could read (0: nothing)."""
         ...
@@ -125,11 +129,15 @@ class LocalPlace:
 
     def machine(self) -> dict[str, str]:
         """See `Place.machine`."""
-        return host.machine()
+        return {**host.machine(), **host.starved(self._placement.threads)}
 
     def available_bytes(self) -> int | None:
         """See `Place.available_bytes`."""
         return host.available_bytes()
+
+    def memory_advice(self) -> str:
+        """See `Place.memory_advice`."""
+        return host.memory_advice()
 
     def cache_bytes(self, told: int) -> int:
         """See `Place.cache_bytes`."""
@@ -151,6 +159,7 @@ class LocalPlace:
         """See `Place.start`."""
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
             put_files(files, Path(folder))
+            before = host.container_conditions()
             try:
                 done = subprocess.run(
                     [*self._command, *arguments],
@@ -170,7 +179,12 @@ class LocalPlace:
                 raise MeasurementError(
                     f"the runner cannot be started: {error}", stage="start"
                 ) from error
-        return Finished(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        return Finished(
+            returncode=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            conditions={"before": before, "after": host.container_conditions()},
+        )
 
 
 class NativeRuntime:
@@ -248,7 +262,7 @@ class NativeRuntime:
     def run(self, job: Job, files: Files) -> Result:
         """See `Runtime.run`."""
         job = self._with_libraries(job)
-        check_memory(job, self._place.available_bytes())
+        check_memory(job, self._place.available_bytes(), advice=self._place.memory_advice)
         seconds = time_limit_seconds(job)
         done = self._place.start(
             ["run", _JOB, str(round(seconds))],

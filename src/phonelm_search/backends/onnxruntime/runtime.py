@@ -63,7 +63,7 @@ class OnnxRuntime:
 
     def run(self, job: Job, files: Files) -> Result:
         """See `Runtime.run`."""
-        check_memory(job, host.available_bytes())
+        check_memory(job, host.available_bytes(), advice=host.memory_advice)
         with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
             put_files(files, Path(folder))
             document = {"folder": folder, "job": job.model_dump(mode="json", by_alias=True)}

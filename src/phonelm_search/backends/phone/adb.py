@@ -20,27 +20,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from phonelm_search.backends.phone.listing import (
+    UDEV,
+    Listed,
+    Trouble,
+    lacks_permission,
+    named,
+    parse_listing,
+    state_trouble,
+    trouble_of,
+)
 from phonelm_search.core.errors import ConfigurationError, MeasurementError, TransportError
 
 _Answer = TypeVar("_Answer")
 
-_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_NETWORK = re.compile(r".+:[0-9]+")
+_SERIAL = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+    r"|[A-Za-z0-9][A-Za-z0-9._:() -]{0,127}\._adb[a-z-]*\._tcp\.?"  # as a network announces it
+    r"|\[?[0-9A-Fa-f:.]{2,64}(?:%[A-Za-z0-9._~-]{1,64})?\]?(?::[0-9]{1,5})?"  # IPv6
+)
+_PLACE = "usb:"
+_NETWORK = re.compile(r"(?!usb:).+:[0-9]+")
 _SHORT_SECONDS = 20.0
 _WAIT_SECONDS = 30.0  # for a phone that starts anew
 _PUSH_BYTES_PER_SECOND = 1e6  # slowest plausible
 _BACK_OFF_SECONDS = (1.0, 2.0, 4.0)
 _FULL = re.compile(r"no space left|disk full|ENOSPC", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """One line of ``adb devices``."""
-
-    serial: str
-    """What adb calls it."""
-    state: str
-    """``device`` when it can be used; ``offline``, ``unauthorized``, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +63,16 @@ class Said:
 def check_serial(serial: str) -> str:
     """Refuse what cannot be a serial, before it is part of any command.
 
+    What adb itself lists is taken as it is; see `Adb.phone`.
+
     Raises:
-        ConfigurationError: If it holds anything but letters, digits, dots, colons, dashes and
-            underscores.
+        ConfigurationError: If it is neither of letters, digits, dots, colons, dashes and
+            underscores, nor the name or address of a phone in the network.
     """
     if not _SERIAL.fullmatch(serial):
         raise ConfigurationError(
-            "a serial must be letters, digits, dots, colons, dashes and underscores as "
-            f"`adb devices` shows it, got {serial!r}"
+            "a serial must be letters, digits, dots, colons, dashes and underscores, or what "
+            f"`adb devices` shows, got {serial!r}"
         )
     return serial
 
@@ -128,9 +135,25 @@ class Adb:
         said = self.call("devices")
         if said.returncode:
             raise TransportError(f"adb must list the phones: {last_line(said.stderr)}")
-        lines = said.stdout.partition("List of devices attached")[2].splitlines()
-        found = [line.split("\t") for line in lines if "\t" in line]
-        return [Listed(serial=serial, state=state.strip()) for serial, state in found]
+        return parse_listing(said.stdout)
+
+    def known_serial(self, serial: str) -> str:
+        """A phone's name as adb writes it, if it is one that adb lists or could list.
+
+        Raises:
+            ConfigurationError: If it cannot be a serial.
+        """
+        phones = named(self.listed(), serial)
+        return phones[0].serial if phones else check_serial(serial)
+
+    def trouble(self, serial: str) -> Trouble | None:
+        """What keeps a phone from being used; None where nothing does."""
+        listed = self.listed()
+        if serial.startswith(_PLACE) and not named(listed, serial):
+            said = self.call("-s", check_serial(serial), "get-state")
+            state = "absent" if said.returncode else said.stdout.strip()
+            return None if state == "device" else state_trouble(state)
+        return trouble_of(listed, serial)
 
 
 class AdbPhone:
@@ -138,15 +161,15 @@ class AdbPhone:
 
     Args:
         adb: The program.
-        serial: Which phone.
+        serial: Which phone; one that adb lists is taken as it is.
         sleep: Waits between tries; tests give another one.
     """
 
     def __init__(
-        self, adb: Adb, serial: str, *, sleep: Callable[[float], object] = time.sleep
+        self, adb: Adb, serial: str | Listed, *, sleep: Callable[[float], object] = time.sleep
     ) -> None:
         self._adb, self._sleep = adb, sleep
-        self.serial = check_serial(serial)
+        self.serial = serial.serial if isinstance(serial, Listed) else check_serial(serial)
 
     def shell(self, script: str, *, seconds: float | None = None) -> Said:
         """Run a script on the phone; whoever writes it quotes every part that is not its own.
@@ -279,6 +302,17 @@ class AdbPhone:
             return TransportError(
                 f"{self.serial} must trust this computer: unlock it and accept the question that "
                 "it shows",
+                retry=False,
+            )
+        if lacks_permission(message):
+            return TransportError(
+                f"{self.serial} must let this user reach it, adb says: {own[0]}; {UDEV}",
+                retry=False,
+            )
+        if "more than one" in message:
+            return TransportError(
+                f"{self.serial} must be the name of one phone, adb knows several; unplug all but "
+                "one",
                 retry=False,
             )
         if "offline" in message:

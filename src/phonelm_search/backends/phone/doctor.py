@@ -4,8 +4,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from phonelm_search.backends.phone.adb import Adb, AdbPhone, check_serial
+from phonelm_search.backends.phone.adb import Adb, AdbPhone
+from phonelm_search.backends.phone.connecting import in_words as connected_in_words
+from phonelm_search.backends.phone.listing import named, state_trouble, trouble_of
 from phonelm_search.backends.phone.phone import Phone
+from phonelm_search.backends.phone.sensors import in_words
 from phonelm_search.backends.phone.state import mismatch
 from phonelm_search.core.errors import ConfigurationError, PhonelmSearchError
 from phonelm_search.core.units import format_bytes
@@ -13,12 +16,6 @@ from phonelm_search.devices import DeviceProfile, Thermal
 
 _LEAST_STORAGE_BYTES = 1e9
 _LEAST_MEMORY_BYTES = 1e9
-_REMEDIES = {
-    "absent": "plug it in, or `adb connect HOST:PORT`; switch on USB debugging on it",
-    "offline": "unplug and plug it again; over the network: `adb disconnect` and `adb connect`",
-    "unauthorized": "unlock it and accept the question that it shows",
-    "no permissions": "install udev rules for Android (Debian: apt-get install adb brings them)",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +52,20 @@ def examine(profile: DeviceProfile, serial: str | None) -> Iterator[Check]:
         return
     yield Check(name="adb", ok=True, found=str(adb.program))
     if serial is None and len(listed) != 1:
-        shown = ", ".join(f"{p.serial} ({p.state})" for p in listed) or "none"
-        remedy = "name one with --serial" if listed else _REMEDIES["absent"]
-        yield Check(name="connection", ok=False, found=f"connected: {shown}", remedy=remedy)
+        listing = connected_in_words(listed)
+        troubles = [t for p in listed if (t := trouble_of(listed, p.serial))]
+        remedy = "name one with --serial" if listed else state_trouble("absent").remedy
+        if listed and len(troubles) == len(listed):  # a name helps none of them
+            remedy = "; ".join(dict.fromkeys(t.remedy for t in troubles))
+        yield Check(name="connection", ok=False, found=f"connected: {listing}", remedy=remedy)
         return
-    name = check_serial(serial if serial is not None else listed[0].serial)
-    state = {p.serial: p.state for p in listed}.get(name, "absent")
-    if state != "device":
-        remedy = next((r for s, r in _REMEDIES.items() if state.startswith(s)), "plug it in again")
-        yield Check(name="connection", ok=False, found=f"{name} is {state}", remedy=remedy)
+    name = serial if serial is not None else listed[0].serial
+    trouble = adb.trouble(name)
+    if trouble is not None:
+        found = f"{name.strip() or listed[0].shown} {trouble.what}"
+        yield Check(name="connection", ok=False, found=found, remedy=trouble.remedy)
         return
-    phone = AdbPhone(adb, name)
+    phone = AdbPhone(adb, next(iter(named(listed, name)), name))
     yield from _until_lost(
         lambda: _connected(phone), lambda: _inside(Phone(phone, profile), phone, profile)
     )
@@ -114,11 +114,15 @@ def _inside(place: Phone, phone: AdbPhone, profile: DeviceProfile) -> Iterator[C
     warm = degrees is not None and degrees > limit
     throttled = (state.thermal_status or 0) > 0
     shown = "is not told" if degrees is None else f"{degrees:.0f} °C"
+    broken = place.left_out_sensors
+    without = (
+        f"; left out, for no phone is so warm or so cold: {in_words(broken)}" if broken else ""
+    )
     status = "" if state.thermal_status is None else f", thermal status {state.thermal_status}"
     yield Check(
         name="temperature",
         ok=not warm and not throttled,
-        found=f"{shown}{status}",
+        found=f"{shown}{status}{without}",
         remedy=f"let it cool down below {limit:.0f} °C; take it off its charger or case",
     )
     problem = mismatch(profile.match, place.properties)

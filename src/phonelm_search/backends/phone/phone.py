@@ -29,15 +29,22 @@ from phonelm_search.backends.phone.bundle import (
     android_bundle,
     glibc_bundle,
 )
+from phonelm_search.backends.phone.connecting import fitting_phone, named_phone, properties_of
+from phonelm_search.backends.phone.sensors import Sensors
+from phonelm_search.backends.phone.starting import (
+    HOW_TO_PREPARE,
+    ending,
+    signal_number,
+    start_failure,
+)
 from phonelm_search.backends.phone.state import (
     CORES_SCRIPT,
     STATE_SCRIPT,
     PhoneState,
+    Sensor,
     mismatch,
     parse_available_bytes,
     parse_cores,
-    parse_properties,
-    parse_state,
 )
 from phonelm_search.core.errors import ConfigurationError, MeasurementError, TransportError
 from phonelm_search.devices import CPU, Core, DeviceProfile, PerPhase, Thermal, choose_cores
@@ -45,7 +52,6 @@ from phonelm_search.devices import CPU, Core, DeviceProfile, PerPhase, Thermal, 
 FOLDER = "/data/local/tmp/phonelm"
 _NO_FOLDER = 250
 _NOT_THERE = (126, 127)
-_HOW_TO_PREPARE = "build it with `phonelm-search devices prepare --ndk FOLDER --ort-aar FILE`"
 _LOCK_SECONDS = 900.0
 _LOOK_SECONDS = 5.0
 _PROPERTIES = {
@@ -85,6 +91,7 @@ class Phone:
         self._phone, self._profile, self._note = phone, profile, note
         self._sleep, self._clock = sleep, clock
         self._provided: str | None = None
+        self._sensors = Sensors(lambda text: note(f"{phone.serial}: {text}"), clock)
 
     @classmethod
     def connect(
@@ -101,41 +108,15 @@ class Phone:
             TransportError: If it cannot be used.
         """
         adb = Adb()
-        if serial is not None:
-            phone = AdbPhone(adb, serial)
-            if phone.state() == "absent":
-                shown = ", ".join(p.serial for p in adb.listed()) or "none"
-                raise ConfigurationError(
-                    f"{serial} must be connected and adb does not know it; connected: {shown}; "
-                    "plug it in, or `adb connect HOST:PORT`"
-                )
-            place = cls(phone, profile, note=note)
-            if problem := mismatch(profile.match, place.properties):
-                raise ConfigurationError(
-                    f"{serial} must be what {profile.name} describes: {problem}; make a profile "
-                    f"for it with `phonelm-search devices add --serial {serial}`"
-                )
-            return place
-        fitting = []
-        listed = adb.listed()
-        for found in listed:
-            if found.state != "device":
-                continue
-            try:
-                phone = AdbPhone(adb, found.serial)
-                fits = mismatch(profile.match, properties_of(phone, patient=False)) is None
-            except (ConfigurationError, TransportError):
-                continue  # another phone's trouble is not this one's
-            if fits:
-                fitting.append(phone)
-        if len(fitting) != 1:
-            shown = ", ".join(f"{p.serial} ({p.state})" for p in listed) or "none"
-            what = "more than one does" if fitting else "none does"
+        if serial is None:
+            return cls(fitting_phone(adb, profile), profile, note=note)
+        place = cls(named_phone(adb, serial), profile, note=note)
+        if problem := mismatch(profile.match, place.properties):
             raise ConfigurationError(
-                f"one connected phone must fit {profile.name} and {what}; connected: {shown}; "
-                "name one with --serial, or see `phonelm-search devices doctor`"
+                f"{serial} must be what {profile.name} describes: {problem}; make a profile "
+                f"for it with `phonelm-search devices add --serial {shlex.quote(serial)}`"
             )
-        return cls(fitting[0], profile, note=note)
+        return place
 
     def with_profile(self, profile: DeviceProfile) -> "Phone":
         """The same phone with other cores, threads or limits; what is known of it stays known."""
@@ -187,6 +168,10 @@ class Phone:
         """See `Place.available_bytes`."""
         return parse_available_bytes(self._ask("cat /proc/meminfo"))
 
+    def memory_advice(self) -> str:
+        """See `Place.memory_advice`."""
+        return "close apps"
+
     def cache_bytes(self, told: int) -> int:
         """See `Place.cache_bytes`."""
         return max(told, LEAST_PHONE_CACHE_BYTES)
@@ -199,7 +184,12 @@ class Phone:
 
     def state(self) -> PhoneState:
         """Temperature, battery, and whether it throttles."""
-        return parse_state(self._ask(STATE_SCRIPT))
+        return self._sensors.state(self._ask(STATE_SCRIPT))
+
+    @property
+    def left_out_sensors(self) -> tuple[Sensor, ...]:
+        """Those that are not believed, by what they told so far."""
+        return tuple(self._sensors.left_out.values())
 
     def start(
         self,
@@ -263,7 +253,9 @@ class Phone:
         if said.returncode in _NOT_THERE:  # somebody removed the bundle meanwhile
             self._provided = None
         try:
-            after = self._conditions(parse_state(self._phone.shell(STATE_SCRIPT).stdout))
+            after = self._conditions(self._sensors.state(self._phone.shell(STATE_SCRIPT).stdout))
+            if timed:
+                self._sensors.loaded()
         except TransportError:
             after = {}  # the answer is complete: it is not thrown away for this
         return Finished(
@@ -283,30 +275,24 @@ class Phone:
         else:
             raise ConfigurationError(
                 f"{self._profile.execution_provider} needs the Android build of the runner; "
-                f"{_HOW_TO_PREPARE}"
+                f"{HOW_TO_PREPARE}"
             )
+        failures = []
         for bundle in bundles:
             done = self._alone_and_again(
                 partial(self._once, bundle, ["probe"], {}, seconds=PROBE_SECONDS, timed=False)
             )
             if done.returncode == 0:
                 return bundle
-            if done.returncode == SIGSYS and bundle is not bundles[-1]:
-                self._note(
-                    f"{self.serial} refuses system calls of the {bundle.flavour} build (status "
-                    f"{SIGSYS}), so it gets the Android build"
+            failures.append(done)
+            if bundle is not bundles[-1]:
+                what = (
+                    f"refuses system calls of the {bundle.flavour} build (status {SIGSYS})"
+                    if signal_number(done.returncode) == SIGSYS - 128
+                    else f"does not start the {bundle.flavour} build ({ending(done)})"
                 )
-            if done.returncode != SIGSYS:
-                raise MeasurementError(
-                    f"the runner must start on {self.serial} and ended with status "
-                    f"{done.returncode}: {last_line(done.stderr)}",
-                    stage="start",
-                )
-        raise MeasurementError(
-            f"{self.serial} must allow the runner's system calls and ended it with status "
-            f"{SIGSYS} (SIGSYS); {'the Android build, too' if android else _HOW_TO_PREPARE}",
-            stage="start",
-        )
+                self._note(f"{self.serial} {what}, so it gets the Android build")
+        raise MeasurementError(start_failure(self.serial, bundles, failures), stage="start")
 
     def _provide(self, bundle: Bundle) -> None:
         """Push a bundle unless it is there, whole."""
@@ -323,10 +309,15 @@ class Phone:
         limits = self._profile.thermal or Thermal()
         began, told = self._clock(), False
         while True:
-            state = parse_state(self._phone.shell(STATE_SCRIPT).stdout)
+            state = self._sensors.state(self._phone.shell(STATE_SCRIPT).stdout)
             waited, limit = self._clock() - began, limits.limit_c(of_battery=state.of_battery)
             hot = state.temperature_c is not None and state.temperature_c > limit
             throttled = (state.thermal_status or 0) > 0
+            if hot and wait and self._sensors.nothing_cools(limit):
+                self._note(
+                    f"{self.serial} stays at {state.temperature_c:.0f} °C and is not waited for"
+                )
+                hot = throttled
             if not wait or not (hot or throttled) or waited >= limits.longest_cooldown_s:
                 return {
                     **self._conditions(state),
@@ -390,9 +381,3 @@ class Phone:
             yield
         finally:
             lock.release()
-
-
-def properties_of(phone: AdbPhone, *, patient: bool = True) -> dict[str, str]:
-    """What ``getprop`` tells on a phone; with patience, a lost connection is made again."""
-    said = phone.retrying(lambda: phone.shell("getprop")) if patient else phone.shell("getprop")
-    return parse_properties(said.stdout)

@@ -1,13 +1,18 @@
 """What a phone tells of itself, read from the text of its own commands."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from phonelm_search.devices import CPU_FOLDER, Core, parse_core
 
+_MOST_DIGITS = 18
 _CPU_ZONE = re.compile(r"cpu|soc|apc|tsens|cluster|big|mid|little|exynos", re.IGNORECASE)
-_PLAUSIBLE_C = (1.0, 150.0)  # a zone that is switched off reads 0, -40 or its like
+# A sensor that is off or broken reads 0, -40, 1.234 or its like; no chip of a phone works at more.
+_PLAUSIBLE_C = (5.0, 125.0)
+_PLAUSIBLE_BATTERY_C = (-20.0, 80.0)
 
 CORES_SCRIPT = (
     f"for c in {CPU_FOLDER}/cpu[0-9]*; do "
@@ -38,20 +43,64 @@ class PhoneState:
     """Whether it is powered from outside."""
 
 
-def parse_state(text: str) -> PhoneState:
-    """Read the output of `STATE_SCRIPT`."""
-    zones: list[float] = []
-    for match in re.finditer(r"^zone (\S+) (-?[0-9]+)\s*$", text, re.MULTILINE):
-        degrees = int(match[2]) / 1000
-        if _CPU_ZONE.search(match[1]) and _PLAUSIBLE_C[0] <= degrees <= _PLAUSIBLE_C[1]:
-            zones.append(degrees)
-    if not zones:  # files are denied on many phones; the service then tells the same
-        told = re.findall(r"mValue=(-?[0-9.]+), mType=0", text)
-        zones = [float(t) for t in told if _PLAUSIBLE_C[0] <= float(t) <= _PLAUSIBLE_C[1]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensor:
+    """One temperature sensor and what it tells."""
+
+    name: str
+    """As the phone calls it; of several of one name each has a number behind it."""
+    kind: Literal["zone", "service", "battery"]
+    """A file of the kernel's, Android's service, or the battery's."""
+    degrees: float
+    """In Celsius."""
+
+    @property
+    def plausible(self) -> bool:
+        """Whether a phone at work can be that warm."""
+        low, high = _PLAUSIBLE_BATTERY_C if self.kind == "battery" else _PLAUSIBLE_C
+        # Batteries are measured in tenths: exactly 0 is one that is not measured.
+        return low <= self.degrees <= high and self.degrees != 0
+
+
+def parse_sensors(text: str) -> tuple[Sensor, ...]:
+    """The sensors of processor and battery in the output of `STATE_SCRIPT`."""
+    return tuple(_sensors(text))
+
+
+def _sensors(text: str) -> Iterator[Sensor]:
+    count: Counter[str] = Counter()
+
+    def name(told: str) -> str:
+        count[told] += 1
+        return told if count[told] == 1 else f"{told} {count[told]}"
+
+    for match in re.finditer(r"^zone (\S+) (-?[0-9]{1,9})\s*$", text, re.MULTILINE):
+        if _CPU_ZONE.search(match[1]):
+            yield Sensor(name=name(match[1]), kind="zone", degrees=int(match[2]) / 1000)
+    number = r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)"
+    for match in re.finditer(rf"mValue={number}, mType=0(?:, mName=([^,}}]+))?", text):
+        yield Sensor(name=name(match[2] or "CPU"), kind="service", degrees=float(match[1]))
     battery = _number(r"^\s*temperature: (-?[0-9]+)", text)
+    if battery is not None:
+        yield Sensor(name="battery", kind="battery", degrees=battery / 10)
+
+
+def parse_state(text: str, *, without: Collection[str] = ()) -> PhoneState:
+    """Read the output of `STATE_SCRIPT`.
+
+    Args:
+        text: The output.
+        without: Names of sensors that are not believed.
+    """
+    sensors = [s for s in _sensors(text) if s.plausible and s.name not in without]
+    # Files are denied on many phones; the service then tells the same.
+    zones = [s.degrees for s in sensors if s.kind == "zone"] or [
+        s.degrees for s in sensors if s.kind == "service"
+    ]
+    battery = next((s.degrees for s in sensors if s.kind == "battery"), None)
     powered = re.findall(r"^\s*(?:AC|USB|Wireless|Dock) powered: (true|false)", text, re.MULTILINE)
     return PhoneState(
-        temperature_c=max(zones, default=None if battery is None else battery / 10),
+        temperature_c=max(zones, default=battery),
         of_battery=not zones and battery is not None,
         thermal_status=_number(r"Thermal Status: ([0-9]+)", text),
         battery_level=_number(r"^\s*level: ([0-9]+)", text),
@@ -87,4 +136,4 @@ def mismatch(match: Mapping[str, str], properties: Mapping[str, str]) -> str | N
 
 def _number(pattern: str, text: str) -> int | None:
     match = re.search(pattern, text, re.MULTILINE)
-    return int(match[1]) if match else None
+    return int(match[1]) if match and len(match[1]) < _MOST_DIGITS else None

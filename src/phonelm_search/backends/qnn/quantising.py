@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from phonelm_search.backends.host import available_bytes
+from phonelm_search.backends.host import available_bytes, memory_advice
 from phonelm_search.backends.qnn.calibration import Quantised, Tokens, static_graph
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.shape import ModelShape
@@ -43,7 +43,7 @@ def quantised_apart(
     if available is not None and needed > available:
         raise MeasurementError(
             f"quantising {workload.name} of {shape.shape_id} needs about {format_bytes(needed)}, "
-            f"{format_bytes(available)} are available; close programs or take a smaller shape",
+            f"{format_bytes(available)} are available; {memory_advice()}, or take a smaller shape",
             stage="memory",
         )
     save_feeds(folder / TOKENS, {"tokens": tokens})
