@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phonelm_search.backends import WarmupJob
 from phonelm_search.backends.onnxruntime.loop import LoopSettings, Timed, settled, time_loop
-from phonelm_search.backends.onnxruntime.watch import Watch, parse_stat
+from phonelm_search.backends.onnxruntime.watch import Watch, _whole, parse_stat
 
 
 class Clock:
@@ -172,6 +174,43 @@ def test_the_systems_clock_is_read_for_the_cores_in_use(
     cores: set[int], expected: tuple[int, int] | None
 ) -> None:
     assert parse_stat(STAT, frozenset(cores)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cpu0 1 2 3 4\n", (6, 0)),  # kernel 2.4
+        ("cpu0 1 2 3 4 5 6 7\n", (19, 0)),
+        ("cpu0 1 2 3 4 5 6 7 8 9 10 11 12 13\n", (19, 8)),
+        ("cpu0 1 2 3 4 5 6 7 8", None),  # cut off: the last number may be longer
+        ("cpu0\ncpu0 a b c d\ncpu0 1 2\n", None),
+        (f"cpu0 {'9' * 5000} 2 3 4\n", None),
+        ("cpu² 1 2 3 4\ncpu00000000 1 2 3 4\n\n", None),
+        ("\0\0\0", None),
+        ("", None),
+        ("intr " + "0 " * 40_000 + "\ncpu0 1 2 3 4\n", (6, 0)),
+    ],
+)
+def test_the_systems_clock_is_read_whatever_its_width(
+    text: str, expected: tuple[int, int] | None
+) -> None:
+    assert parse_stat(text, frozenset({0})) == expected
+
+
+@given(st.text())
+def test_whatever_lies_in_place_of_the_systems_clock_is_read(text: str) -> None:
+    parse_stat(text, frozenset({0}))
+
+
+def test_the_systems_clock_of_many_cores_is_read_whole(tmp_path: Path) -> None:
+    lines = "".join(f"cpu{n} 1000000 1 1000000 5 5 1 1 1 0 0\n" for n in range(4096))
+    (tmp_path / "stat").write_text(lines + "intr 5\n")
+    file = os.open(tmp_path / "stat", os.O_RDONLY)
+    try:
+        found = parse_stat(_whole(file).decode(), frozenset({4095}))
+    finally:
+        os.close(file)
+    assert found == (2_000_003, 1)
 
 
 def watched(samples: int) -> Watch:

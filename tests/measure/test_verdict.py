@@ -257,3 +257,24 @@ def test_rounds_of_different_environments_never_mix() -> None:
     rounds = [measurement([1]), measurement([1], environment={"soc": "y"})]
     with pytest.raises(ValueError, match="rounds must be of one measurement"):
         summarise(rounds, None)
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(5_000, "valid"), (2_500_000, "suspect")])
+def test_a_containers_quota_is_named_and_no_program_is_blamed(last: int, verdict: str) -> None:
+    held_up = {"quota_cores": 0.5, "quota_held_up_us": 0}
+    conditions = {"before": held_up, "after": {**held_up, "quota_held_up_us": last}}
+    found, reasons = judged(measurement([100] * 9, conditions=conditions))
+    assert found == verdict
+    if reasons:
+        (reason,) = reasons
+        assert reason.startswith("this container may use 0.5 of a core, and that held it up for 2.5 s;")
+        assert "docker run --cpus" in reason
+        assert "program" not in reason
+
+
+def test_swapping_in_a_container_is_its_limits_doing() -> None:
+    before = {"swapped_pages": 0, "memory_limit_bytes": 10**9}
+    conditions = {"before": before, "after": {**before, "swapped_pages": 7}}
+    _, (reason,) = judged(measurement([100] * 9, conditions=conditions))
+    assert "give the container more memory" in reason
+    assert "close programs" not in reason

@@ -22,8 +22,11 @@ from phonelm_search.work import (
 _CPU = Path("/sys/devices/system/cpu")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _MEMORY = Path("/proc/meminfo")
+_SIZE = re.compile(r"([0-9]{1,9})([KMG]?)")
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
+_SECOND, _UNTOLD_CACHE_BYTES = 2, 32 * 2**20
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
-_PLAUSIBLE_C = (1.0, 125.0)  # a sensor that is off or broken tells less or more
+_PLAUSIBLE_C = (5.0, 125.0)  # a sensor that is off or broken tells less or more
 
 
 def _first(pattern: str, text: str | None) -> str | None:
@@ -160,13 +163,23 @@ def _swapped_pages() -> int | None:
 
 
 def last_level_cache_bytes() -> int:
-    """Size of the largest cache of the first core; 32 MiB where the kernel does not tell."""
-    sizes = []
-    for path in (_CPU / "cpu0/cache").glob("index*/size"):
-        match = re.fullmatch(r"([0-9]+)([KMG]?)", kernel_text(path) or "")
-        if match:
-            sizes.append(int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]])
-    return max(sizes, default=32 * 2**20)
+    """Size of the last-level caches of all cores that this process may use, together.
+
+    A machine may have several, and threads use those of all their cores. Where the kernel shows
+    no third level, as in many guests, there may be one all the same: then at least 32 MiB.
+    """
+    caches: dict[tuple[int, str], int] = {}
+    for core in usable_cores():
+        for folder in (_CPU / f"cpu{core}/cache").glob("index*"):
+            size = _SIZE.fullmatch(kernel_text(folder / "size") or "")
+            if size is None:
+                continue
+            level = _integer(folder / "level") or 0
+            shared = kernel_text(folder / "shared_cpu_list") or ""
+            caches[level, shared] = int(size[1]) << _SHIFTS[size[2]]
+    last = max((level for level, _ in caches), default=0)
+    size_bytes = sum(size for (level, _), size in caches.items() if level == last)
+    return size_bytes if last > _SECOND else max(size_bytes, _UNTOLD_CACHE_BYTES)
 
 
 def available_bytes() -> int | None:

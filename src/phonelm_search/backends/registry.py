@@ -6,7 +6,7 @@ from phonelm_search.backends import host
 from phonelm_search.backends.base import LEAST_PHONE_CACHE_BYTES, Placement, Runtime
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 from phonelm_search.devices import DeviceProfile, choose_cores, local_cores
-from phonelm_search.work import quota_in_words, tight_quota, usable_threads
+from phonelm_search.work import MORE_CORES, quota_in_words, tight_quota, usable_threads
 
 Note = Callable[[str], object]
 Factory = Callable[[DeviceProfile, str | None, Note], Runtime]
@@ -34,14 +34,10 @@ def _told_placement(profile: DeviceProfile, note: Note) -> Placement:
     placement, quota = local_placement(profile), tight_quota()
     if quota is not None and (profile.threads == "all" or placement.threads > quota):
         threads = f"{placement.threads} thread{'s' if placement.threads > 1 else ''}"
-        slower = (
-            "; it holds them up, so latencies are the container's and not the machine's"
-            if placement.threads > quota
-            else ""
-        )
+        slower = " and will be held up" if placement.threads > quota else ""
         note(
-            f"{quota_in_words(quota)} that it sees ({len(local_cores())}), so {threads} compute"
-            f"{slower}; give it more (docker run --cpus, a pod's limits.cpu)"
+            f"{quota_in_words(quota)}: {threads} will compute{slower}; {MORE_CORES} for the "
+            "machine's own latencies"
         )
     return placement
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from phonelm_search.core.errors import ConfigurationError
-from phonelm_search.work import usable_cores
+from phonelm_search.work import kernel_text, usable_cores
 
 CPU_FOLDER = "/sys/devices/system/cpu"
 CoreChoice = Literal["big", "all"] | tuple[int, ...]
@@ -27,12 +27,13 @@ class Core:
 
 def parse_core(name: str, capacity: str | None, max_khz: str | None) -> Core | None:
     """A core from its folder's name and its files' texts; None where it is no core's folder."""
-    match = re.fullmatch(r"cpu([0-9]+)", name)
+    match = re.fullmatch(r"cpu([0-9]{1,6})", name)
     if not match:
         return None
 
     def number(text: str | None) -> int | None:
-        return int(text) if text and text.strip().isdigit() else None
+        told = (text or "").strip("\0 \n")
+        return int(told) if re.fullmatch(r"[0-9]{1,15}", told) else None
 
     return Core(number=int(match[1]), capacity=number(capacity), max_khz=number(max_khz))
 
@@ -43,19 +44,12 @@ def local_cores() -> tuple[Core, ...]:
     for number in sorted(usable_cores()):
         folder = Path(CPU_FOLDER) / f"cpu{number}"
         capacity, khz = (
-            _read(folder / name) for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
+            kernel_text(folder / name) for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
         )
         core = parse_core(f"cpu{number}", capacity, khz)
         assert core is not None
         found.append(core)
     return tuple(found)
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
 
 
 def choose_cores(cores: Sequence[Core], wanted: CoreChoice, *, device: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement, Verdict
-from phonelm_search.work import quota_in_words
+from phonelm_search.work import MORE_CORES, quota_in_words
 
 _LEAST_SAMPLES = 3
 WIDEST_HALF = 0.03
@@ -103,8 +103,7 @@ def _held_up(m: Measurement) -> list[Reason]:
     if quota is None or first is None or last is None or last - first < _LEAST_HELD_UP_US:
         return []
     what = f"{quota_in_words(quota)}, and that held it up for {(last - first) / 1e6:.3g} s"
-    remedy = "give it more (docker run --cpus, a pod's limits.cpu)"
-    return [Reason(kind="quota", what=what, remedy=remedy)]
+    return [Reason(kind="quota", what=what, remedy=MORE_CORES)]
 
 
 def _throttled_at_the_start(before: Mapping[str, Any]) -> list[Reason]:

@@ -23,8 +23,7 @@ from phonelm_search.speed import measuring_seconds
 from phonelm_search.stages.session import SETTINGS
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
-from phonelm_search.train import STEP_TOKENS
-from phonelm_search.work import usable_threads
+from phonelm_search.train import STEP_TOKENS, usual_workers
 
 _COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
 
@@ -80,7 +79,7 @@ def plan_run(
     """
     count = len(setup.feasible)
     sample = [setup.feasible.shape(row) for row in range(0, count, max(1, count // top))][:top]
-    workers = usable_threads()
+    workers = usual_workers()
     own = None if law is None or str(law) == SHIPPED_LAW else Path(law)
     rungs = plan_ladder(
         QualityLaw(load_prior(own)),

@@ -75,7 +75,7 @@ class ChildPool:
         import torch  # here: commands that only read a study need not wait for it
 
         self._gpus = torch.cuda.device_count()
-        self.workers = workers or self._gpus or _workers()
+        self.workers = workers or self._gpus or usual_workers()
         self._children = [Child(_WORKER, variables=self._variables(n)) for n in range(self.workers)]
         self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
         for child in self._children:
@@ -207,8 +207,8 @@ class InlinePool:
         """See `Pool.close`."""
 
 
-def _workers() -> int:
-    """Children at once, by what stays the same from run to run: their number decides of threads."""
+def usual_workers() -> int:
+    """Trainings at once on processors, by what stays the same from run to run: their number decides of threads."""
     limit = memory_limit()
     if limit is None:
         return usable_threads()

@@ -8,6 +8,7 @@ from .childprocess import Child as Child
 from .childprocess import Report as Report
 from .childprocess import ask as ask
 from .childprocess import why_it_ended as why_it_ended
+from .cores import MORE_CORES as MORE_CORES
 from .cores import quota_in_words as quota_in_words
 from .cores import tight_quota as tight_quota
 from .cores import usable_cores as usable_cores

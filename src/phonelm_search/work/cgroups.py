@@ -143,7 +143,9 @@ def _path(groups: str, controllers: frozenset[str]) -> str | None:
     """
     for line in groups.splitlines():
         fields = line.split(":", 2)
-        names = set(filter(None, fields[1].split(","))) if len(fields) == 3 else {""}
+        if len(fields) < 3:
+            continue
+        names = set(filter(None, fields[1].split(",")))
         if names & controllers or (not names and not controllers):
             return fields[2]
     return None

@@ -4,6 +4,8 @@ import os
 
 from phonelm_search.work.cgroups import cpu_quota
 
+MORE_CORES = "give it more (docker run --cpus, a pod's limits.cpu)"
+"""What to do about a quota."""
 _NEARLY = 0.05  # a quota of 1.96 is meant as 2
 
 
@@ -31,4 +33,4 @@ def tight_quota() -> float | None:
 
 def quota_in_words(quota: float) -> str:
     """What a container allows, as a person reads it."""
-    return f"this container may use {quota:.3g} of {'a core' if quota < 1 else 'the cores'}"
+    return f"this container may use {quota:.3g} {'of a core' if quota < 1 else 'cores'}"

@@ -141,7 +141,7 @@ class LocalPlace:
 
     def cache_bytes(self, told: int) -> int:
         """See `Place.cache_bytes`."""
-        return told or host.last_level_cache_bytes()
+        return max(told, host.last_level_cache_bytes())
 
     def accelerator(self) -> Accelerator:
         """See `Place.accelerator`; it simulates."""

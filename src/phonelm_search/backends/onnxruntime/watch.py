@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import re
 import time
 from functools import partial
 
 from phonelm_search.backends.base import SystemWindow
 
+_USUAL_BYTES, _MOST_BYTES = 1 << 16, 1 << 24  # of /proc/stat: a core has a line of up to 200
+_COLUMNS = 8
+_CORE = re.compile(r"^cpu([0-9]{1,6})((?: +[0-9]{1,18}){4,}) *\n", re.MULTILINE | re.ASCII)
 _WINDOW_NS = 200_000_000  # twenty ticks of the system's clock: shares to about 5 %
 
 
@@ -81,18 +85,31 @@ class Watch:
         """Busy and stolen time of the cores since the system's start."""
         if self._file is None:
             return None
-        found = parse_stat(os.pread(self._file, 1 << 16, 0).decode(), self._cores)
+        found = parse_stat(_whole(self._file).decode(errors="replace"), self._cores)
         return None if found is None else (found[0] * self._tick_ns, found[1] * self._tick_ns)
 
 
+def _whole(file: int) -> bytes:
+    """All of a file that the kernel makes anew at each read, so that one read must hold it."""
+    size = _USUAL_BYTES
+    while len(text := os.pread(file, size, 0)) == size and size < _MOST_BYTES:
+        size *= 4
+    return text
+
+
 def parse_stat(text: str, cores: frozenset[int]) -> tuple[int, int] | None:
-    """Busy and stolen ticks of some cores, from the text of ``/proc/stat`` (proc(5))."""
+    """Busy and stolen ticks of some cores, from the text of ``/proc/stat`` (proc(5)).
+
+    Older kernels have fewer columns, newer ones more. A core whose line is no such line, or cut
+    off, does not count.
+    """
     busy = steal = found = 0
-    for line in text.splitlines():
-        name, *values = line.split()
-        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
-            user, nice, system, _idle, _iowait, irq, softirq, stolen = map(int, values[:8])
-            busy += user + nice + system + irq + softirq
-            steal += stolen
-            found += 1
+    for match in _CORE.finditer(text):
+        if int(match[1]) not in cores:
+            continue
+        ticks = [*map(int, match[2].split()), *[0] * _COLUMNS][:_COLUMNS]
+        user, nice, system, _idle, _iowait, irq, softirq, stolen = ticks
+        busy += user + nice + system + irq + softirq
+        steal += stolen
+        found += 1
     return (busy, steal) if found else None

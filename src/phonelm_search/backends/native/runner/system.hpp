@@ -32,12 +32,13 @@ inline int64_t clock_ns(clockid_t clock) {
 }
 inline int64_t wall_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
-// A small file's text without the white space at its end; empty where it cannot be read.
+// A small file's text without the white space at its end; empty where it cannot be read. No file
+// that is read so is longer than 64 KiB, whatever lies in its place.
 inline std::string read(const std::string& path) {
     std::ifstream file(path);
-    std::ostringstream text;
-    text << file.rdbuf();
-    std::string out = text.str();
+    std::string out(size_t{1} << 16, '\0');
+    file.read(out.data(), static_cast<std::streamsize>(out.size()));
+    out.resize(static_cast<size_t>(file.gcount()));
     while (!out.empty() && (std::isspace(static_cast<unsigned char>(out.back())) || !out.back()))
         out.pop_back();
     return out;
@@ -49,12 +50,20 @@ inline bool is_integer(const std::string& text) {
                                               [](unsigned char c) { return std::isdigit(c); });
 }
 
+// No counter and no size of the kernel's is as large.
+constexpr int64_t kMostCounted = int64_t{1} << 48;
+
+// An integer of at most 15 digits; none of the kernel's that is read here has more.
+inline bool is_number(const std::string& text) { return is_integer(text) && text.size() <= 16; }
+
 // The number behind `name` in a file of lines "name ... number"; -1 where there is none.
 inline int64_t number_after(const std::string& path, const std::string& name) {
-    std::ifstream file(path);
-    std::string line;
-    while (std::getline(file, line))
-        if (line.rfind(name, 0) == 0) return std::strtoll(line.c_str() + name.size(), nullptr, 10);
+    std::istringstream file(read(path));
+    for (std::string line; std::getline(file, line);)
+        if (line.rfind(name, 0) == 0) {
+            const int64_t number = std::strtoll(line.c_str() + name.size(), nullptr, 10);
+            return number < kMostCounted ? number : -1;
+        }
     return -1;
 }
 
@@ -87,7 +96,7 @@ inline std::string cpu_file(int core, const std::string& name) {
 
 // Hardware capabilities that decide which kernels run, as the kernel names them.
 inline std::string capabilities() {
-    std::ifstream file("/proc/cpuinfo");
+    std::istringstream file(read("/proc/cpuinfo"));
     std::string line, found;
     while (std::getline(file, line))
         if (line.rfind("flags", 0) == 0 || line.rfind("Features", 0) == 0) break;
@@ -114,6 +123,7 @@ inline int64_t last_level_cache_bytes(const std::vector<int>& cores) {
             const std::string size = cpu_file(core, "cache/index" + std::to_string(i) + "/size");
             char* unit = nullptr;
             int64_t bytes = std::strtoll(size.c_str(), &unit, 10);
+            if (bytes < 0 || bytes >= int64_t{1} << 30) continue;  // no such size
             if (*unit == 'K') bytes <<= 10;
             if (*unit == 'M') bytes <<= 20;
             largest = std::max(largest, bytes);
@@ -170,9 +180,9 @@ inline double hottest_zone() {
     double hottest = NAN;
     for (const std::string& zone : zones()) {
         const std::string milli = read(zone);
-        if (!is_integer(milli)) continue;
+        if (!is_number(milli)) continue;
         const double degrees = std::stod(milli) / 1000;
-        if (degrees >= 1 && degrees <= 150)
+        if (degrees >= 5 && degrees <= 125)
             hottest = std::fmax(hottest, degrees);  // else it is off
     }
     return hottest;
@@ -183,7 +193,7 @@ inline int64_t highest(const std::vector<int>& cores, const std::string& name) {
     int64_t found = -1;
     for (int core : cores) {
         const std::string text = cpu_file(core, name);
-        if (is_integer(text)) found = std::max<int64_t>(found, std::stoll(text));
+        if (is_number(text)) found = std::max<int64_t>(found, std::stoll(text));
     }
     return found;
 }
@@ -193,7 +203,7 @@ inline int64_t total(const std::vector<int>& cores, const std::string& name) {
     int64_t found = -1;
     for (int core : cores) {
         const std::string text = cpu_file(core, name);
-        if (is_integer(text)) found = std::max<int64_t>(found, 0) + std::stoll(text);
+        if (is_number(text)) found = std::max<int64_t>(found, 0) + std::stoll(text);
     }
     return found;
 }
@@ -212,7 +222,7 @@ inline json::Value conditions(const std::vector<int>& cores) {
         {"available_bytes", or_null(available_bytes())},
         {"frequency_full_khz", or_null(total(cores, "cpufreq/cpuinfo_max_freq"))},
         {"major_faults", usage.ru_majflt},
-        {"battery_current_ua", is_integer(current)
+        {"battery_current_ua", is_number(current)
                                    ? json::Value(std::strtoll(current.c_str(), nullptr, 10))
                                    : json::Value()},
     };
@@ -263,6 +273,7 @@ class Watch {
     }
 
  private:
+    static constexpr size_t kMostStat = size_t{1} << 24;
     static constexpr int64_t kWindowNs = 200000000;  // twenty ticks of the system's clock
     std::vector<int> cores_;
     int64_t tick_ns_;
@@ -290,19 +301,27 @@ class Watch {
         const int64_t wall = wall_ns() - opened_;
         const int64_t own = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own_;
         const double cores_ns = static_cast<double>(wall) * static_cast<double>(cores_.size());
-        windows.push_back({samples_, wall,
-                           std::max(0.0, static_cast<double>(busy - busy_ - own) / cores_ns),
-                           static_cast<double>(steal - steal_) / cores_ns});
+        const double tick_ns = static_cast<double>(tick_ns_);
+        const double foreign_ns =
+            static_cast<double>(busy - busy_) * tick_ns - static_cast<double>(own);
+        windows.push_back({samples_, wall, std::max(0.0, foreign_ns / cores_ns),
+                           static_cast<double>(steal - steal_) * tick_ns / cores_ns});
     }
 
-    // Busy and stolen nanoseconds of the cores since the system's start (proc(5)); -1: not told.
+    // Busy and stolen ticks of the cores since the system's start (proc(5)); -1: not told.
     void read_system(int64_t& busy, int64_t& steal) const {
         busy = steal = -1;
-        std::vector<char> text(1 << 16);
-        const ssize_t size = file_ < 0 ? -1 : pread(file_, text.data(), text.size(), 0);
+        // One read must hold all of it: the kernel makes it anew at each.
+        std::string text(size_t{1} << 16, '\0');
+        ssize_t size = -1;
+        while (file_ >= 0) {
+            size = pread(file_, text.data(), text.size(), 0);
+            if (size < static_cast<ssize_t>(text.size()) || text.size() >= kMostStat) break;
+            text.resize(4 * text.size());
+        }
         if (size <= 0) return;
-        std::istringstream lines(std::string(text.data(), static_cast<size_t>(size)));
-        for (std::string line; std::getline(lines, line);) {
+        std::istringstream lines(text.substr(0, static_cast<size_t>(size)));
+        for (std::string line; std::getline(lines, line) && !lines.eof();) {
             if (line.rfind("cpu", 0) || line.size() < 4 ||
                 !std::isdigit(static_cast<unsigned char>(line[3])))
                 continue;
@@ -311,10 +330,12 @@ class Watch {
             int64_t user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0,
                     stolen = 0;
             words >> core >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> stolen;
+            const auto [least, most] = std::minmax({user, nice, system, irq, softirq, stolen});
+            if (least < 0 || most > kMostCounted) continue;  // no such line
             if (std::find(cores_.begin(), cores_.end(), core) == cores_.end()) continue;
             if (busy < 0) busy = steal = 0;
-            busy += (user + nice + system + irq + softirq) * tick_ns_;
-            steal += stolen * tick_ns_;
+            busy += user + nice + system + irq + softirq;
+            steal += stolen;
         }
     }
 };
