@@ -267,7 +267,9 @@ def test_a_containers_quota_is_named_and_no_program_is_blamed(last: int, verdict
     assert found == verdict
     if reasons:
         (reason,) = reasons
-        assert reason.startswith("this container may use 0.5 of a core, and that held it up for 2.5 s;")
+        assert reason.startswith(
+            "this container may use 0.5 of a core, and that held it up for 2.5 s;"
+        )
         assert "docker run --cpus" in reason
         assert "program" not in reason
 

@@ -28,7 +28,9 @@ WORDINGS = (
 
 
 def listing(*lines: str) -> list[Listed]:
-    return parse_listing("\n".join(["* daemon started", "List of devices attached", *lines, "", ""]))
+    return parse_listing(
+        "\n".join(["* daemon started", "List of devices attached", *lines, "", ""])
+    )
 
 
 @pytest.mark.parametrize(

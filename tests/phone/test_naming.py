@@ -66,7 +66,8 @@ def test_a_name_that_adb_lists_is_given_back_to_the_letter(plugged: Plugged, ser
 
 
 @pytest.mark.parametrize(
-    "line", ["????????????\tno permissions", "(no serial number)\tno permissions (verify udev rules)"]
+    "line",
+    ["????????????\tno permissions", "(no serial number)\tno permissions (verify udev rules)"],
 )
 def test_the_state_is_looked_at_before_the_name(plugged: Plugged, line: str) -> None:
     plugged(line)
@@ -76,13 +77,15 @@ def test_the_state_is_looked_at_before_the_name(plugged: Plugged, line: str) -> 
         assert "udev rules for Android" in (check.remedy or "")
     (found,) = connected_phones([PHONE])
     assert "udev rules for Android" in (found.remedy or "")
-    with pytest.raises(ConfigurationError, match="none does; .*udev rules for Android"):
+    with pytest.raises(ConfigurationError, match=r"none does; .*udev rules for Android"):
         fitting_phone(Adb(), PHONE)
 
 
 def test_a_phone_in_recovery_is_told_to_start_anew(plugged: Plugged) -> None:
     plugged("0A1B\trecovery")
-    with pytest.raises(ConfigurationError, match="0A1B must be connected and ready, it is recovery"):
+    with pytest.raises(
+        ConfigurationError, match="0A1B must be connected and ready, it is recovery"
+    ):
         named_phone(Adb(), "0A1B")
     plugged("0A1B\toffline")
     assert named_phone(Adb(), "0A1B").serial == "0A1B"  # it may come back by itself
@@ -101,7 +104,9 @@ def test_phones_without_a_name_of_their_own_are_named_by_place(
     assert all(words[0] != "-s" for words in asked)
     assert checks("usb:1-2").ok
     assert named_phone(Adb(), "usb:1-2").serial == "usb:1-2"
-    with pytest.raises(ConfigurationError, match="usb:9-9 must be connected and ready, it is absent"):
+    with pytest.raises(
+        ConfigurationError, match="usb:9-9 must be connected and ready, it is absent"
+    ):
         named_phone(Adb(), "usb:9-9")
 
 

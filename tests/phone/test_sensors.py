@@ -32,7 +32,11 @@ class Waiting:
         self.notes: list[str] = []
         profile = DeviceProfile(name="p", connection="adb", thermal=Thermal())
         self.phone = Phone(
-            self, profile, note=self.notes.append, sleep=self._sleep, clock=lambda: self.now  # type: ignore[arg-type]
+            self,
+            profile,
+            note=self.notes.append,
+            sleep=self._sleep,
+            clock=lambda: self.now,  # type: ignore[arg-type]
         )
 
     def shell(self, script: str, *, seconds: float | None = None) -> Said:
@@ -53,7 +57,9 @@ def test_what_no_chip_can_be_is_left_out_at_once(broken: float) -> None:
     assert waiting.cooled() == 33
     assert waiting.now == 0
     (note,) = waiting.notes
-    assert note.startswith("0A1B: sensors that cannot be right by what they tell are left out: tsens4")
+    assert note.startswith(
+        "0A1B: sensors that cannot be right by what they tell are left out: tsens4"
+    )
     assert waiting.cooled() == 33
     assert len(waiting.notes) == 1
 
@@ -62,7 +68,9 @@ def test_a_hot_sensor_that_stands_still_among_cool_ones_is_left_out() -> None:
     waiting = Waiting(told=lambda now: zones(cpu0=33 + now / 1000, cpu1=95))
     assert waiting.cooled() == pytest.approx(33, abs=1)
     assert waiting.now <= 60
-    assert waiting.notes[-1].endswith("do not move while the others are cool are left out: cpu1 (95 °C)")
+    assert waiting.notes[-1].endswith(
+        "do not move while the others are cool are left out: cpu1 (95 °C)"
+    )
     waiting.now = began = 1000.0
     waiting.cooled()
     assert waiting.now == began
@@ -106,7 +114,9 @@ def test_numbers_of_any_width_are_read(number: int, value: str) -> None:
     text = f"zone cpu {number}\nmValue={value}, mType=0\n temperature: {number}\n level: {number}\n"
     parse_state(text)
     long = "9" * 5000
-    found = parse_state(f"zone cpu {long}\ntemperature: {long}\nlevel: {long}\nmValue={long}, mType=0")
+    found = parse_state(
+        f"zone cpu {long}\ntemperature: {long}\nlevel: {long}\nmValue={long}, mType=0"
+    )
     assert (found.temperature_c, found.battery_level) == (None, None)
 
 

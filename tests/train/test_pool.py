@@ -21,7 +21,8 @@ from phonelm_search.train import (
     tokens_file,
 )
 from phonelm_search.train.jobs import TrainingJob
-from phonelm_search.train.pool import ChildPool, InlinePool
+from phonelm_search.train.pool import ChildPool, InlinePool, usual_workers
+from phonelm_search.work import MemoryLimit
 
 MINI = small_shape(vocab_size=512)
 OUTSIDE = small_shape(vocab_size=77)  # token ids are outside its vocabulary
@@ -159,3 +160,15 @@ def test_runs_train_where_they_are_told_to(
             )
     assert found[0] == found[1]
     assert None not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers"), [(None, 8), (2**40, 8), (2_000_000_000, 2), (500_000_000, 1)]
+)
+def test_a_containers_memory_bounds_how_many_train_at_once(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, workers: int
+) -> None:
+    found = MemoryLimit(limit_bytes=limit, available_bytes=0) if limit else None
+    monkeypatch.setattr("phonelm_search.train.pool.memory_limit", lambda: found)
+    monkeypatch.setattr("phonelm_search.train.pool.usable_threads", lambda: 8)
+    assert usual_workers() == workers

@@ -208,7 +208,10 @@ class InlinePool:
 
 
 def usual_workers() -> int:
-    """Trainings at once on processors, by what stays the same from run to run: their number decides of threads."""
+    """Trainings at once on processors; their number decides about threads.
+
+    So it is made of what stays the same from run to run: not of the memory that is free.
+    """
     limit = memory_limit()
     if limit is None:
         return usable_threads()
