@@ -227,6 +227,9 @@ class Answering:
     def available_bytes(self) -> int | None:
         return None
 
+    def memory_advice(self) -> str:
+        return "close programs"
+
     def cache_bytes(self, told: int) -> int:
         return told
 
