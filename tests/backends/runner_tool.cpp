@@ -2,6 +2,7 @@
 //   runner_tool weights < job    the bytes of each tensor, one behind the other
 //   runner_tool json < lines     each line read and written again, or "error"
 //   runner_tool text < bytes     the bytes as a JSON string
+//   runner_tool stat < text      busy and stolen ticks of cores 0 and 4095
 //   runner_tool odd              numbers at the edge of what JSON holds
 #include <cmath>
 #include <iostream>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "document.hpp"
+#include "system.hpp"
 #include "weights.hpp"
 
 static void reread() {
@@ -48,6 +50,11 @@ int main(int, char** words) {
     const std::string text(std::istreambuf_iterator<char>(std::cin), {});
     if (what == "text") {
         std::cout << json::text(text);
+        return 0;
+    }
+    if (what == "stat") {
+        const sys::Ticks ticks = sys::ticks_of(text, {0, 4095});
+        std::cout << ticks.busy << " " << ticks.steal;
         return 0;
     }
     try {

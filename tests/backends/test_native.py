@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers import outlives, small_shape
 from phonelm_search.backends import Job, Placement, Result, get_runtime
 from phonelm_search.backends.native import Finished, NativeRuntime, toolchain
+from phonelm_search.backends.onnxruntime.watch import parse_stat
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import TensorSpec, WeightPool, build_graph
@@ -123,6 +124,22 @@ def test_numbers_are_only_what_json_calls_so(tool: Path, text: str) -> None:
 def test_json_that_is_nested_too_deep_ends_in_an_error(tool: Path) -> None:
     deep, too_deep, right = "[" * 100_000, "[" * 100_000 + "]" * 100_000, "[" * 40 + "]" * 40
     assert reread(tool, [deep, too_deep, right]) == ["error", "error", right]
+
+
+STAT_LINES = st.lists(
+    st.sampled_from(["cpu0", "cpu4095", "cpu", "intr", "cpu-0", "9", "12", "9" * 15, "9" * 17, "x"])
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lines=st.lists(STAT_LINES, max_size=4), end=st.sampled_from(["\n", ""]))
+@example(lines=[["cpu0", "1", "2", "3", "4"], ["cpu4095", *"123456789"]], end="\n")
+def test_the_systems_clock_is_read_as_python_reads_it(
+    tool: Path, lines: list[list[str]], end: str
+) -> None:
+    text = "\n".join(" ".join(words) for words in lines) + end
+    expected = parse_stat(text, frozenset({0, 4095})) or (-1, -1)
+    assert written(tool, "stat", text.encode()) == " ".join(map(str, expected))
 
 
 def written(tool: Path, word: str, text: bytes = b"") -> str:

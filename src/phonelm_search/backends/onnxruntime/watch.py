@@ -10,7 +10,7 @@ from phonelm_search.backends.base import SystemWindow
 
 _USUAL_BYTES, _MOST_BYTES = 1 << 16, 1 << 24  # of /proc/stat: a core has a line of up to 200
 _COLUMNS = 8
-_CORE = re.compile(r"^cpu([0-9]{1,6})((?: +[0-9]{1,18}){4,}) *\n", re.MULTILINE | re.ASCII)
+_CORE = re.compile(r"^cpu([0-9]{1,6})((?: +[0-9]{1,15}){4,}) *\n", re.MULTILINE | re.ASCII)
 _WINDOW_NS = 200_000_000  # twenty ticks of the system's clock: shares to about 5 %
 
 

@@ -234,6 +234,34 @@ struct Window {
     double foreign_share, steal_share;
 };
 
+struct Ticks {
+    int64_t busy = -1, steal = -1;
+};
+
+// Busy and stolen ticks of some cores, from the text of /proc/stat (proc(5)); -1: not told. Older
+// kernels have fewer columns, newer ones more. A line that is none, or cut off, does not count.
+inline Ticks ticks_of(const std::string& text, const std::vector<int>& cores) {
+    Ticks found;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line) && !lines.eof();) {
+        std::istringstream words(line.rfind("cpu", 0) == 0 ? line.substr(3) : "");
+        std::string core;
+        if (!(words >> core) || line[3] != core[0] || core[0] == '-' || !is_number(core)) continue;
+        if (core.size() > 6) continue;
+        std::vector<int64_t> ticks;
+        bool right = true;
+        for (std::string word; words >> word; right = right && is_number(word) && word[0] != '-')
+            ticks.push_back(std::strtoll(word.c_str(), nullptr, 10));
+        if (!right || ticks.size() < 4) continue;
+        if (std::find(cores.begin(), cores.end(), std::atoi(core.c_str())) == cores.end()) continue;
+        ticks.resize(8);  // user nice system idle iowait irq softirq steal
+        found.busy =
+            std::max<int64_t>(found.busy, 0) + ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6];
+        found.steal = std::max<int64_t>(found.steal, 0) + ticks[7];
+    }
+    return found;
+}
+
 // Counters between the runs of a loop; the Python runner's Watch is its twin.
 class Watch {
  public:
@@ -320,23 +348,9 @@ class Watch {
             text.resize(4 * text.size());
         }
         if (size <= 0) return;
-        std::istringstream lines(text.substr(0, static_cast<size_t>(size)));
-        for (std::string line; std::getline(lines, line) && !lines.eof();) {
-            if (line.rfind("cpu", 0) || line.size() < 4 ||
-                !std::isdigit(static_cast<unsigned char>(line[3])))
-                continue;
-            std::istringstream words(line.substr(3));
-            int core = 0;
-            int64_t user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0,
-                    stolen = 0;
-            words >> core >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> stolen;
-            const auto [least, most] = std::minmax({user, nice, system, irq, softirq, stolen});
-            if (least < 0 || most > kMostCounted) continue;  // no such line
-            if (std::find(cores_.begin(), cores_.end(), core) == cores_.end()) continue;
-            if (busy < 0) busy = steal = 0;
-            busy += user + nice + system + irq + softirq;
-            steal += stolen;
-        }
+        text.resize(static_cast<size_t>(size));
+        const Ticks ticks = ticks_of(text, cores_);
+        busy = ticks.busy, steal = ticks.steal;
     }
 };
 
