@@ -131,7 +131,7 @@ STAT_LINES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(lines=st.lists(STAT_LINES, max_size=4), end=st.sampled_from(["\n", ""]))
 @example(lines=[["cpu0", "1", "2", "3", "4"], ["cpu4095", *"123456789"]], end="\n")
 def test_the_systems_clock_is_read_as_python_reads_it(
