@@ -19,7 +19,6 @@ from phonelm_search.core.units import format_count
 from phonelm_search.quality.ladder import Rung, training_seconds
 from phonelm_search.train import Run, TokenisedCorpus, TrainingRuns, TrainingSettings
 
-
 _MOST_TOKENS_PER_PARAMETER = 1e6
 _MOST_PARAMETERS = 10**12
 
@@ -44,6 +43,10 @@ class ScoreSettings:
     """Seed of weights and data order, common to all."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 32:
+            raise ConfigurationError(
+                f"--seed must lie between 0 and 2**32 - 1, got {self.seed:.6g}"
+            )
         for name, value, most in (
             ("--tokens-per-parameter", self.tokens_per_parameter, _MOST_TOKENS_PER_PARAMETER),
             ("--proxy-parameters", self.budget, _MOST_PARAMETERS),

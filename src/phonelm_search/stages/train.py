@@ -89,10 +89,11 @@ def run_score(
         ExportError: If a file cannot be written.
     """
     with open_session(store, study, report=report, pool=pool) as session:
-        check_budgets(budgets, session.view.devices, str(session.view.scenario))
+        store.study(study)  # one that is unknown needs no text
         corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None
         set_law(session, law)
         set_train_tokens(session, train_tokens)
+        check_budgets(budgets, session.view.devices, str(session.view.scenario))
         set_budgets(session, budgets)
         score(
             session, settings, top=top, data=data, retrain=retrain, command=command, corpus=corpus
