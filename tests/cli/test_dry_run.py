@@ -8,6 +8,7 @@ from phonelm_search.backends import host, planned_cache_bytes
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.devices import DeviceProfile, load_device
+from phonelm_search.store import Store
 
 
 def test_a_dry_run_neither_builds_nor_starts_the_runner(
@@ -33,3 +34,41 @@ def test_a_plan_refuses_what_a_run_would() -> None:
     )  # fmt: skip
     with pytest.raises(ConfigurationError, match="must be a phone"):
         planned_cache_bytes(profile)
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "run"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "/nope"], "there is no /nope"),
+        (["--data", ""], "got an empty name; leave --data out"),
+        (["--data", "null.jsonl"], 'line 2 has a "text" that is null'),
+        (
+            ["--vocab-size", "1"],
+            "vocab_size.0: input should be greater than or equal to 2",
+        ),
+        (["--vocab-size", "1000000000"], "should be less than or equal to 2097152, got 1000000000"),
+        (["--study", ""], "a study's name must be"),
+        (["--tokens-per-parameter", "1e20"], "must be a positive finite number, at most 1M"),
+        (["--proxy-parameters", "9" * 26], "--proxy-parameters must be a positive finite number"),
+        (["--minutes", "inf"], "--minutes must be a positive finite number, got inf"),
+    ],
+)
+def test_a_dry_run_and_a_run_refuse_the_same_before_anything_is_measured(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+    dry: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("null.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
+    Path("device_profiles").mkdir()
+    Path("device_profiles/fake-phone.yaml").write_text("name: fake-phone\nruntime: fake\n")
+    assert run_command(["run", "tiny", "--device", "fake-phone", *options, *dry]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "measuring" not in error
+    if not dry and Path("results").exists():
+        assert Store(Path("results")).studies() == []

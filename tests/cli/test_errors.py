@@ -87,6 +87,7 @@ def test_unknown_names_are_one_line_with_what_is_known(
     "arguments",
     [
         ["run", "--trials", "0"],
+        ["run", "--seed", "-1"],
         ["run", "--what"],
         ["nope"],
         ["plot"],

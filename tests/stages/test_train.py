@@ -20,7 +20,7 @@ from phonelm_search.stages.session import Session, open_session
 from phonelm_search.stages.train import run_score, score, set_law, validate_law
 from phonelm_search.store import Store
 from phonelm_search.train import load_text
-from phonelm_search.train.text import SEPARATOR
+from phonelm_search.train.textfile import SEPARATOR
 
 SETTINGS = ScoreSettings(tokens_per_parameter=0.05, budget=60_000, minutes=0.01)
 SHAPES = [

@@ -2,20 +2,19 @@
 
 import json
 import lzma
-from collections.abc import Iterable
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.train import TokenisedCorpus, tokenise
+from phonelm_search.train import corpus as corpus_module
 from phonelm_search.train import text as x
 from phonelm_search.train.corpus import load_tokens, train_tokenizer
+from phonelm_search.train.textfile import SEPARATOR
 
 pytestmark = pytest.mark.xdist_group("text")  # tokenised once
 
@@ -85,7 +84,7 @@ def test_a_folder_is_read_file_by_file_and_lines_of_json(tmp_path: Path) -> None
 
 def test_one_file_is_split_at_separators_or_at_blank_lines(tmp_path: Path) -> None:
     marked, plain = tmp_path / "marked.txt", tmp_path / "plain.txt"
-    marked.write_text(x.SEPARATOR.join(words(1000, i) for i in range(40)))
+    marked.write_text(SEPARATOR.join(words(1000, i) for i in range(40)))
     plain.write_text("\n\n".join(words(100, i) for i in range(400)))
     assert len(x.load_text([str(marked)]).validation) == 3
     cut = x.load_text([str(plain)])
@@ -95,69 +94,64 @@ def test_one_file_is_split_at_separators_or_at_blank_lines(tmp_path: Path) -> No
     assert parts[0] > 0.2 * parts[-1]
 
 
-@settings(max_examples=30)
-@given(st.lists(st.text("ab \n", min_size=1, max_size=30), min_size=1, max_size=60))
-def test_pieces_lose_no_paragraph(documents: list[str]) -> None:
-    def paragraphs(parts: Iterable[str]) -> list[str]:
-        return [p.strip() for part in parts for p in part.split("\n\n") if p.strip()]
-
-    assert paragraphs(x._pieces(documents)) == paragraphs(documents)
-
-
-def test_text_that_cannot_be_used_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    cases: dict[str, tuple[bytes | None, str]] = {
-        "nowhere.txt": (None, "there is no .*nowhere.txt"),
-        "latin.txt": ("ä".encode("latin-1") * 900, "latin.txt must hold UTF-8"),
-        "broken.jsonl": (b'{"text": "a"}\n{"text"\n', 'broken.jsonl must hold JSON objects with'),
-        "number.jsonl": (b'{"text": 5}\n', '"text" is int'),
-        "other.jsonl": (b'{"content": "a"}\n', "must hold JSON objects"),
-        "short.txt": (b"hello", "at least 200,000 bytes and 24 documents .*give more with --data"),
-    }  # fmt: skip
-    for name, (content, message) in cases.items():
-        file = tmp_path / name
-        if content is not None:
-            file.write_bytes(content)
-        with pytest.raises(TrainingError, match=message):
+def test_text_that_is_too_small_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "short.txt"
+    for content in ("hello", "", " \n"):
+        file.write_text(content)
+        with pytest.raises(TrainingError, match=r"200,000 bytes, .* has .; give more with --data"):
             x.load_text([str(file)])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(TrainingError, match=r"must hold .txt, .text, .md, .jsonl files"):
-        x.load_text([str(tmp_path / "empty")])
+    file.write_text("x" + " " * 300_000)
+    with pytest.raises(TrainingError, match=r"held-out text, every 12th document of .*short.txt"):
+        x.load_text([str(file)])
+    for empty in ("", " "):
+        with pytest.raises(TrainingError, match=r"got an empty name; leave --data out"):
+            x.load_text([str(file), empty])
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ("".join(f" \n = T {i} = \n \n {'word ' * 900}. \n\t\n" for i in range(60)), "blank lines"),
+        ("\r\n".join("a sentence of it" for _ in range(20_000)), "line ends"),
+        ("word " * 100_000, "spaces"),
+        ("\u6587" * 200_000, "any place"),
+        (SEPARATOR.join(["short"] * 40 + ["word " * 80_000]), "blank lines|spaces"),
+    ],
+    ids=["WikiText", "lines", "text8", "no spaces", "uneven"],
+)
+def test_whatever_a_text_has_for_breaks_it_is_cut_there(
+    tmp_path: Path, content: str, place: str
+) -> None:
+    file = tmp_path / "text8"
+    file.write_bytes(content.encode())
+    found = x.load_text([str(file)])
+    assert re.search(f"the text was cut at ({place}) into [0-9]+$", found.notes[0])
+    held_out = sum(len(d.encode()) for d in found.validation)
+    assert 24 <= len(found.train) + len(found.validation) <= 100
+    assert 10_000 <= held_out < 0.2 * len(content.encode())
 
 
 def test_a_large_text_is_cut_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(x, "MOST_BYTES", 300_000)
     file = tmp_path / "large.txt"
-    file.write_text(x.SEPARATOR.join(words(1000, i) for i in range(80)))
+    file.write_text(SEPARATOR.join(words(1000, i) for i in range(80)))
     found = x.load_text([str(file)])
     size = sum(len(d) for d in (*found.train, *found.validation))
     assert 300_000 < size < 320_000
     assert found.notes == ("only the first 0 MB of the text are used",)
 
 
-def test_a_named_dataset_is_read_by_its_package(tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    folder.mkdir()
-    lines = [json.dumps({"text": words(1000, i)}) for i in range(40)]
-    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
-    found = x.load_text([f"hf:{folder}"])
-    assert len(found.train) == 37
-    (folder / "train.jsonl").write_text('{"other": 1}\n')
-    with pytest.raises(TrainingError, match='a train split and a column "text"'):
-        x.load_text([f"hf:{folder}"])
-
-
-def test_without_the_package_a_named_dataset_says_what_to_install(
+def test_a_long_document_is_tokenised_in_portions_of_the_same_tokens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import builtins
-
-    plain = builtins.__import__
-
-    def missing(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "datasets":
-            raise ImportError(name)
-        return plain(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(TrainingError, match=r"pip install 'phonelm-search\[hf\]'"):
-        x.load_text(["hf:some/set"])
+    document = words(3000).replace("word1", " \u00e9's  \n").replace("word2", "\u3000.. ")
+    tokenizer = train_tokenizer([document], 400)
+    whole = [0, *tokenizer.encode(document, add_special_tokens=False).ids]
+    monkeypatch.setattr(corpus_module, "_PORTION", 50)
+    assert len(list(corpus_module._portions(document))) > 100
+    assert "".join(corpus_module._portions(document)) == document
+    assert corpus_module._encode(tokenizer, [document, "", document]).tolist() == [
+        *whole, 0, *whole
+    ]  # fmt: skip
+    again = train_tokenizer([document], 400)
+    assert again.get_vocab() == tokenizer.get_vocab()

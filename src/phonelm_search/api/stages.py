@@ -47,7 +47,7 @@ def run(
     max_latency: Names = (),
     max_memory: str | None = None,
     max_loss: str | None = None,
-    data: Sequence[str] = (),
+    data: Names = (),
     scenario: str = d.DEFAULT_SCENARIO,
     objective: Names = (),
     minutes: float | None = d.DEFAULT_MINUTES,
@@ -92,7 +92,7 @@ def run(
     )  # fmt: skip
     _, view = run_all(
         Store(Path(results), url=storage), setup, plan, settings,
-        top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=data,
+        top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=list_of(data),
         train_tokens=train_tokens, budgets=budgets, law=law,
     )  # fmt: skip
     return frame_of(view)
@@ -163,7 +163,7 @@ def score(
     max_latency: Names = (),
     max_memory: str | None = None,
     max_loss: str | None = None,
-    data: Sequence[str] = (),
+    data: Names = (),
     seed: int = 0,
     retrain: bool = False,
     validate: bool = False,
@@ -182,7 +182,7 @@ def score(
             decoder parameter of the median shape.
         law: See `run`.
         max_ttft: Budgets as of `run`, here and below; none leave those that the study has.
-        data: Text files, folders, or ``hf:NAME``; nothing: the embedded text.
+        data: Text files, folders, or ``hf:NAME:CONFIG``; nothing: the embedded text.
         seed: Of weights and data order.
         retrain: Drop what was trained for the study, and begin anew.
         validate: Also train relatives of twice the largest size; `plot` of kind ``validation``
@@ -205,7 +205,7 @@ def score(
         settings,
         top=score_top,
         report=LoggedReporter(),
-        data=data,
+        data=list_of(data),
         retrain=retrain,
         validate=validate,
         train_tokens=train_tokens,
@@ -257,7 +257,7 @@ def sensitivity(
     tokens_per_parameter: float = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: int | None = d.DEFAULT_BUDGET,
     minutes: float = d.DEFAULT_SCORE_MINUTES,
-    data: Sequence[str] = (),
+    data: Names = (),
     scenario: str = d.DEFAULT_SCENARIO,
     seed: int = 0,
     vocab_size: int | None = None,
@@ -284,7 +284,7 @@ def sensitivity(
     )  # fmt: skip
     store = Store(Path(results), url=storage)
     spreads, _ = run_sensitivity(
-        store, setup, settings, count=shapes, report=LoggedReporter(), data=data
+        store, setup, settings, count=shapes, report=LoggedReporter(), data=list_of(data)
     )
     return pd.DataFrame(sensitivity_rows(spreads))
 

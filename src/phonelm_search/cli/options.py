@@ -55,7 +55,9 @@ MinutesOption = Annotated[
     ),
 ]
 SamplerOption = Annotated[str, typer.Option("--sampler", help="model, tpe, nsga2, random or grid.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of sampler and training.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of sampler and training.")
+]
 VocabOption = Annotated[
     int | None, typer.Option("--vocab-size", min=1, help="Overrides the space's vocabulary.")
 ]
@@ -155,7 +157,8 @@ DataOption = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="Text to train on: a file, a folder, or hf:NAME; repeats. Default: the embedded text.",
+        help="Text to train on: a file, a folder, or hf:NAME[:CONFIG]; repeats. Default: the "
+        "embedded text.",
     ),
 ]
 PickOption = Annotated[str, typer.Option("--pick", help="knee, fastest or best.")]

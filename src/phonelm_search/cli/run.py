@@ -83,7 +83,9 @@ def command(
         check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
         done = finished_trials(results, storage, setup.study)
         left = max(0, trials - done)
-        dry = plan_run(setup, left, score_top, settings, train_tokens=tokens, law=law)
+        dry = plan_run(
+            setup, left, score_top, settings, train_tokens=tokens, law=law, data=data or ()
+        )
         show_dry_run(setup, dry, as_json=as_json)
         return
     plan = SearchPlan(

@@ -1,5 +1,6 @@
 """Training a ladder: the rungs of a plan in their order, as long as the time is enough."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +12,24 @@ from phonelm_search.core.defaults import (
     DEFAULT_SCORE_MINUTES,
     DEFAULT_TOKENS_PER_PARAMETER,
 )
+from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
+from phonelm_search.core.units import format_count
 from phonelm_search.quality.ladder import Rung, training_seconds
 from phonelm_search.train import Run, TokenisedCorpus, TrainingRuns, TrainingSettings
+
+_MOST_TOKENS_PER_PARAMETER = 1e6
+_MOST_PARAMETERS = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreSettings:
-    """What a person chooses about training."""
+    """What a person chooses about training.
+
+    Raises:
+        ConfigurationError: If a number is none, or no training can have it.
+    """
 
     tokens_per_parameter: float = DEFAULT_TOKENS_PER_PARAMETER
     """The least horizon, in tokens for each decoder parameter of what is trained."""
@@ -31,6 +41,22 @@ class ScoreSettings:
     """Of the short training; small, so that embeddings don't decide."""
     seed: int = 0
     """Seed of weights and data order, common to all."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 32:
+            raise ConfigurationError(
+                f"--seed must lie between 0 and 2**32 - 1, got {self.seed:.6g}"
+            )
+        for name, value, most in (
+            ("--tokens-per-parameter", self.tokens_per_parameter, _MOST_TOKENS_PER_PARAMETER),
+            ("--proxy-parameters", self.budget, _MOST_PARAMETERS),
+            ("--minutes", self.minutes, math.inf),
+        ):
+            if value is not None and not (0 <= value <= most and math.isfinite(value)):
+                limit = f", at most {format_count(most)}" if most < math.inf else ""
+                raise ConfigurationError(
+                    f"{name} must be a positive finite number{limit}, got {value:.6g}"
+                )
 
     def training(self, corpus: TokenisedCorpus) -> TrainingSettings:
         """How all train, but for their tokens."""

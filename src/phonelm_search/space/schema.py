@@ -10,6 +10,8 @@ from phonelm_search.core.yamlfile import Named, NamedFiles, validate
 
 SPACES = NamedFiles("search_spaces", "search space")
 
+MOST_TOKENS = 1 << 21
+"""Of a vocabulary; the largest of known models have a million."""
 _PositiveInt = Annotated[int, Field(ge=1)]
 _PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -44,6 +46,9 @@ def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 _Integers = Annotated[tuple[_PositiveInt, ...], BeforeValidator(_expand)]
+_Vocabularies = Annotated[
+    tuple[Annotated[int, Field(ge=2, le=MOST_TOKENS)], ...], BeforeValidator(_expand)
+]
 _Floats = Annotated[tuple[_PositiveFloat, ...], BeforeValidator(_expand)]
 _Count = Annotated[int, BeforeValidator(parse_count), Field(ge=1)]
 _Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=1)]
@@ -136,7 +141,7 @@ class Reference(_Strict):
 class SearchSpace(Named):
     """One file of ``search_spaces/``; ranges are expanded to the tuple of their values."""
 
-    vocab_size: Annotated[_Integers, BeforeValidator(_expand)] = (49152,)
+    vocab_size: _Vocabularies = (49152,)
     tie_word_embeddings: bool = True
     hidden_size: _Integers
     num_hidden_layers: _Integers

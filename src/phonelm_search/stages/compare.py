@@ -12,7 +12,7 @@ from phonelm_search.stages.decide import save_plot
 from phonelm_search.stages.measure import measure_chosen
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
-from phonelm_search.stages.train import score
+from phonelm_search.stages.train import prepare_corpus, score
 from phonelm_search.store import Store
 
 SENSITIVITY_SUFFIX = ".sensitivity"
@@ -47,11 +47,13 @@ def run_sensitivity(
     shapes = spread_at_equal_size(setup.feasible, count, target=typical)
     check_count(shapes)
     with open_measuring(store, setup, report=report) as session:
+        # Text that cannot be used is refused before anything is measured.
+        corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None
         measure_chosen(session, shapes)
         ids = {r.shape.shape_id for r in session.view.measured}
         measured = [s for s in shapes if s.shape_id in ids]
         check_count(measured)
-        score(session, settings, top=len(measured), data=data, shapes=measured)
+        score(session, settings, top=len(measured), data=data, shapes=measured, corpus=corpus)
         view = session.view
         sensitivity = analyse(view, {s.shape_id for s in measured})
         write_tables(view, session.folder)

@@ -23,7 +23,7 @@ from phonelm_search.speed import measuring_seconds
 from phonelm_search.stages.session import SETTINGS
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
-from phonelm_search.train import STEP_TOKENS, usual_workers
+from phonelm_search.train import STEP_TOKENS, load_text, usual_workers
 
 _COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
 
@@ -63,8 +63,11 @@ def plan_run(
     *,
     train_tokens: float | None = None,
     law: str | Path | None = None,
+    data: Sequence[str] = (),
 ) -> DryRun:
     """Estimate a run from the shapes of the space, without touching the device.
+
+    What a run would refuse before it measures is refused, too.
 
     Args:
         setup: What is to be run.
@@ -73,10 +76,14 @@ def plan_run(
         settings: How to train.
         train_tokens: That the pick will be trained on.
         law: File of the law; None and ``shipped``: the package's own.
+        data: Text to train on, which is read; nothing: the embedded corpus.
 
     Raises:
         ConfigurationError: If the law cannot be read.
+        TrainingError: If the text cannot be used.
     """
+    if data:
+        load_text(data)
     count = len(setup.feasible)
     sample = [setup.feasible.shape(row) for row in range(0, count, max(1, count // top))][:top]
     workers = usual_workers()

@@ -13,7 +13,13 @@ from phonelm_search.stages.measure import SearchPlan, search, search_on
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
-from phonelm_search.stages.train import score, set_budgets, set_law, set_train_tokens
+from phonelm_search.stages.train import (
+    prepare_corpus,
+    score,
+    set_budgets,
+    set_law,
+    set_train_tokens,
+)
 from phonelm_search.store import Store
 
 _FINISHING_SECONDS = 20.0  # peak memory, plots and the page
@@ -55,13 +61,15 @@ def run_all(
     deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
         ending = deadline.earlier(_FINISHING_SECONDS)
+        # Text that cannot be used is refused before hours of measuring, not after them.
+        corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None
         session.start()
         set_law(session, law)
         set_train_tokens(session, train_tokens)
         set_budgets(session, budgets)
         search(session, plan, ending.earlier(60 * settings.minutes))
         training = Deadline(min(60 * settings.minutes, ending.left))
-        score(session, settings, top=top, data=data, deadline=training)
+        score(session, settings, top=top, data=data, deadline=training, corpus=corpus)
         if deadline.ends:
             search_on(session, plan, ending)
         race(session, ending)

@@ -92,7 +92,11 @@ def prepare(
         profiles = [p.with_precision(precision) for p in profiles]
     _check_devices(profiles, objectives)
     profile, *beside = profiles
-    name = study or f"{loaded.name}.{'+'.join(p.name for p in profiles)}{suffix}"
+    name = (
+        study
+        if study is not None
+        else f"{loaded.name}.{'+'.join(p.name for p in profiles)}{suffix}"
+    )
     check_study_name(name)
     feasible = enumerate_space(loaded, *profile.schemes)
     goals = Goals(

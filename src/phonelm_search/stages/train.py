@@ -89,13 +89,17 @@ def run_score(
         ExportError: If a file cannot be written.
     """
     with open_session(store, study, report=report, pool=pool) as session:
+        store.study(study)  # one that is unknown needs no text
+        corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None
         set_law(session, law)
         set_train_tokens(session, train_tokens)
         check_budgets(budgets, session.view.devices, str(session.view.scenario))
         set_budgets(session, budgets)
-        score(session, settings, top=top, data=data, retrain=retrain, command=command)
+        score(
+            session, settings, top=top, data=data, retrain=retrain, command=command, corpus=corpus
+        )
         if validate:
-            validate_law(session, settings, top=top, data=data)
+            validate_law(session, settings, top=top, data=data, corpus=corpus)
         return decide(session, rule=rule)
 
 
@@ -136,11 +140,13 @@ def score(
     shapes: Sequence[ModelShape] | None = None,
     command: str | None = None,
     deadline: Deadline | None = None,
+    corpus: TokenisedCorpus | None = None,
 ) -> None:
     """Train what tells the front of an open study apart, or given ``shapes``, and keep it.
 
     What is trained is chosen before the first training and kept, so that a rerun after a stop goes
-    on with it. Told again after its end, it goes on for as long.
+    on with it. Told again after its end, it goes on for as long. ``corpus`` is the text where it is
+    prepared already.
 
     Raises:
         TrainingError: If nothing was measured yet, or the text cannot be used.
@@ -151,7 +157,7 @@ def score(
             f"study '{session.study}' must have measured shapes to train for; run "
             "`phonelm-search search` first"
         )
-    with _Trainings(session, settings, data) as trainings:
+    with _Trainings(session, settings, data, corpus) as trainings:
         session.remember(command)
         if retrain:
             trainings.forget()
@@ -161,7 +167,12 @@ def score(
 
 
 def validate_law(
-    session: Session, settings: ScoreSettings, *, top: int, data: Sequence[str] = ()
+    session: Session,
+    settings: ScoreSettings,
+    *,
+    top: int,
+    data: Sequence[str] = (),
+    corpus: TokenisedCorpus | None = None,
 ) -> None:
     """Train relatives of twice the largest size so far: what the law is then held against.
 
@@ -175,7 +186,7 @@ def validate_law(
             f"study '{session.study}' must have trainings to hold the law against a larger one; "
             f"run `phonelm-search score {session.study}` with more --minutes"
         )
-    with _Trainings(session, settings, data) as trainings:
+    with _Trainings(session, settings, data, corpus) as trainings:
         trainings.train_larger(candidates(view, top))
 
 
@@ -186,11 +197,20 @@ class _Trainings:
         session: The study.
         settings: How to train.
         data: Text; nothing: the embedded corpus.
+        corpus: The same where it is prepared already.
     """
 
-    def __init__(self, session: Session, settings: ScoreSettings, data: Sequence[str]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        settings: ScoreSettings,
+        data: Sequence[str],
+        corpus: TokenisedCorpus | None,
+    ) -> None:
         self._session, self._data, self._settings = session, list(data), settings
-        self._corpus = prepare_corpus(session.store, settings.vocab_size, data, session.report)
+        self._corpus = corpus or prepare_corpus(
+            session.store, settings.vocab_size, data, session.report
+        )
         self._training = settings.training(self._corpus)
         self._runner = TrainingRuns(
             session.store,
@@ -364,7 +384,11 @@ def _entry(record: ProxyScore) -> dict[str, Any]:
 def prepare_corpus(
     store: Store, vocab_size: int, data: Sequence[str], report: Reporter
 ) -> TokenisedCorpus:
-    """Read and tokenise the text."""
+    """Read and tokenise the text.
+
+    Raises:
+        TrainingError: If it cannot be used.
+    """
     report.stage("preparing the text", 0)
     text = load_text(data)
     for note in text.notes:

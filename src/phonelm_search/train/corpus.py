@@ -2,8 +2,9 @@
 
 import hashlib
 import lzma
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from phonelm_search.core.errors import TrainingError
-from phonelm_search.train.text import SEPARATOR, Text
+from phonelm_search.train.text import Text
+from phonelm_search.train.textfile import SEPARATOR
+
+_PORTION = 50_000
+"""Characters that the tokenizer takes at once: it needs a hundred times their memory."""
+_BATCH = 1_000_000
+_WORD = re.compile(r"(?<=\S) (?=\S)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +64,8 @@ def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Any:
         special_tokens=[SEPARATOR],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(documents, trainer)
+    portions = (p for d in documents for p in _portions(d))
+    tokenizer.train_from_iterator(portions, trainer)
     return tokenizer
 
 
@@ -78,8 +86,7 @@ def tokenise(text: Text, vocab_size: int, cache: Path) -> TokenisedCorpus:
     Raises:
         TrainingError: If the vocabulary is impossible or the cache cannot be written.
     """
-    whole = "\x1e".join([*text.train, "\x1d", *text.validation]).encode()
-    digest = hashlib.sha256(whole + f"|bpe{vocab_size}|2".encode()).hexdigest()[:12]
+    digest = _digest(text, vocab_size)
     file = cache / f"tokens-{digest}.npz"
     if not file.exists():
         tokenizer = train_tokenizer(text.train, vocab_size)
@@ -128,8 +135,60 @@ def tokens_file(cache: Path, corpus: TokenisedCorpus) -> Path:
     return cache / f"tokens-{corpus.digest}.npz"
 
 
+def _digest(text: Text, vocab_size: int) -> str:
+    """Of the text and its split, read a document at a time."""
+    digest = hashlib.sha256()
+    for document in text.train:
+        digest.update(document.encode())
+        digest.update(b"\x1e")
+    digest.update(b"\x1d")
+    for document in text.validation:
+        digest.update(b"\x1e")
+        digest.update(document.encode())
+    digest.update(f"|bpe{vocab_size}|2".encode())
+    return digest.hexdigest()[:12]
+
+
 def _encode(tokenizer: Any, documents: Sequence[str]) -> npt.NDArray[np.uint16]:
     parts = []
-    for encoding in tokenizer.encode_batch(documents, add_special_tokens=False):
-        parts += [np.zeros(1, np.uint16), np.asarray(encoding.ids, np.uint16)]
+    for batch in _batches(documents):
+        texts = [portion for portion, _ in batch]
+        ids: list[int] = []
+        for encoding, (_, first) in zip(
+            tokenizer.encode_batch_fast(texts, add_special_tokens=False), batch, strict=True
+        ):
+            ids += [0, *encoding.ids] if first else encoding.ids
+        parts.append(np.asarray(ids, np.uint16))
     return np.concatenate(parts)
+
+
+def _batches(documents: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
+    """Portions, and whether one begins its document, about a million characters at a time."""
+    batch: list[tuple[str, bool]] = []
+    size = 0
+    for document in documents:
+        first = True
+        for portion in _portions(document):
+            batch.append((portion, first))
+            first = False
+            size += len(portion) + 1
+            if size > _BATCH:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _portions(document: str) -> Iterator[str]:
+    """A document cut where its tokens stay the same.
+
+    No token of a byte-level BPE reaches over the beginning of a word with one space before it.
+    """
+    begin = 0
+    while len(document) - begin > _PORTION:
+        found = _WORD.search(document, begin + _PORTION)
+        if found is None:
+            break
+        yield document[begin : found.start()]
+        begin = found.start()
+    yield document[begin:]
