@@ -6,7 +6,6 @@ those of ONNX Runtime, so that it passes the numerics gate as a device does.
 
 import json
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from phonelm_search.backends.base import (
 )
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.graph import fnv1a64
+from phonelm_search.work import folder_under_way
 
 
 class FakeRuntime:
@@ -129,8 +129,7 @@ def _logits(job: Job, model: ModelJob, phase: PhaseJob, graph: bytes | Path) -> 
         from phonelm_search.backends.onnxruntime import Copy
 
         provider = ("CPUExecutionProvider", dict[str, str]())
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder)
+        with folder_under_way("phonelm-job-") as path:
             put_files({model.graph: graph}, path)
             copy = Copy(model, 0, provider, folder=path, shared_pool=False)
             copy.bind(phase)

@@ -1,9 +1,12 @@
 """The command ``phonelm-search``."""
 
+import errno
 import gc
 import io
 import os
 import sys
+import tempfile
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -26,10 +29,10 @@ from phonelm_search.cli import (
     studies,
 )
 from phonelm_search.cli.output import say, tell
+from phonelm_search.cli.stopping import INTERRUPTED, as_ctrl_c
 from phonelm_search.cli.streams import prepare_streams
 from phonelm_search.core.errors import PhonelmSearchError
-
-_INTERRUPTED = 130
+from phonelm_search.core.shortage import memory_shortage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,10 +72,17 @@ def _root(
 
 
 def entry() -> None:
-    """Run the command line; exit 0, 1 for an error of ours, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run the command line; exit 0, 1 for an error of ours, 2 for wrong usage.
+
+    130 is for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP.
+    """
     gc.set_threshold(100_000)  # importing makes many objects and no cycles to speak of
     prepare_streams()
-    sys.exit(run_command(sys.argv[1:]))
+    with as_ctrl_c() as stopping:
+        code = run_command(sys.argv[1:])
+        if stopping.signal is not None:
+            code = stopping.code
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -87,13 +97,13 @@ def run_command(arguments: list[str]) -> int:
         _complain(str(error))
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        result = _INTERRUPTED
+        result = INTERRUPTED
     except BrokenPipeError:
         # The reader has gone; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        _complain(f"{error.filename or 'a file'} must be usable: {error.strerror or error}")
+        _complain(memory_shortage(error) or _file_message(error))
         return 1
     except Exception as error:  # the last place: no traceback may reach a user
         usage = _usage_error(error)
@@ -102,11 +112,12 @@ def run_command(arguments: list[str]) -> int:
         if os.environ.get("PHONELM_SEARCH_DEBUG"):
             raise
         _complain(
-            f"internal error, please report it: {type(error).__name__}: {error} "
+            memory_shortage(error)
+            or f"internal error, please report it: {type(error).__name__}: {error} "
             "(PHONELM_SEARCH_DEBUG=1 shows where)"
         )
         return 1
-    if result == _INTERRUPTED:  # typer may turn Ctrl-C into this code itself
+    if result == INTERRUPTED:  # typer may turn Ctrl-C into this code itself
         _complain("stopped; everything finished so far is kept, run again to continue")
     return result if isinstance(result, int) else 0
 
@@ -123,8 +134,23 @@ def _usage_error(error: Exception) -> int | None:
     return None
 
 
+def _file_message(error: OSError) -> str:
+    """What failed, and where; some failures of the system name no file."""
+    name = error.filename or f"a file (temporary ones lie in TMPDIR, {_temporary_folder()})"
+    remedy = "; make room, or set TMPDIR to a larger disk" if error.errno == errno.ENOSPC else ""
+    return f"{name} must be usable: {error.strerror or error}{remedy}"
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "which is not usable"
+
+
 def _complain(message: str) -> None:
-    say(f"phonelm-search: {' '.join(message.split())}")
+    with suppress(OSError, ValueError):  # whoever closed the terminal reads nothing
+        say(f"phonelm-search: {' '.join(message.split())}")
 
 
 if __name__ == "__main__":

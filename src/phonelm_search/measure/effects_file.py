@@ -1,7 +1,6 @@
 """Draws of a fit, kept for the next command that reads the same rounds: a fit takes a while."""
 
 import contextlib
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from phonelm_search.core.statistics import Floats
+from phonelm_search.work import file_under_way
 
 _VERSION = "2"  # of the sampler: another one's draws are not taken
 _DIGEST = "digest"
@@ -42,13 +42,8 @@ def _keep(file: Path, digest: str, arrays: Mapping[str, Floats]) -> dict[str, Fl
         The arrays as the next reading finds them.
     """
     kept = {name: array.astype(np.float32) for name, array in arrays.items()}
-    new = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("wb") as stream:
+        with file_under_way(file) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **kept, **{_DIGEST: np.array(_VERSION + digest)})
-        new.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
     return {name: array.astype(float) for name, array in kept.items()}

@@ -1,26 +1,28 @@
 """The ask/tell loop: a sampler asks for a point, the nearest feasible shape is measured."""
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
-import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
-from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.core.errors import MeasurementError, StoreError, UnsupportedShapeError
 from phonelm_search.core.latency import Latency
 from phonelm_search.core.records import StudyShape, rejection
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import Request
 from phonelm_search.search.objectives import Goals
-from phonelm_search.search.samplers import distributions, grid_rows, make_sampler
+from phonelm_search.search.points import Points
+from phonelm_search.search.samplers import distributions, grid_rows
 from phonelm_search.space import Coordinates, FeasibleSet
 from phonelm_search.store import Store, open_optuna_storage, optuna_calls
 
-_REASON, _KIND = "reason", "kind"
+_REASON, _KIND, _SHAPE_ID = "reason", "kind", "shape_id"
 _CUT_OFF = "the search was stopped before it was measured"
 _MOST_REPEATS = 8
 
@@ -81,8 +83,14 @@ class TrialReport:
     """Why it failed."""
 
 
+_Asked = tuple[optuna.Trial, ModelShape]
+
+
 class SearchDriver:
-    """Runs the trials of one study.
+    """Runs the trials of one study, which no other process works on.
+
+    Trials that a stopped process left are continued, so that a study has the same ones however
+    often it was stopped: a batch is asked, written down, and only then measured.
 
     Args:
         store: The database; the Optuna study lives in it, too.
@@ -115,23 +123,22 @@ class SearchDriver:
         self._on_round, self._batch = on_round, batch
         self._store, self._name, self._feasible = store, study, feasible
         self._source, self._goals, self._sampler = source, goals, sampler
-        self._random = np.random.default_rng(seed)
         self._coordinates = Coordinates(feasible)
         self._distributions = distributions(self._coordinates)
         with optuna_calls("open"):
-            storage = open_optuna_storage(store)
+            self._points = Points(sampler, seed, goals.directions, self._distributions)
+            self._storage = open_optuna_storage(store)
             self._study = optuna.create_study(
                 study_name=study,
-                storage=storage,
+                storage=self._storage,
+                sampler=optuna.samplers.RandomSampler(seed),  # `Points` asks in its place
                 directions=goals.directions,
                 load_if_exists=True,
             )
-            # A resumed study must not draw its first points once more.
-            self._study.sampler = make_sampler(sampler, seed + len(self._study.trials))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self._study.set_metric_names(list(goals.objectives))
-            self._fail_abandoned()
+            self._close_abandoned()
             self._known = self._finished_before()
 
     def _finished_before(self) -> dict[str, _Finished]:
@@ -154,10 +161,27 @@ class SearchDriver:
             )
         return known
 
-    def _fail_abandoned(self) -> None:
-        """A trial left RUNNING belongs to a process that was killed."""
+    def _close_abandoned(self) -> None:
+        """A trial left RUNNING belongs to a process that was stopped: it is put into the queue.
+
+        Who has the study has its lock, so that process lives no more. Of earlier releases' trials,
+        nobody knows whether their point is whole: they have failed.
+        """
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._study.tell(trial.number, state=TrialState.FAIL)
+            if _SHAPE_ID in trial.user_attrs:
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            else:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    @contextmanager
+    def _closed_on_stop(self) -> Iterator[None]:
+        """Leave no trial RUNNING, whatever ends the process."""
+        try:
+            yield
+        except BaseException:
+            with suppress(StoreError), optuna_calls("write"):  # else the next process does it
+                self._close_abandoned()
+            raise
 
     def finished(self) -> int:
         """Distinct shapes of the study, measured or not."""
@@ -185,8 +209,8 @@ class SearchDriver:
         """
         wanted = min(trials, len(self._feasible))
         while self.finished() < wanted and go_on():
-            asked = self._ask_batch(min(self._batch, wanted - self.finished()), wanted)
-            self._finish(asked, wanted, on_trial)
+            with self._closed_on_stop():
+                self._finish(self._ask_batch(wanted), wanted, on_trial)
 
     def measure_whole(
         self, shape_ids: Collection[str], on_trial: Callable[[TrialReport], None]
@@ -199,20 +223,48 @@ class SearchDriver:
         for shape_id in shape_ids:
             if shape_id in self._known and self._known[shape_id].estimated:
                 del self._known[shape_id]
-        rows = self._feasible.rows_of(set(shape_ids) - self._known.keys())
-        with optuna_calls("write"):
-            for row in rows:
-                self._study.enqueue_trial(self._coordinates.point(row))
-            # Points that a killed process left in the queue come first.
-            queued = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        asked = [self._ask() for _ in queued]
-        self._finish(asked, len(self._known) + len(rows), on_trial)
+        with self._closed_on_stop():
+            asked = self._left_asked()
+            left = {shape.shape_id for _, shape in asked}
+            rows = self._feasible.rows_of(set(shape_ids) - self._known.keys() - left)
+            asked += [self._write_trial(self._coordinates.point(row), row) for row in rows]
+            self._finish(asked, len(self._known.keys() | left) + len(rows), on_trial)
 
-    def _ask(self) -> tuple[optuna.Trial, ModelShape]:
-        """The next point and the shape nearest to it."""
+    def _left_asked(self) -> list[_Asked]:
+        """What a stopped process has asked for and not finished, in order."""
         with optuna_calls("write"):
-            trial = self._study.ask(self._distributions)
-        return trial, self._feasible.shape(self._coordinates.nearest(trial.params))
+            queued = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            trials = [self._study.ask(self._distributions) for _ in queued]
+        asked = [(t, self._feasible.shape(self._coordinates.nearest(t.params))) for t in trials]
+        for _, shape in asked:
+            known = self._known.get(shape.shape_id)
+            if known is not None and known.reason == _CUT_OFF:
+                del self._known[shape.shape_id]
+        return asked
+
+    def _write_trial(
+        self, point: Mapping[str, Any], row: int, kept: Mapping[str, Any] | None = None
+    ) -> _Asked:
+        """Write a trial down in one transaction, with its point and the shape nearest to that.
+
+        Args:
+            point: Values of the space's dimensions.
+            row: The shape's.
+            kept: What the sampler keeps with it.
+        """
+        shape = self._feasible.shape(row)
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(point),
+            distributions=self._distributions,
+            user_attrs=_attributes(shape),
+            system_attrs=dict(kept or {}),
+        )
+        template.datetime_start = datetime.now()  # as Optuna writes it: local, without a zone
+        study_id = self._storage.get_study_id_from_name(self._name)
+        with optuna_calls("write"):
+            trial_id = self._storage.create_new_trial(study_id, template)
+            return optuna.Trial(self._study, trial_id), shape
 
     def left_out(self) -> int:
         """How many shapes have no latency for reasons that may pass, as a noisy moment."""
@@ -231,7 +283,7 @@ class SearchDriver:
 
     def _finish(
         self,
-        asked: Sequence[tuple[optuna.Trial, ModelShape]],
+        asked: Sequence[_Asked],
         wanted: int,
         on_trial: Callable[[TrialReport], None],
     ) -> None:
@@ -251,41 +303,61 @@ class SearchDriver:
                 )
             )
 
-    def _ask_batch(self, size: int, wanted: int) -> list[tuple[optuna.Trial, ModelShape]]:
-        """Ask until the batch holds ``size`` new shapes."""
-        asked: list[tuple[optuna.Trial, ModelShape]] = []
+    def _ask_batch(self, wanted: int) -> list[_Asked]:
+        """Ask until the batch holds enough new shapes, or all that are wanted."""
+        asked: list[_Asked] = []
         fresh: set[str] = set()
         repeats = 0
-        while len(fresh) < size:
+
+        def add(one: _Asked) -> None:
+            nonlocal repeats
+            shape_id = one[1].shape_id
+            repeats = repeats + 1 if shape_id in fresh | self._known.keys() else 0
+            if not repeats:
+                fresh.add(shape_id)
+            asked.append(one)
+
+        for one in self._left_asked():
+            add(one)
+        with optuna_calls("read"):
+            before = self._study.get_trials(deepcopy=False)
+            self._points.begin(before)
+        number = len(before)
+        while len(fresh) < min(self._batch, wanted - self.finished()):
             if self._sampler == "grid" or repeats >= _MOST_REPEATS:
-                row = self._unseen_row(wanted, fresh)
-                with optuna_calls("write"):
-                    self._study.enqueue_trial(self._coordinates.point(row))
-            trial, shape = self._ask()
-            new = shape.shape_id not in fresh and shape.shape_id not in self._known
-            repeats = 0 if new else repeats + 1
-            if new:
-                fresh.add(shape.shape_id)
-            asked.append((trial, shape))
+                row = self._unseen_row(wanted, fresh, number)
+                add(self._write_trial(self._coordinates.point(row), row))
+                self._points.add(self._storage.get_trial(asked[-1][0]._trial_id))
+            else:
+                with optuna_calls("ask for"):
+                    point, kept = self._points.next(number)
+                add(self._write_trial(point, self._coordinates.nearest(point), kept))
+            number += 1
         return asked
 
-    def _unseen_row(self, wanted: int, fresh: set[str]) -> int:
-        """A row of the space that was not asked yet: the grid's next, else one by the seed."""
+    def _unseen_row(self, wanted: int, fresh: set[str], number: int) -> int:
+        """A row of the space that was not asked yet: the grid's next, else one by the seed.
+
+        Args:
+            wanted: Distinct shapes that the study shall have.
+            fresh: Shapes of the batch.
+            number: Of the trial.
+        """
         seen = fresh | self._known.keys()
         if self._sampler == "grid":
             for row in grid_rows(len(self._feasible), wanted):
                 if self._feasible.shape(row).shape_id not in seen:
                     return row
-        rows = self._random.permutation(len(self._feasible))
+        rows = self._points.random(number).permutation(len(self._feasible))
         return next(int(r) for r in rows if self._feasible.shape(int(r)).shape_id not in seen)
 
     def _measure(self, shapes: Mapping[str, ModelShape]) -> dict[str, _Finished]:
         """Values of shapes, or why there are none."""
         found = {i: self._known[i] for i in shapes if i in self._known}
         fresh = [s for i, s in shapes.items() if i not in found]
-        for shape in fresh:  # before its rounds, so that the study has them whatever happens
-            part = StudyShape(shape_id=shape.shape_id, role="trial")
-            self._store.set_study_shape(self._name, shape, part)
+        # Before their rounds, so that the study has them, all or none, whatever happens.
+        parts = [(s, StudyShape(shape_id=s.shape_id, role="trial")) for s in fresh]
+        self._store.set_study_shapes(self._name, parts)
         requests = [Request(shape=s, workloads=self._goals.workloads) for s in fresh]
         answers = self._source.measure(requests, on_round=self._on_round)
         for shape, answer in zip(fresh, answers, strict=True):
@@ -301,8 +373,9 @@ class SearchDriver:
         return _Finished(values=values, reason=None)
 
     def _record(self, trial: optuna.Trial, shape: ModelShape, found: _Finished) -> None:
-        for name, value in {**shape.columns(), "vocab_size": shape.vocab_size}.items():
-            trial.set_user_attr(name, value)
+        if _SHAPE_ID not in trial.user_attrs:  # a point that came from a queue
+            for name, value in _attributes(shape).items():
+                trial.set_user_attr(name, value)
         if found.values is not None:
             trial.set_user_attr(_KIND, "measured")
         if found.reason is not None:
@@ -319,3 +392,8 @@ class SearchDriver:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, list(found.values))
+
+
+def _attributes(shape: ModelShape) -> dict[str, str | int]:
+    """What a trial keeps of its shape."""
+    return {**shape.columns(), "vocab_size": shape.vocab_size}

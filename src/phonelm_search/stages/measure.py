@@ -55,8 +55,8 @@ def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter
         StoreError: If the database cannot be used, or another process works on the study.
         ExportError: If a table cannot be written.
     """
-    deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
+        deadline = plan.deadline()
         search(session, plan, deadline)
         race(session, deadline)
         write_tables(session.view, session.folder)

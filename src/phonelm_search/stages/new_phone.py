@@ -29,6 +29,7 @@ from phonelm_search.measure import (
     refusal,
     sweep,
 )
+from phonelm_search.work import file_under_way
 
 _MATCHED = ("ro.product.model", "ro.soc.model")
 
@@ -188,10 +189,9 @@ def _one_line(text: str) -> str:
 
 def _write(target: Path, text: str) -> None:
     """Write a file that appears only when it is complete."""
-    part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)
+        with file_under_way(target) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{target} must be writable: {error.strerror}") from error

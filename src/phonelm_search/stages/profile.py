@@ -19,7 +19,9 @@ from phonelm_search.outputs import Row, latency_row, scenario_rows
 from phonelm_search.reading import load_view
 from phonelm_search.space import SPACES, load_space
 from phonelm_search.stages.compile import calibration_tokens, compile_shapes
+from phonelm_search.stages.session import processors_held
 from phonelm_search.store import Store
+from phonelm_search.work import sweep_temporary
 
 
 def known_shapes() -> dict[str, tuple[str, ModelShape]]:
@@ -134,16 +136,18 @@ def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tupl
             report=report,
         )  # fmt: skip
         rows, failed = rows + compiled, failed + refused
-    for profile in measured:
-        profiler = Profiler(
-            store,
-            profile,
-            serials=phones.get(profile.name, ()),
-            note=report.note,
-            calibration=partial(calibration_tokens, store),
-        )
-        told, refused = _profile_on(profiler, shapes, plan, report)
-        rows, failed = rows + told, failed + refused
+    sweep_temporary()
+    with processors_held(measured, "profiling shapes", report):
+        for profile in measured:
+            profiler = Profiler(
+                store,
+                profile,
+                serials=phones.get(profile.name, ()),
+                note=report.note,
+                calibration=partial(calibration_tokens, store),
+            )
+            told, refused = _profile_on(profiler, shapes, plan, report)
+            rows, failed = rows + told, failed + refused
     return rows, failed
 
 

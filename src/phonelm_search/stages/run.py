@@ -58,8 +58,8 @@ def run_all(
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
     check_budgets(budgets, [d.name for d in setup.devices], str(setup.goals.scenario))
-    deadline = plan.deadline()
     with open_measuring(store, setup, report=report) as session:
+        deadline = plan.deadline()  # from where nothing is waited for
         ending = deadline.earlier(_FINISHING_SECONDS)
         # Text that cannot be used is refused before hours of measuring, not after them.
         corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None

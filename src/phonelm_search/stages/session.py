@@ -1,6 +1,6 @@
 """A study that a stage opens once: its database, its devices and one view of it, handed down."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -8,15 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from phonelm_search.core.reporting import Reporter
+from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import MeasureSettings, Profiler
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.stages.compile import calibration_tokens
 from phonelm_search.stages.setup import Setup, open_study, remember_command
 from phonelm_search.store import Store, study_lock
 from phonelm_search.train import Pool
+from phonelm_search.work import machine_held, sweep, sweep_temporary
 
 SETTINGS = MeasureSettings(rounds=2, most_rounds=3)
 """Two rounds for each shape; more of them where the front is open."""
+_NOT_TIMED = ("fake", "qnn-simulator")
+"""Runtimes whose latencies are no times of this machine."""
+_LEFTOVERS = (
+    ".*.phonelm-part",
+    "*/.*.phonelm-part",
+    "*/winner/.handing-off-????????",
+    "cache/**/.*.phonelm-part",
+    # of earlier releases
+    "*/.report.html.part",
+    "cache/tokens-*.part.npz",
+    "cache/*.npz.[0-9]*",
+    "cache/training/*/*/*.part",
+)
+"""What a killed process leaves in a folder of results."""
 
 
 class Session:
@@ -123,7 +139,7 @@ def open_session(
     Raises:
         StoreError: If another process works on it, or the folder cannot be written.
     """
-    with study_lock(store.results, study):
+    with _held(store, study):
         yield Session(store, study, report, pool=pool)
 
 
@@ -131,8 +147,32 @@ def open_session(
 def open_measuring(store: Store, setup: Setup, *, report: Reporter) -> Iterator[MeasuringSession]:
     """Hold a study for this process, to measure for it, too.
 
+    Where a device is this machine, it waits until no other process measures here.
+
     Raises:
         StoreError: If another process works on it, or the folder cannot be written.
     """
-    with study_lock(store.results, setup.study):
+    with _held(store, setup.study), processors_held(setup.devices, setup.study, report):
         yield MeasuringSession(store, setup, report)
+
+
+@contextmanager
+def processors_held(
+    devices: Sequence[DeviceProfile], what: str, report: Reporter
+) -> Iterator[None]:
+    """Hold this machine's processors, where one of the devices is this machine."""
+    if any(d.connection == "local" and d.runtime not in _NOT_TIMED for d in devices):
+        with machine_held(what, note=report.note):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _held(store: Store, study: str) -> Iterator[None]:
+    """Hold a study; what killed processes left is removed first, for a disk may be full of it."""
+    with study_lock(store.results, study, url=store.url):
+        for pattern in _LEFTOVERS:
+            sweep(store.results, pattern)
+        sweep_temporary()
+        yield

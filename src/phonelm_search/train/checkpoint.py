@@ -1,7 +1,6 @@
 """A training's state on disk: safetensors, written whole or not at all."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from phonelm_search.core.errors import TrainingError
+from phonelm_search.work import file_under_way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +56,10 @@ class Checkpoints:
             "seconds": progress.seconds.hex(),
         }
         file = self._file(progress.step)
-        partial = file.with_suffix(f".{os.getpid()}.part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, header)
-            partial.replace(file)
+            with file_under_way(file) as part:
+                save_file(tensors, part, header)
         except (OSError, SafetensorError) as error:
             raise TrainingError(
                 f"the checkpoint {file} must be writable: {error}; what was trained before is kept"

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.train.text import Text
 from phonelm_search.train.textfile import SEPARATOR
+from phonelm_search.work import file_under_way
 
 _PORTION = 50_000
 """Characters that the tokenizer takes at once: it needs a hundred times their memory."""
@@ -92,18 +93,18 @@ def tokenise(text: Text, vocab_size: int, cache: Path) -> TokenisedCorpus:
         tokenizer = train_tokenizer(text.train, vocab_size)
         held_out = "\n\n".join(text.validation).encode()
         train, validation = _encode(tokenizer, text.train), _encode(tokenizer, text.validation)
-        partial = file.with_suffix(".part.npz")
+        compressed = len(lzma.compress(held_out))
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            np.savez(
-                partial,
-                allow_pickle=False,
-                train=train,
-                validation=validation,
-                token_bytes=token_bytes(tokenizer),
-                lzma=np.float64(8 * len(lzma.compress(held_out)) / len(held_out)),
-            )
-            partial.replace(file)
+            with file_under_way(file) as part, part.open("wb") as stream:
+                np.savez(
+                    stream,
+                    allow_pickle=False,
+                    train=train,
+                    validation=validation,
+                    token_bytes=token_bytes(tokenizer),
+                    lzma=np.float64(8 * compressed / len(held_out)),
+                )
         except OSError as error:
             raise TrainingError(
                 f"the token cache {cache} must be writable: {error.strerror}"

@@ -14,5 +14,11 @@ from .cores import tight_quota as tight_quota
 from .cores import usable_cores as usable_cores
 from .cores import usable_threads as usable_threads
 from .crew import share as share
+from .machine import machine_held as machine_held
 from .serving import answer_once as answer_once
 from .serving import serve as serve
+from .underway import file_under_way as file_under_way
+from .underway import folder_under_way as folder_under_way
+from .underway import sweep as sweep
+from .underway import sweep_temporary as sweep_temporary
+from .underway import temporary_folder as temporary_folder

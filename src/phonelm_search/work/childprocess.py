@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, Self, TextIO
 
 from phonelm_search.core.errors import ChildError, MeasurementError
+from phonelm_search.core.shortage import shortage_text, tells_shortage
 
 _SIGKILL = 9  # signal.SIGKILL, which is not on Windows
 KILLED = (-_SIGKILL, 128 + _SIGKILL)
@@ -38,6 +39,8 @@ def why_it_ended(returncode: int, stderr: str) -> str:
         why = "; most likely memory ran out" if name == "SIGKILL" else ""
         return f"the child process was ended by {name}{why}"
     last = (stderr.strip().splitlines() or ["it printed nothing"])[-1]
+    if tells_shortage(last):
+        return shortage_text(last)
     return f"the child process failed: {last}"
 
 
@@ -222,9 +225,11 @@ class _Process:
             return ChildError("the child process closed its output and went on", stage="ended")
         for reader in self._readers:
             reader.join(_LOOK_SECONDS)
+        said = "".join(self._errors)
+        short = returncode in KILLED or tells_shortage(said)
         return ChildError(
-            why_it_ended(returncode, "".join(self._errors)),
-            stage="memory" if returncode in KILLED else "ended",
+            why_it_ended(returncode, said),
+            stage="memory" if short else "ended",
             returncode=returncode,
             printed=self._printed,
         )

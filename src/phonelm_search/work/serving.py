@@ -4,12 +4,14 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from phonelm_search.core.errors import MeasurementError, PhonelmSearchError, first_line
+from phonelm_search.core.shortage import memory_shortage
 from phonelm_search.work.childprocess import Report
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
@@ -27,6 +29,14 @@ def die_with_parent() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def _belong_to_parent() -> None:
+    """Leave it to the parent to be stopped: a batch system tells all processes of a job at once."""
+    die_with_parent()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def serve(run: Callable[[dict[str, Any], Report], Mapping[str, Any]]) -> int:
     """The whole life of a child that does one job after another, until there are no more.
 
@@ -37,13 +47,15 @@ def serve(run: Callable[[dict[str, Any], Report], Mapping[str, Any]]) -> int:
     Returns:
         The exit code.
     """
-    die_with_parent()
+    _belong_to_parent()
     for line in sys.stdin:
         job = json.loads(line)
         try:
             answer: dict[str, Any] = {"answer": run(job, _report)}
         except PhonelmSearchError as error:
             answer = _refusal(error)
+        except MemoryError as error:
+            answer = {"error": memory_shortage(error), "stage": "memory"}
         _say(answer)
     return 0
 
@@ -57,15 +69,15 @@ def answer_once(run: Callable[[dict[str, Any]], Mapping[str, Any]]) -> int:
     Returns:
         The exit code.
     """
-    die_with_parent()
+    _belong_to_parent()
     job = json.loads(sys.stdin.readline())
     os.chdir(job["folder"])
     try:
         answer: dict[str, Any] = {"answer": run(job)}
     except MeasurementError as error:
         answer = _refusal(error)
-    except MemoryError:
-        answer = {"error": "memory ran out", "stage": "memory"}
+    except MemoryError as error:
+        answer = {"error": memory_shortage(error), "stage": "memory"}
     except Exception as error:  # noqa: BLE001 - compilers and quantisers fail in ways of their own
         full = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
         answer = {"error": first_line(error), "stage": "storage" if full else "compile"}

@@ -2,11 +2,10 @@
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from phonelm_search.backends import host
@@ -16,7 +15,7 @@ from phonelm_search.backends.native.toolchain import HOST, build_runner, host_li
 from phonelm_search.backends.qnn import QNN, provider_library, provider_versions
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.work import KILLED, why_it_ended
+from phonelm_search.work import KILLED, folder_under_way, why_it_ended
 
 PROBE_SECONDS = 60.0
 _GRACE_SECONDS = 15.0  # the runner's own limit comes first, and says where it was
@@ -157,8 +156,8 @@ class LocalPlace:
         timed: bool = False,
     ) -> Finished:
         """See `Place.start`."""
-        with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
-            put_files(files, Path(folder))
+        with folder_under_way("phonelm-job-") as folder:
+            put_files(files, folder)
             before = host.container_conditions()
             try:
                 done = subprocess.run(

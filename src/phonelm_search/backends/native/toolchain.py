@@ -5,13 +5,13 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.work import folder_under_way
 
 SOURCES = Path(__file__).parent / "runner"
 RUNNER = "phonelm-runner"
@@ -95,8 +95,8 @@ def build_runner(toolchain: Toolchain) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Built aside and moved: another process may build the same one, or this one be killed.
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder) / target.name
+        with folder_under_way(".building-", target.parent) as folder:
+            made = folder / target.name
             command = [compiler, *_FLAGS, str(SOURCES / "main.cpp"), "-o", str(made), *_LIBRARIES]
             run_tool([*command, "-s"])
             made.replace(target)

@@ -4,16 +4,14 @@ A crash, an out-of-memory kill or a time-out of the child is one failed job with
 """
 
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from phonelm_search.backends import host
 from phonelm_search.backends.base import Files, Job, Placement, Result, parse_result, put_files
 from phonelm_search.backends.limits import check_memory, time_limit_seconds
 from phonelm_search.core.errors import ChildError, MeasurementError
-from phonelm_search.work import Child
+from phonelm_search.work import Child, folder_under_way
 
 _CHILD = "phonelm_search.backends.onnxruntime.child"
 
@@ -64,9 +62,9 @@ class OnnxRuntime:
     def run(self, job: Job, files: Files) -> Result:
         """See `Runtime.run`."""
         check_memory(job, host.available_bytes(), advice=host.memory_advice)
-        with tempfile.TemporaryDirectory(prefix="phonelm-job-") as folder:
-            put_files(files, Path(folder))
-            document = {"folder": folder, "job": job.model_dump(mode="json", by_alias=True)}
+        with folder_under_way("phonelm-job-") as folder:
+            put_files(files, folder)
+            document = {"folder": str(folder), "job": job.model_dump(mode="json", by_alias=True)}
             try:
                 with Child(_CHILD) as child:
                     answer = child.do(document, seconds=time_limit_seconds(job))

@@ -13,7 +13,6 @@ import secrets
 import shlex
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from phonelm_search.backends.phone.listing import (
     trouble_of,
 )
 from phonelm_search.core.errors import ConfigurationError, MeasurementError, TransportError
+from phonelm_search.work import folder_under_way
 
 _Answer = TypeVar("_Answer")
 
@@ -205,8 +205,7 @@ class AdbPhone:
             MeasurementError: If the phone's storage is full (stage ``storage``).
         """
         part = f"{folder}.part"
-        with tempfile.TemporaryDirectory(prefix="phonelm-push-") as name:
-            local = Path(name)
+        with folder_under_way("phonelm-push-") as local:
             wanted = {file: _placed(local / file, content) for file, content in files.items()}
             size = sum((local / file).stat().st_size for file in files)
             self._checked(f"rm -rf {shlex.quote(part)} && mkdir -p {shlex.quote(part)}")

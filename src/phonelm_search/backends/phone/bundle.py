@@ -9,7 +9,6 @@ its content.
 import hashlib
 import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from phonelm_search.backends.native import (
     source_digest,
 )
 from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.work import folder_under_way
 
 Flavour = Literal["glibc", "android"]
 _LOADER = "ld-linux-aarch64.so.1"
@@ -171,18 +171,18 @@ def build_android(ndk: Path, archive: Path, accelerator: Sequence[Path] = ()) ->
     toolchain = ndk / "build/cmake/android.toolchain.cmake"
     if not toolchain.exists():
         raise ConfigurationError(f"--ndk must be the folder of an Android NDK, {toolchain} is not")
-    with _made(_android_folder()) as folder, tempfile.TemporaryDirectory() as build:
+    with _made(_android_folder()) as folder, folder_under_way("phonelm-build-") as build:
         _extract(archive, f"jni/{_ABI}/libonnxruntime.so", folder / "libonnxruntime.so")
         for other in accelerator:
             _extract_libraries(other, folder)
         build_with_cmake(
-            Path(build),
+            build,
             f"-DCMAKE_TOOLCHAIN_FILE={toolchain}",
             f"-DANDROID_ABI={_ABI}",
             f"-DANDROID_PLATFORM={_API}",
             "-DANDROID_STL=c++_static",
         )
-        shutil.copy(Path(build) / RUNNER, folder / RUNNER)
+        shutil.copy(build / RUNNER, folder / RUNNER)
     made = android_bundle()
     assert made is not None
     return made
@@ -214,8 +214,8 @@ def _made(target: Path) -> Iterator[Path]:
     """A folder to fill, which takes ``target``'s place once it is complete."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
-            folder = Path(name) / target.name
+        with folder_under_way(f".{target.name}-", target.parent) as under_way:
+            folder = under_way / target.name
             folder.mkdir()
             yield folder
             shutil.rmtree(target, ignore_errors=True)

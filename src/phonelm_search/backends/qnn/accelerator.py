@@ -1,6 +1,5 @@
 """What can be proven of an accelerator without its chip: coverage, numerics, the context's size."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
+from phonelm_search.work import folder_under_way, temporary_folder
 
 _LAYERS = 2
 
@@ -57,11 +57,11 @@ def check_accelerator(
         ConfigurationError: If the provider is not installed.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="phonelm-npu-") as folder:
-            return _check(cut(shape), workload, device, tokens, Path(folder), clock)
+        with folder_under_way("phonelm-npu-") as folder:
+            return _check(cut(shape), workload, device, tokens, folder, clock)
     except OSError as error:
         raise MeasurementError(
-            f"{tempfile.gettempdir()} must take the graph while it is compiled: "
+            f"{error.filename or temporary_folder()} must take the graph while it is compiled: "
             f"{error.strerror or error}; make room, or set TMPDIR to a larger disk",
             stage="storage",
         ) from error

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from phonelm_search.graph import (
     feeds,
     node_flops,
 )
+from phonelm_search.work import folder_under_way
 
 CONTEXT_VERSION = 1
 """Counted up when what is kept of a compilation, or how it is made, changes."""
@@ -131,10 +131,6 @@ class Contexts:
             # One at a time: phones share the folder, and a compilation takes much memory.
             with FileLock(self._folder / ".lock"):
                 if not (target / _MANIFEST).exists():
-                    for stale in self._folder.glob(
-                        f"{_UNDER_WAY}*"
-                    ):  # of a process that was killed
-                        shutil.rmtree(stale, ignore_errors=True)
                     self._make(shape, workload, target)
             found = self._read(target)
         except OSError as error:
@@ -147,8 +143,7 @@ class Contexts:
         return found
 
     def _make(self, shape: ModelShape, workload: Workload, target: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix=_UNDER_WAY, dir=self._folder) as name:
-            folder = Path(name)
+        with folder_under_way(_UNDER_WAY, self._folder) as folder:
             made = quantised_apart(
                 shape, workload, self._device, self._tokens % shape.vocab_size, folder
             )

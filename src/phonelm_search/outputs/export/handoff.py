@@ -1,7 +1,6 @@
 """The hand-off of a shape: what its training and deployment begin with, in one folder."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from phonelm_search.reading import (
     trust,
     worth_of,
 )
+from phonelm_search.work import folder_under_way
 
 _CARD = "README.md"
 _PARTS = (
@@ -58,8 +58,7 @@ def hand_off(view: StudyView, row: StudyRow, folder: Path) -> list[str]:
     try:
         _check_ours(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".handing-off-", dir=folder) as name:
-            fresh = Path(name)
+        with folder_under_way(".handing-off-", folder) as fresh:
             missing = _write_parts(view, row, fresh)
             card = _card(view, row, {p.name for p in fresh.iterdir()}, missing)
             (fresh / _CARD).write_text(_render(card), encoding="utf-8")

@@ -14,6 +14,7 @@ from phonelm_search.core.errors import ExportError
 from phonelm_search.outputs.report.document import Document, document
 from phonelm_search.reading import StudyView
 from phonelm_search.store import Store
+from phonelm_search.work import file_under_way
 
 
 def write_report(store: Store, view: StudyView, path: Path | None = None) -> Path:
@@ -27,9 +28,8 @@ def write_report(store: Store, view: StudyView, path: Path | None = None) -> Pat
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # An earlier page stays whole until the new one is.
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_bytes(text.encode("utf-8", "replace"))
-        partial.replace(path)
+        with file_under_way(path) as part:
+            part.write_bytes(text.encode("utf-8", "replace"))
     except OSError as error:
         raise ExportError(f"{path} must be writable: {error.strerror}") from error
     return path
