@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from helpers import QUICK, SMALL_REFERENCE, small_text_of, small_texts
+from helpers import QUICK, REFERENCE_MODULES, SMALL_REFERENCE, small_text_of, small_texts
 from phonelm_search.backends.host import available_bytes
 from phonelm_search.backends.native import toolchain
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
@@ -40,6 +40,15 @@ def _logits_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numerics, "expected_logits", cache_of(numerics.expected_logits))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_processors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Workers of this run measure beside each other: no number of theirs means anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        lock = tmp_path_factory.mktemp("lock") / "measuring"
+        patch.setattr("phonelm_search.work.machine.LOCK", lock)
         yield
 
 
@@ -77,11 +86,7 @@ def native_runner(shared: Path) -> None:
 @pytest.fixture
 def small_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reference shape of thousands of parameters in place of 33M: it is in every round."""
-    for module in (
-        "measure.executor", "measure.profiler", "measure.summary", "reading.baseline",
-        "reading.models", "reading.pooled", "reading.view", "speed.costs", "stages.measure",
-        "stages.new_phone",
-    ):  # fmt: skip
+    for module in REFERENCE_MODULES:
         monkeypatch.setattr(f"phonelm_search.{module}.REFERENCE", SMALL_REFERENCE)
 
 

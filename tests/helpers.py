@@ -35,6 +35,12 @@ REFERENCE_MS = 10.0
 """End to end of the reference shape in `study`."""
 DOUBT = Reason(kind="few-samples", what="only 2 samples, fewer than 3")
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
+REFERENCE_MODULES = (
+    "measure.executor", "measure.profiler", "measure.summary", "reading.baseline",
+    "reading.models", "reading.pooled", "reading.view", "speed.costs", "stages.measure",
+    "stages.new_phone",
+)  # fmt: skip
+"""Which know `measure.REFERENCE`."""
 QUICK = MeasureSettings(
     rounds=1, most_rounds=1, repetitions=5, max_seconds=0.05, warmup_window_seconds=0.0,
     cache_factor=0, cold_factor=0,

@@ -50,6 +50,7 @@ from phonelm_search.core.errors import ConfigurationError, MeasurementError, Tra
 from phonelm_search.devices import CPU, Core, DeviceProfile, PerPhase, Thermal, choose_cores
 
 FOLDER = "/data/local/tmp/phonelm"
+_QUIET = "ORT_DISABLE_TELEMETRY=1"  # nothing leaves a phone but by adb
 _NO_FOLDER = 250
 _NOT_THERE = (126, 127)
 _LOCK_SECONDS = 900.0
@@ -232,7 +233,7 @@ class Phone:
         target = shlex.quote(folder)
         words = shlex.join([*bundle.command(f"{FOLDER}/{bundle.name}"), *arguments])
         script = (
-            f"mkdir -p {target} && cd {target} || exit {_NO_FOLDER}; {words} & echo $! > pid; "
+            f"mkdir -p {target} && cd {target} || exit {_NO_FOLDER}; {_QUIET} {words} & echo $! > pid; "
             f"wait $!; code=$?; cd /; rm -rf {target}; (exit $code)"
         )
         try:
