@@ -176,6 +176,7 @@ def kills(
     draw = random.Random(seed + first)
     usual = Place(folder / "usual", runtime, trials)
     whole, answer = uninterrupted(usual)
+    repeats = usual.doubled()  # of a shape that a sampler asks for twice, and that is not measured
     say(f"a run takes {whole:.0f} s; {len(usual.leftovers())} leftovers")
     place = Place(folder / "killed", runtime, trials)
     place.make()
@@ -188,7 +189,7 @@ def kills(
         code, traceback = killed(place, name, seconds)
         gone = _after(place)
         rows = place.rows()
-        lost, doubled = len(before - rows), place.doubled()
+        lost, doubled = len(before - rows), max(0, place.doubled() - repeats)
         before = rows
         if code is not None:
             if held is not None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from optuna.trial import TrialState
 
@@ -188,3 +190,63 @@ def test_a_point_left_in_the_queue_is_told_its_own_values(tmp_path: Path) -> Non
     for trial in trials_of(Store(tmp_path), "st")[4:]:
         shape = next(s for s in (left, wanted) if s.shape_id == trial.user_attrs["shape_id"])
         assert trial.values == goals().values(shape, Formula().latencies(shape, SCENARIO.workloads))
+
+
+class Killed(BaseException):
+    """Nothing is told any more, as after SIGKILL."""
+
+
+@pytest.mark.usefixtures("trials_in_memory")
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "grid"])
+def test_however_often_it_is_killed_the_same_seed_asks_for_the_same_shapes(
+    tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Formula()
+    driver(tmp_path / "whole", whole, sampler=sampler, seed=3).run(26, ignore)
+    draw, source, restarts = np.random.default_rng(1), Formula(), 0
+
+    def run() -> bool:
+        """Whether it came to its end before it was killed."""
+        left = int(draw.integers(1, 25))
+
+        def go_on(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+
+        search = driver(tmp_path / "killed", source, sampler=sampler, seed=3)
+        create, latencies = search._storage.create_new_trial, source.latencies
+        with monkeypatch.context() as patch:
+            patch.setattr(search, "_close_abandoned", lambda: None)
+            patch.setattr(
+                search._storage, "create_new_trial", lambda *a: (go_on(), create(*a))[1]
+            )
+            patch.setattr(source, "latencies", lambda *a: (go_on(), latencies(*a))[1])
+            try:
+                if search.left_out():
+                    search.retry(ignore)
+                search.run(26, ignore)
+            except Killed:
+                return False
+        return True
+
+    while not run():
+        restarts += 1
+    assert restarts > 2
+    assert {s.shape_id for s in source.asked} == {s.shape_id for s in whole.asked}
+    told = [trials_of(Store(tmp_path / name), "st") for name in ("whole", "killed")]
+    assert [t.params for t in told[1]] == [t.params for t in told[0]]
+    assert [t.values for t in told[1]] == [t.values for t in told[0]]
+    assert {t.state for t in told[1]} == {TrialState.COMPLETE}  # no abandoned one piles up
+
+
+def test_a_stopped_search_leaves_no_trial_open(tmp_path: Path) -> None:
+    class Stopped(Formula):
+        def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        driver(tmp_path, Stopped()).run(4, ignore)
+    states = [t.state for t in trials_of(Store(tmp_path), "st")]
+    assert states == [TrialState.WAITING] * 4

@@ -12,7 +12,7 @@ from phonelm_search.stages.decide import save_plot
 from phonelm_search.stages.measure import measure_chosen
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
-from phonelm_search.stages.train import prepare_corpus, score
+from phonelm_search.stages.train import close_score, prepare_corpus, score
 from phonelm_search.store import Store
 
 SENSITIVITY_SUFFIX = ".sensitivity"
@@ -59,4 +59,5 @@ def run_sensitivity(
         write_tables(view, session.folder)
         write_sensitivity(sensitivity, session.folder)
         save_plot(session, draw_sensitivity(sensitivity_info(view, sensitivity)), "sensitivity")
+        close_score(session)
     return sensitivity, view

@@ -130,10 +130,9 @@ class _Accompanied:
 
     def __init__(self, profiler: Profiler, session: MeasuringSession, deadline: Deadline) -> None:
         setup = session.setup
-        self._profiler, self._deadline = profiler, deadline
+        self._session, self._profiler, self._deadline = session, profiler, deadline
         self._workloads = setup.goals.workloads
         self._shapes = [r.shape(setup.space) for r in setup.space.references]
-        self._batches = 0
         self.errors: dict[str, str | None] = {}
         """Why a reference was left out, by its shape's id."""
 
@@ -158,9 +157,14 @@ class _Accompanied:
         found = [Request(shape=s, workloads=self._workloads, rounds=usual) for s in known]
         if known:
             found.append(replace(found[0], twin=True))
-            found[0] = replace(found[0], rounds=usual + self._batches)
-        self._batches += 1
+            found[0] = replace(found[0], rounds=usual + self._batches())
         return found
+
+    def _batches(self) -> int:
+        """Batches of the study before this one, however often it was stopped."""
+        parts = self._session.store.study_shapes(self._session.study)
+        trials = sum(p.role == "trial" for p in parts)
+        return max(0, trials - 1) // (_BATCH * self._profiler.workers)
 
 
 class _Trials:

@@ -14,6 +14,7 @@ from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
 from phonelm_search.stages.train import (
+    close_score,
     prepare_corpus,
     score,
     set_budgets,
@@ -74,4 +75,6 @@ def run_all(
             search_on(session, plan, ending)
         race(session, ending)
         measure_peak(session, rule=rule)
-        return decide(session, rule=rule)
+        decision = decide(session, rule=rule)
+        close_score(session)
+        return decision

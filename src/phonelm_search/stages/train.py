@@ -100,7 +100,15 @@ def run_score(
         )
         if validate:
             validate_law(session, settings, top=top, data=data, corpus=corpus)
-        return decide(session, rule=rule)
+        decision = decide(session, rule=rule)
+        close_score(session)
+        return decision
+
+
+def close_score(session: Session) -> None:
+    """Let the next scoring plan trainings of its own: this one has come to its pick."""
+    if (session.store.study(session.study).config.get("score") or {}).get("open"):
+        session.extend("score", {"open": False})
 
 
 def set_train_tokens(session: Session, tokens: float | None) -> None:
@@ -240,6 +248,8 @@ class _Trainings:
             self._session.report.note("no time is left for trainings; more --minutes train")
             return
         rungs = self._left_over()
+        if not rungs and self._is_done():
+            return
         possible = self._unknown(
             possible_rungs(
                 shapes,
@@ -310,6 +320,11 @@ class _Trainings:
             ]
         )
 
+    def _is_done(self) -> bool:
+        """Whether a stopped run has trained all that it planned, and not come to its pick."""
+        record = self._record
+        return bool(record.get("open")) and record.get("data", []) == self._data
+
     def _unknown(self, rungs: Sequence[Rung]) -> list[Rung]:
         """Those that the study has no training of on this text."""
         ours = dataset_of(asdict(self._training))
@@ -353,7 +368,7 @@ class _Trainings:
             return
         speed = self._settle(rungs)
         plan = [{"shape": r.shape.as_dict(), "tokens": r.tokens} for r in rungs]
-        self._session.extend("score", {"plan": plan})
+        self._session.extend("score", {"plan": plan, "open": True})
 
         def keep(records: Sequence[ProxyScore]) -> None:
             for record in records:
