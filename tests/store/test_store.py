@@ -282,3 +282,32 @@ def test_numerics_keep_errors_that_are_no_numbers(tmp_path: Path) -> None:
     assert math.isnan(found.decode_error)
     store.set_numerics(replace(check, decode_error=1e-6))
     assert [c.passed for c in store.numerics(environment_id="e")] == [True]
+
+
+def test_who_shares_a_database_shares_the_lock_of_its_studies(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    (tmp_path / "link.db").symlink_to(tmp_path / "shared.db")
+    Store(tmp_path / "a", url=url)
+    with study_lock(tmp_path / "a", "st", url=url):
+        message = f"one process at a time, process {os.getpid()} is at it"
+        for other in (url, f"sqlite:///{tmp_path / 'link.db'}"):
+            with (
+                pytest.raises(StoreError, match=message),
+                study_lock(tmp_path / "b", "st", url=other),
+            ):
+                pass
+        with study_lock(tmp_path / "b", "another", url=url), study_lock(tmp_path / "a", "st"):
+            pass  # another study, and another database
+
+
+def test_the_owner_on_another_machine_is_told_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with study_lock(tmp_path, "st"):
+        monkeypatch.setattr("socket.gethostname", lambda: "here")
+        pid = os.getpid()
+        with (
+            pytest.raises(StoreError, match=rf"process {pid} on \S+ is at it"),
+            study_lock(tmp_path, "st"),
+        ):
+            pass

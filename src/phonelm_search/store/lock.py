@@ -34,13 +34,14 @@ def study_lock(results: Path, study: str, *, url: str | None = None) -> Iterator
     Raises:
         StoreError: If another process holds it, or the lock cannot be written.
     """
-    parsed = make_url(url or f"sqlite:///{results / _USUAL}")
-    if parsed.get_backend_name() == "postgresql":
-        assert url is not None
-        with _server_lock(url, study):
-            yield
-        return
-    file = Path(parsed.database or results / _USUAL)
+    file = results / _USUAL
+    if url is not None:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql":
+            with _server_lock(url, study):
+                yield
+            return
+        file = Path(parsed.database or file)
     with suppress(OSError):  # who came by a link, and who did not
         file = file.resolve()
     name = folder_name(study)
@@ -88,7 +89,7 @@ def _owner(holder: Path) -> str:
         if told := holder.read_text(encoding="utf-8", errors="replace").strip():
             pid, _, host = told.partition(" on ")
             return f"process {pid}" if host in ("", socket.gethostname()) else f"process {told}"
-    return "another process"
+    return "process unknown"
 
 
 @contextmanager
@@ -135,4 +136,4 @@ def _server_owner(connection: Connection, keys: dict[str, int]) -> str:
         "AND d.datname = current_database() AND l.classid = :ours AND l.objid = :study"
     )
     told = connection.execute(query, keys).scalar()
-    return str(told or "another process").removeprefix("phonelm-search: ")
+    return str(told or "process unknown").removeprefix("phonelm-search: ")
