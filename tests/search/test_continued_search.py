@@ -219,9 +219,7 @@ def test_however_often_it_is_killed_the_same_seed_asks_for_the_same_shapes(
         create, latencies = search._storage.create_new_trial, source.latencies
         with monkeypatch.context() as patch:
             patch.setattr(search, "_close_abandoned", lambda: None)
-            patch.setattr(
-                search._storage, "create_new_trial", lambda *a: (go_on(), create(*a))[1]
-            )
+            patch.setattr(search._storage, "create_new_trial", lambda *a: (go_on(), create(*a))[1])
             patch.setattr(source, "latencies", lambda *a: (go_on(), latencies(*a))[1])
             try:
                 if search.left_out():

@@ -233,7 +233,8 @@ class Phone:
         target = shlex.quote(folder)
         words = shlex.join([*bundle.command(f"{FOLDER}/{bundle.name}"), *arguments])
         script = (
-            f"mkdir -p {target} && cd {target} || exit {_NO_FOLDER}; {_QUIET} {words} & echo $! > pid; "
+            f"mkdir -p {target} && cd {target} || exit {_NO_FOLDER}; "
+            f"{_QUIET} {words} & echo $! > pid; "
             f"wait $!; code=$?; cd /; rm -rf {target}; (exit $code)"
         )
         try:
