@@ -171,7 +171,7 @@ def processors_held(
 @contextmanager
 def _held(store: Store, study: str) -> Iterator[None]:
     """Hold a study; what killed processes left is removed first, for a disk may be full of it."""
-    with study_lock(store.results, study, url=store.url):
+    with study_lock(store.results, study, url=store.engine.url):
         for pattern in _LEFTOVERS:
             sweep(store.results, pattern)
         sweep_temporary()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -21,7 +21,7 @@ _OURS = 0x70686F6E  # apart from locks of other programs
 
 
 @contextmanager
-def study_lock(results: Path, study: str, *, url: str | None = None) -> Iterator[None]:
+def study_lock(results: Path, study: str, *, url: URL | str | None = None) -> Iterator[None]:
     """Hold a study of a database for this process; it is let go of however the process ends.
 
     Two searches of one study would end each other's trials and disturb each other's timings.
@@ -93,7 +93,7 @@ def _owner(holder: Path) -> str:
 
 
 @contextmanager
-def _server_lock(url: str, study: str) -> Iterator[None]:
+def _server_lock(url: URL | str, study: str) -> Iterator[None]:
     """A lock of PostgreSQL's own, which ends with the connection."""
     number = int.from_bytes(hashlib.sha256(study.encode()).digest()[:4]) >> 1
     keys = {"ours": _OURS, "study": number}
