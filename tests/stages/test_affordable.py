@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phonelm_search.core.deadline import Deadline
 from phonelm_search.stages import prepare
 from phonelm_search.stages.affordable import affordable_shapes, all_round_seconds
 
@@ -40,11 +39,10 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_first_shapes_are_drawn_among_those_that_the_time_is_enough_for(session: Any) -> None:
     seconds = 3 * all_round_seconds(session, session.setup.feasible)
-    deadline = Deadline(2 * 6 * float(np.quantile(seconds, 0.7)))
-    ids = affordable_shapes(session, 6, deadline, seed=1)
-    assert ids is not None
-    assert ids == affordable_shapes(session, 6, deadline, seed=1)
-    assert ids != affordable_shapes(session, 6, deadline, seed=2)
+    minutes = 6 * float(np.quantile(seconds, 0.7)) / 60 / 0.4
+    ids = affordable_shapes(session, 6, minutes, seed=1)
+    assert ids == affordable_shapes(session, 6, minutes, seed=1)
+    assert ids != affordable_shapes(session, 6, minutes, seed=2)
     rows = session.setup.feasible.rows_of(ids)
     assert len(set(rows)) == 6
     assert seconds[rows].max() <= np.quantile(seconds, 0.7)
@@ -52,12 +50,11 @@ def test_the_first_shapes_are_drawn_among_those_that_the_time_is_enough_for(sess
 
 
 def test_in_no_time_the_smallest_are_tried(session: Any) -> None:
-    ids = affordable_shapes(session, 6, Deadline(0.001), seed=0)
-    shapes = [session.setup.feasible.shape(r) for r in session.setup.feasible.rows_of(ids or [])]
+    ids = affordable_shapes(session, 6, 1e-5, seed=0)
+    shapes = [session.setup.feasible.shape(r) for r in session.setup.feasible.rows_of(ids)]
     assert len(shapes) == 6
     assert max(s.hidden_size for s in shapes) < 2048
 
 
 def test_with_time_for_all_the_sampler_draws(session: Any) -> None:
-    assert affordable_shapes(session, 6, Deadline(1e6), seed=0) is None
-    assert affordable_shapes(session, 6, Deadline(), seed=0) is None
+    assert affordable_shapes(session, 6, 1e6, seed=0) == []

@@ -2,34 +2,36 @@
 
 import numpy as np
 
-from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.statistics import Floats
 from phonelm_search.space import Columns, FeasibleSet
 from phonelm_search.speed import round_seconds
 from phonelm_search.stages.session import SETTINGS, MeasuringSession
 
-_SHARE = 0.5
-"""Of the time that the first shapes may take; as much is for those that are expected to tell most.
-"""
+_SHARE = 0.4
+"""Of the time that the first shapes may take; as much is for those that are expected to tell most."""
 _FEWEST = 64
 """Shapes at least that the first are drawn from, the smallest ones."""
 
 
 def affordable_shapes(
-    session: MeasuringSession, count: int, deadline: Deadline, *, seed: int
-) -> list[str] | None:
+    session: MeasuringSession, count: int, minutes: float, *, seed: int
+) -> list[str]:
     """Draw the first shapes among those that a share of the time is enough for.
 
+    Args:
+        session: Of the study.
+        count: Shapes that a search begins with.
+        minutes: Its time, as it was given: a search that was stopped begins with the same shapes.
+        seed: Of the draw.
+
     Returns:
-        Ids of shapes; None where the time is enough for all of the space, or has no end.
+        Ids of shapes; nothing where the time is enough for all of the space.
     """
-    if not deadline.ends or count < 1:
-        return None
     feasible = session.setup.feasible
     seconds = SETTINGS.rounds * all_round_seconds(session, feasible)
-    allowed = seconds <= _SHARE * deadline.left / count
+    allowed = seconds <= _SHARE * 60 * minutes / count
     if allowed.all():
-        return None
+        return []
     cheapest = np.argsort(seconds, kind="stable")[: max(_FEWEST, int(allowed.sum()))]
     drawn = np.random.default_rng(seed).permutation(cheapest)[:count]
     return [feasible.shape(int(row)).shape_id for row in drawn]

@@ -76,8 +76,9 @@ def search(session: MeasuringSession, plan: SearchPlan, deadline: Deadline) -> N
     trials.retry()  # what an earlier run did not finish
     predicts = plan.sampler == "model"
     first = plan.trials - (plan.trials // 2 if predicts else 0)
-    if predicts:
-        trials.sample_affordable(first, seed=plan.seed)
+    if predicts and plan.minutes is not None and first > 0:
+        drawn = affordable_shapes(session, first, plan.minutes, seed=plan.seed)
+        trials.begin_with(drawn)
     trials.sample(first)
     trials.fill(predicts=predicts)
     trials.measure_left()
@@ -207,17 +208,15 @@ class _Trials:
             self.driver.run(trials, self._tell, self.has_time)
             self._end()
 
-    def sample_affordable(self, trials: int, *, seed: int) -> None:
-        """The same, where some shapes are too large for the time: among those that are not."""
-        missing = trials - self.driver.finished()
-        drawn = affordable_shapes(self._session, missing, self._deadline, seed=seed) or []
-        if drawn:
+    def begin_with(self, shape_ids: Sequence[str]) -> None:
+        """Measure shapes of the space, some at a time, as long as there is time."""
+        if shape_ids:
             self._report.note(
                 "some shapes are too large for these minutes; the first are smaller ones"
             )
-        for start in range(0, len(drawn), _BATCH):
+        for start in range(0, len(shape_ids), _BATCH):
             if self.has_time():
-                self.measure_whole(drawn[start : start + _BATCH], "measuring")
+                self.measure_whole(shape_ids[start : start + _BATCH], "measuring")
 
     def fill(self, *, predicts: bool) -> None:
         """Measure shapes until the study has all, or the time is used.
