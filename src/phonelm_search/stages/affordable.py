@@ -8,7 +8,7 @@ from phonelm_search.speed import round_seconds
 from phonelm_search.stages.session import SETTINGS, MeasuringSession
 
 _SHARE = 0.4
-"""Of the time that the first shapes may take; as much is for those that are expected to tell most."""
+"""Of the time that the first shapes may take; as much is for those that tell most."""
 _FEWEST = 64
 """Shapes at least that the first are drawn from, the smallest ones."""
 
