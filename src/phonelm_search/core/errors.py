@@ -23,6 +23,7 @@ Messages state what must hold, then what was given, then what to do, in less tha
 import reprlib
 from typing import Any
 
+_MOST_SHOWN = 160  # characters of a value
 _MOST_BYTES, _HEAD_BYTES, _TAIL_BYTES = 900, 560, 240
 _TRANSIENT = {"memory", "timeout", "start", "protocol", "transport", "estimate", "rejected"}
 
@@ -43,7 +44,8 @@ def clipped(text: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as messages show it: one that is long or deep is cut."""
-    return _SHORT.repr(value)
+    text = _SHORT.repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 class _Short(reprlib.Repr):

@@ -140,7 +140,7 @@ class RotaryScaling:
                     plain / np.asarray(self.parameters[name], float)
                     for name in ("short_factor", "long_factor")
                 )
-                return np.where((positions + 1 > self._original)[:, None], long, short)
+                return np.asarray(np.where(positions[:, None] >= self._original, long, short))
             case "yarn":
                 return self._yarn(plain, head_dim, theta)[None]
             case _:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from phonelm_search.core.kernels import head_unit
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.shape import MOST_PARAMETERS
-from phonelm_search.core.units import format_bytes, format_count
+from phonelm_search.core.units import format_bytes
 from phonelm_search.space.schema import ParameterTarget, SearchSpace
 
 Ints = npt.NDArray[np.int64]
@@ -88,7 +88,7 @@ def broken_rules(
         per_token = 2 * c["num_hidden_layers"] * _kv_size(c) * first.kv_bytes_per_element
         broken[f"kv_bytes_per_token ≤ {format_bytes(limit)} at {first.name}"] = per_token > limit
     if (large := _too_large(c)) is not None:
-        broken[f"at most {format_count(MOST_PARAMETERS)} parameters"] = large
+        broken[f"at most {MOST_PARAMETERS:.0e} parameters"] = large
     return broken
 
 
