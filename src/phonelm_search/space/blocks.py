@@ -56,7 +56,7 @@ def blocks_of(space: SearchSpace) -> Iterator[Block]:
     Raises:
         ConfigurationError: If there are more than 100 million; nothing was made then.
     """
-    _check_count(space)
+    combinations_of(space)
     for hidden in space.hidden_size:
         axes = [
             np.asarray(values, np.int64)
@@ -73,32 +73,32 @@ def blocks_of(space: SearchSpace) -> Iterator[Block]:
             yield _block(space, hidden, [a[p] for a, p in zip(axes, part, strict=True)])
 
 
-def _check_count(space: SearchSpace) -> None:
-    """Multiply before anything is made."""
+def combinations_of(space: SearchSpace) -> int:
+    """How many combinations there are; nothing is made but the sizes of every width.
+
+    Raises:
+        ConfigurationError: If there are more than 100 million.
+    """
     heads = space.num_attention_heads or space.head_dim or ()
-    beside = math.prod(
-        map(
-            len,
-            (
-                space.vocab_size, space.ffn, space.num_hidden_layers, heads, space.kv_groups,
-                space.hidden_act,
-            ),
-        )
+    axes = (
+        space.vocab_size, space.ffn, space.num_hidden_layers, heads, space.kv_groups,
+        space.hidden_act,
     )  # fmt: skip
+    beside, widths = math.prod(map(len, axes)), len(space.hidden_size)
     listed = len(space.intermediate_size or space.ffn_ratio or ())
-    count = beside * len(space.hidden_size)
-    if max(count, len(space.hidden_size) * listed) <= MOST_COMBINATIONS:
+    count = max(beside * widths, widths * listed)
+    if count <= MOST_COMBINATIONS:
         count = 0
         for hidden in space.hidden_size:
             count += beside * len(_intermediate_sizes(space, hidden))
             if count > MOST_COMBINATIONS:
                 break
-        else:
-            return
-    raise ConfigurationError(
-        f"a space must have at most {MOST_COMBINATIONS:,} combinations, "
-        f"'{space.name}' has more; use larger steps"
-    )
+    if count > MOST_COMBINATIONS:
+        raise ConfigurationError(
+            f"a space must have at most {MOST_COMBINATIONS:,} combinations, "
+            f"'{space.name}' has more; use larger steps"
+        )
+    return count
 
 
 def _intermediate_sizes(space: SearchSpace, hidden: int) -> Ints:
