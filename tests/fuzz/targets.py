@@ -18,7 +18,6 @@ from phonelm_search.quality.law import load_prior
 from phonelm_search.quality.law.observations import observations_of, read_trainings
 from phonelm_search.space import SearchSpace, count_space
 from phonelm_search.space.blocks import combinations_of
-from phonelm_search.train.text import load_text
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="phonelm-fuzz-"))
 _LONGEST_MESSAGE = 1000
@@ -96,14 +95,9 @@ def kernel(data: bytes) -> None:
     parse_core(name, capacity, frequency)
 
 
-def json_lines(data: bytes) -> None:
-    load_text((str(_file(data, "text.jsonl")),))
-
-
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "config": config, "space": space, "device": device, "yaml": yaml, "law": law,
     "observations": observations, "option": option, "phone": phone, "kernel": kernel,
-    "json_lines": json_lines,
 }  # fmt: skip
 
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
@@ -146,7 +140,6 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b"cpu0 1024 3000000\nMemAvailable:    123456 kB\n",
     ),
     "kernel": (b"cpu0 1024 3000000",),
-    "json_lines": (b'{"text": "a b c"}\n{"text": "d"}\n',),
 }  # fmt: skip
 """What is mutated: a valid text of each kind."""
 

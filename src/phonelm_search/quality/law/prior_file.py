@@ -80,7 +80,7 @@ def decode_prior(document: dict[str, Any]) -> LawPrior:
         ValueError, TypeError, KeyError: If the document is none of its.
     """
     discrepancy: dict[str, Any] = {
-        k: tuple(map(_number, v)) if isinstance(v, list) else _number(v)
+        k: tuple(map(_number, v)) if isinstance(v, list | tuple) else _number(v)
         for k, v in document["discrepancy"].items()
     }
     evidence = {k: (_number(low), _number(high)) for k, (low, high) in document["evidence"].items()}
