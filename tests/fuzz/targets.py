@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from phonelm_search.backends.phone import adb, state
+from phonelm_search.backends.phone import adb, listing, state
 from phonelm_search.core.budget import QUANTITIES, parse_budget
 from phonelm_search.core.errors import PhonelmSearchError
 from phonelm_search.core.hf_config import load_hf_config, to_hf_config
@@ -83,10 +83,18 @@ def option(data: bytes) -> None:
 def phone(data: bytes) -> None:
     text = _text(data)
     state.parse_state(text)
+    state.parse_sensors(text)
     state.parse_cores(text)
     state.parse_available_bytes(text)
     state.mismatch({"ro.product.model": "x"}, state.parse_properties(text))
     adb.last_line(text)
+
+
+def adb_listing(data: bytes) -> None:
+    listed = listing.parse_listing(_text(data))
+    for serial in {p.serial for p in listed}:
+        listing.trouble_of(listed, serial)
+    listing.lacks_permission(_text(data))
 
 
 def kernel(data: bytes) -> None:
@@ -97,7 +105,8 @@ def kernel(data: bytes) -> None:
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "config": config, "space": space, "device": device, "yaml": yaml, "law": law,
-    "observations": observations, "option": option, "phone": phone, "kernel": kernel,
+    "observations": observations, "option": option, "phone": phone, "adb_listing": adb_listing,
+    "kernel": kernel,
 }  # fmt: skip
 
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
@@ -138,6 +147,10 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b"zone cpu-0-0 45000\nmValue=41.5, mType=0\n  level: 80\n  temperature: 301\n"
         b"  AC powered: true\nThermal Status: 0\n[ro.product.model]: [Pixel 8]\n"
         b"cpu0 1024 3000000\nMemAvailable:    123456 kB\n",
+    ),
+    "adb_listing": (
+        b"List of devices attached\nadb-AB [3]._adb-tls-connect._tcp\tdevice\n"
+        b"(no serial number)\tno permissions; see [http://x]\n[fe80::1%wlan0]:5555  offline\n",
     ),
     "kernel": (b"cpu0 1024 3000000",),
 }  # fmt: skip
