@@ -24,16 +24,16 @@ def read_text(path: Path, *, most_bytes: int = MOST_BYTES) -> str:
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigurationError(
-                    f"{path} must be a regular file, not a folder, device or pipe; "
-                    "write the text to a file"
-                )
-            data = file.read(most_bytes + 1)
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read(most_bytes + 1) if regular else b""
     except OSError as error:
         raise ConfigurationError(f"{path} must be readable: {error.strerror}") from error
     except ValueError as error:  # a name with a null character
         raise ConfigurationError(f"{str(path)!r} must be the name of a file: {error}") from error
+    if not regular:
+        raise ConfigurationError(
+            f"{path} must be a regular file, not a device or pipe; write the text to a file"
+        )
     if len(data) > most_bytes:
         raise ConfigurationError(
             f"{path} must be no larger than {most_bytes / 1e6:g} MB; is it the file that you meant?"
