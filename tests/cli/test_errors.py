@@ -71,6 +71,8 @@ def local_space(**lines: str) -> None:
         (["score", "x", "--train-tokens", "0"], "--train-tokens must be positive, got 0"),
         (["run", "tiny", "--storage", "x"], "--storage must be an SQLAlchemy URL"),
         (["profile", "gpt5"], "unknown shape 'gpt5'; known: PhoneLM-0.5B"),
+        (["run", "tiny", "--train-tokens", "9" * 26], "--train-tokens: a count must be less than"),
+        (["run", "tiny", "--scenario", "chat=9:" + "9" * 19], "a scenario must be of at most 1"),
         (["profile"], "at least one shape must be given"),
         (["pareto", "x"], "there is no database results/phonelm.db; run"),
         (["spaces", "copy", "nope"], "unknown search space 'nope'"),
@@ -93,6 +95,13 @@ def test_unknown_names_are_one_line_with_what_is_known(
         ["plot"],
         ["plot", "x", "--kind", "y"],
         ["score", "x", "--minutes", "0"],
+        ["score", "x", "--minutes", "nan"],
+        ["run", "--minutes", "inf"],
+        ["run", "--tokens-per-parameter", "1e20"],
+        ["run", "--trials", "9" * 26],
+        ["run", "--seed", "9" * 26],
+        ["run", "--vocab-size", "9" * 26],
+        ["profile", "x", "--context-tokens", "9" * 26],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

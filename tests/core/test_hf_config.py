@@ -72,6 +72,11 @@ def test_phonelm_is_read_as_a_llama() -> None:
         ({"layer_types": 5}, "layer_types must be a list of names, got 5"),
         ({"num_attention_heads": 7, "num_key_value_heads": 7}, "hidden_size must be a multiple"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"rope_theta": float("inf")}, "rope_theta must be positive and finite, got inf"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps must be positive and finite, got nan"),
+        ({"rope_theta": 10**400}, "rope_theta must be positive and finite, got an integer of"),
+        ({"rms_norm_eps": 0}, "rms_norm_eps must be positive and finite, got 0"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings must be true or false, got 'fal"),
     ],
 )
 def test_what_cannot_be_represented_is_refused_by_name(
@@ -93,6 +98,26 @@ def test_malformed_files_name_themselves(tmp_path: Path, content: str, message: 
     assert str(file) in str(caught.value)
     with pytest.raises(UnsupportedConfigError, match="must be readable"):
         load_hf_config(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"model_type": ' + "[" * 100_000, "must be valid JSON; it is nested too deep"),
+        ('{"vocab_size": ' + "9" * 5000 + "}", "must be valid JSON; .* digits"),
+        (json.dumps({**PUBLIC["SmolLM2-135M"], "num_hidden_layers": 10**9}), "at most 10,000, got"),
+        (json.dumps({**PUBLIC["SmolLM2-135M"], "vocab_size": 10**13}), "at most 1e.15 parameters"),
+        (json.dumps({"model_type": "x" * 10**6}), "model_type must be one of llama"),
+    ],
+)
+def test_files_without_end_are_refused_in_few_words(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(content, encoding="utf-8-sig")
+    with pytest.raises(UnsupportedConfigError, match=message) as caught:
+        load_hf_config(file)
+    assert len(str(caught.value).encode()) < 1000
 
 
 def test_a_folder_stands_for_its_configuration(tmp_path: Path) -> None:

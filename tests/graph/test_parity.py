@@ -12,6 +12,7 @@ from graphs import graph_tensors, with_accuracy
 from phonelm_search.core.decoder import Decoder, Scales
 from phonelm_search.core.hf_config import to_hf_config
 from phonelm_search.core.precision import Precision, get_precision
+from phonelm_search.core.rotary import RotaryScaling
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph import Graph, build_graph
 from phonelm_search.train.parametrisation import build_decoder
@@ -34,6 +35,14 @@ def shape_of(**changes: Any) -> ModelShape:
     return ModelShape(**{**base, **changes})
 
 
+LLAMA3 = RotaryScaling(
+    parameters={
+        "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+    max_positions=512,
+).text  # fmt: skip
+YARN = RotaryScaling(parameters={"rope_type": "yarn", "factor": 20.0}, max_positions=40).text
 SHAPES = {
     **{f"gated-{a}": shape_of(hidden_act=a) for a in ("silu", "relu", "gelu", "relu2")},
     **{
@@ -47,6 +56,8 @@ SHAPES = {
     "separate-rotary": shape_of(num_attention_heads=8, num_key_value_heads=2, head_dim=8),
     "wide-heads": shape_of(num_attention_heads=2, num_key_value_heads=2, head_dim=64, qk_norm=True),
     "theta": shape_of(rope_theta=500000.0),
+    "llama3": shape_of(rope_scaling=LLAMA3),
+    "separate-yarn": shape_of(num_attention_heads=8, head_dim=8, rope_scaling=YARN),
 }
 
 

@@ -9,6 +9,7 @@ from phonelm_search.api.frames import Names, list_of
 from phonelm_search.backends.phone import examine
 from phonelm_search.core import defaults as d
 from phonelm_search.core.reporting import LoggedReporter
+from phonelm_search.core.textfile import read_text
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DEVICES, load_device
 from phonelm_search.stages import (
@@ -30,7 +31,7 @@ def list_devices() -> pd.DataFrame:
 
 def show_device(device: str) -> str:
     """Text of a device profile's file."""
-    return DEVICES.resolve(device).read_text(encoding="utf-8")
+    return read_text(DEVICES.resolve(device))
 
 
 def check_device(device: str, *, serial: str | None = None) -> dict[str, str]:

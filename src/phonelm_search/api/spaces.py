@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from phonelm_search.core import defaults as d
+from phonelm_search.core.textfile import read_text
 from phonelm_search.outputs import space_document
 from phonelm_search.space import SPACES
 
@@ -18,7 +19,7 @@ def list_spaces() -> pd.DataFrame:
 
 def show_space(space: str) -> str:
     """Text of a search space's file."""
-    return SPACES.resolve(space).read_text(encoding="utf-8")
+    return read_text(SPACES.resolve(space))
 
 
 def check_space(space: str, *, precision: str = d.DEFAULT_PRECISION) -> dict[str, Any]:

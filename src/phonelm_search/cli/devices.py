@@ -49,9 +49,10 @@ def list_devices(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") -
 @app.command("show")
 def show_device(device: DeviceArgument) -> None:
     """A device profile's file. Example: phonelm-search devices show host-cpu."""
+    from phonelm_search.core.textfile import read_text
     from phonelm_search.devices import DEVICES
 
-    show_file(DEVICES.resolve(device).read_text(encoding="utf-8").rstrip())
+    show_file(read_text(DEVICES.resolve(device)).rstrip())
 
 
 @app.command("check")

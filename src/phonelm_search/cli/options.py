@@ -1,11 +1,24 @@
 """Options that several commands share."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from phonelm_search.core.defaults import DEFAULT_BUDGET
+
+MOST_TOKENS = 2**20
+"""As `core.workload` says, which is loaded when a command runs."""
+_MOST = 1_000_000  # of what is counted or lasts minutes
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse what compares with no limit."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("it must be a finite number")
+    return value
+
 
 Format = Literal["table", "md", "csv", "jsonl"]
 
@@ -32,7 +45,10 @@ StudyOption = Annotated[
     str | None, typer.Option("--study", help="Name of the study (default SPACE.DEVICE).")
 ]
 TrialsOption = Annotated[
-    int, typer.Option("--trials", min=1, help="Distinct shapes that the study shall have in total.")
+    int,
+    typer.Option(
+        "--trials", min=1, max=_MOST, help="Distinct shapes that the study shall have in total."
+    ),
 ]
 ScenarioOption = Annotated[
     str, typer.Option("--scenario", help="NAME=P:G, a prompt of P tokens and G generated ones.")
@@ -50,6 +66,8 @@ MinutesOption = Annotated[
     typer.Option(
         "--minutes",
         min=0.1,
+        max=_MOST,
+        callback=finite,
         help="Time for measuring and training together; rounds go where the front is open. "
         "Told again, a study goes on for as long.",
     ),
@@ -59,7 +77,8 @@ SeedOption = Annotated[
     int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of sampler and training.")
 ]
 VocabOption = Annotated[
-    int | None, typer.Option("--vocab-size", min=1, help="Overrides the space's vocabulary.")
+    int | None,
+    typer.Option("--vocab-size", min=1, max=10**9, help="Overrides the space's vocabulary."),
 ]
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", help="Overrides the profile's precision scheme.")
@@ -78,6 +97,7 @@ ScoreTopOption = Annotated[
     typer.Option(
         "--score-top",
         min=1,
+        max=_MOST,
         help="Shapes of the front and near-front whose differences the trainings shall tell.",
     ),
 ]
@@ -86,6 +106,8 @@ TokensOption = Annotated[
     typer.Option(
         "--tokens-per-parameter",
         min=0.001,
+        max=_MOST,
+        callback=finite,
         help="Least horizon of a training, in tokens for each decoder parameter that is trained; "
         "some are trained twice and four times as long.",
     ),
@@ -102,6 +124,8 @@ TrainingMinutesOption = Annotated[
     typer.Option(
         "--minutes",
         min=0.01,
+        max=_MOST,
+        callback=finite,
         help="Time for trainings. Told again, a study goes on for as long.",
     ),
 ]

@@ -23,7 +23,8 @@ def command(
         ),
     ] = False,
     limit: Annotated[
-        int, typer.Option("--limit", min=0, help="Predicted shapes at most, of --all.")
+        int,
+        typer.Option("--limit", min=0, max=1_000_000, help="Predicted shapes at most, of --all."),
     ] = d.DEFAULT_LIMIT,
     regret: Annotated[
         bool,

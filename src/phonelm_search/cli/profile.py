@@ -63,11 +63,14 @@ DevicesOption = Annotated[
     list[str] | None, typer.Option("--device", help="A device profile; repeats.")
 ]
 PromptsOption = Annotated[
-    list[int] | None, typer.Option("--prompt-tokens", min=1, help="Prompt length; repeats.")
+    list[int] | None,
+    typer.Option("--prompt-tokens", min=1, max=o.MOST_TOKENS, help="Prompt length; repeats."),
 ]
 ContextsOption = Annotated[
     list[int] | None,
-    typer.Option("--context-tokens", min=1, help="Past length at a decode step; repeats."),
+    typer.Option(
+        "--context-tokens", min=1, max=o.MOST_TOKENS, help="Past length at a decode step; repeats."
+    ),
 ]
 ScenariosOption = Annotated[
     list[str] | None,

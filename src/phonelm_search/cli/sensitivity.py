@@ -28,7 +28,10 @@ def command(
         typer.Option("--study", help="Name of the study (default SPACE.DEVICE.sensitivity)."),
     ] = None,
     shapes: Annotated[
-        int, typer.Option("--shapes", min=8, help="Shapes to compare, spread over the space.")
+        int,
+        typer.Option(
+            "--shapes", min=8, max=1_000_000, help="Shapes to compare, spread over the space."
+        ),
     ] = d.COMPARED_SHAPES,
     tokens_per_parameter: o.TokensOption = d.DEFAULT_TOKENS_PER_PARAMETER,
     proxy_parameters: o.BudgetOption = o.DEFAULT_BUDGET_TEXT,

@@ -31,9 +31,10 @@ def list_spaces(as_json: o.JsonOption = False, fmt: o.FormatOption = "table") ->
 @app.command("show")
 def show_space(space: o.SpaceArgument) -> None:
     """A search space's file. Example: phonelm-search spaces show tiny."""
+    from phonelm_search.core.textfile import read_text
     from phonelm_search.space import SPACES
 
-    show_file(SPACES.resolve(space).read_text(encoding="utf-8").rstrip())
+    show_file(read_text(SPACES.resolve(space)).rstrip())
 
 
 @app.command("check")
@@ -57,6 +58,8 @@ def check_space(
     )
     for constraint, count in document["failures"].items():
         tell(f"  {count:>10,} break: {constraint}")
+    for remedy in document["remedies"]:
+        tell(f"  {remedy}")
     bar = min(_BAR, (terminal_width(sys.stdout) or _WIDE) - _NUMBERS)
     for name, key in (("layers", "num_hidden_layers"), ("width", "hidden_size")):
         counts = document[key]

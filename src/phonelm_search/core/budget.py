@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from phonelm_search.core.errors import ConfigurationError, UnknownNameError
+from phonelm_search.core.errors import ConfigurationError, UnknownNameError, shown
 from phonelm_search.core.units import format_bytes, format_ms, parse_bytes, parse_ms
 from phonelm_search.core.workload import Scenario
 
@@ -15,6 +15,7 @@ Texts = Sequence[str] | str | None
 _NAMES: Mapping[Quantity, str] = {
     "ttft": "TTFT", "tpot": "TPOT", "latency": "end to end", "memory": "memory", "loss": "loss",
 }  # fmt: skip
+_LONGEST_NUMBER = 20
 _PERCENT = re.compile(r"^([+-]?[0-9]+(?:\.[0-9]+)?) ?%$")
 _SCENARIO = re.compile(r"^(?:(?P<device>.+)=)?(?P<scenario>[^=:]+=[0-9]+:[0-9]+):(?P<time>.+)$")
 
@@ -141,6 +142,8 @@ def budgets_of(config: Mapping[str, Any]) -> tuple[Budget, ...]:
 
 def _share(text: str) -> float:
     match = _PERCENT.match(text.strip())
-    if match is None:
-        raise ValueError(f"a loss must be told against the baseline's, such as +1%, got '{text}'")
+    if match is None or len(match[1]) > _LONGEST_NUMBER:
+        raise ValueError(
+            f"a loss must be told against the baseline's, such as +1%, got {shown(text)}"
+        )
     return 1 + float(match[1]) / 100

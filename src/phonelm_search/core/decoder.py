@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phonelm_search.core.rotary import scaled_tables
 from phonelm_search.core.shape import HiddenAct, ModelShape
 
 KeyValues = list[tuple[Tensor, Tensor]]
@@ -184,11 +185,17 @@ class Decoder(nn.Module):
 
     def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines [count, head_dim/2] of positions from ``start`` on."""
-        half = self.shape.head_dim // 2
-        device = self.lm_head.weight.device
+        shape, device = self.shape, self.lm_head.weight.device
+        if shape.rope_scaling:
+            cos, sin = scaled_tables(
+                shape.rope_scaling, head_dim=shape.head_dim, theta=shape.rope_theta, start=start,
+                count=count,
+            )  # fmt: skip
+            return torch.from_numpy(cos).to(device), torch.from_numpy(sin).to(device)
+        half = shape.head_dim // 2
         exponents = torch.arange(half, dtype=torch.float64, device=device) / half
         positions = torch.arange(start, start + count, dtype=torch.float64, device=device)
-        angles = torch.outer(positions, self.shape.rope_theta**-exponents)
+        angles = torch.outer(positions, shape.rope_theta**-exponents)
         return angles.cos().float(), angles.sin().float()
 
     def forward(self, ids: Tensor, past: KeyValues | None = None) -> tuple[Tensor, KeyValues]:

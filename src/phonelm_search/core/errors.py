@@ -17,9 +17,14 @@ PhonelmSearchError
 ├── TrainingError                       a candidate cannot be trained
 └── ExportError                         a result cannot be written
 
-Messages state what must hold, then what was given, then what to do.
+Messages state what must hold, then what was given, then what to do, in less than a kilobyte.
 """
 
+import reprlib
+from typing import Any
+
+_MOST_SHOWN = 160  # characters of a value
+_MOST_BYTES, _HEAD_BYTES, _TAIL_BYTES = 900, 560, 240
 _TRANSIENT = {"memory", "timeout", "start", "protocol", "transport", "estimate", "rejected"}
 
 
@@ -28,8 +33,43 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def clipped(text: str) -> str:
+    """A message of at most 900 bytes; of a longer one the beginning and the end."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= _MOST_BYTES:
+        return text
+    head, tail = data[:_HEAD_BYTES], data[-_TAIL_BYTES:]
+    return f"{head.decode('utf-8', 'ignore')} … {tail.decode('utf-8', 'ignore')}"
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: one that is long or deep is cut."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 80
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 6
+        self.maxlevel = 3
+
+    def repr_int(self, x: int, level: int) -> str:
+        """One of more digits than Python prints is told by its length."""
+        if x.bit_length() <= 200:
+            return str(x)
+        return f"an integer of about {round(x.bit_length() * 0.30103)} digits"
+
+
+_SHORT = _Short()
+
+
 class PhonelmSearchError(Exception):
     """Root of the tree; the command line prints its message as one line and exits with 1."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(clipped(message))
 
 
 class ConfigurationError(PhonelmSearchError, ValueError):
@@ -80,7 +120,8 @@ class MeasurementError(PhonelmSearchError):
     """
 
     def __init__(self, message: str, *, stage: str) -> None:
-        super().__init__(f"{message} (stage: {stage})")
+        message = message.removesuffix(f" (stage: {stage})")  # of the error that it hands on
+        super().__init__(f"{clipped(message)} (stage: {stage})")
         self.message, self.stage = message, stage
 
     @property

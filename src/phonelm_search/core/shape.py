@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args
 
-from phonelm_search.core.errors import ShapeError
+from phonelm_search.core.errors import ShapeError, shown
+from phonelm_search.core.rotary import check_scaling
 
 HiddenAct = Literal["relu", "silu", "gelu", "relu2"]
 Ffn = Literal["gated", "plain"]
@@ -14,6 +16,10 @@ Ffn = Literal["gated", "plain"]
 
 TILE = 64
 """Multiple that accelerators like sizes of matrix products to be."""
+MOST_LAYERS = 10_000
+"""A graph has a dozen nodes for each."""
+MOST_PARAMETERS = 10**15
+"""So that no count of bytes leaves 64 bits."""
 SIZES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "vocab_size",
@@ -113,12 +119,14 @@ class ModelShape:
     """Base of the rotary frequencies."""
     rms_norm_eps: float = 1e-6
     """Added to the mean square in each RMSNorm."""
+    rope_scaling: str = ""
+    """How rotary positions are scaled, as `rotary.RotaryScaling.text`; empty: they are not."""
 
     def __post_init__(self) -> None:
         for name in SIZES:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ShapeError(f"{name} must be a positive integer, got {value!r}")
+                raise ShapeError(f"{name} must be a positive integer, got {shown(value)}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ShapeError(
                 "num_attention_heads must be a multiple of num_key_value_heads, "
@@ -129,12 +137,22 @@ class ModelShape:
         for name, allowed in (("hidden_act", get_args(HiddenAct)), ("ffn", get_args(Ffn))):
             if getattr(self, name) not in allowed:
                 raise ShapeError(
-                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
+                    f"{name} must be one of {', '.join(allowed)}, got {shown(getattr(self, name))}"
                 )
-        if not (self.rope_theta > 0 and self.rms_norm_eps > 0):
+        for name in ("rope_theta", "rms_norm_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ShapeError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        check_scaling(self.rope_scaling, head_dim=self.head_dim, theta=self.rope_theta)
+        if self.num_hidden_layers > MOST_LAYERS:
             raise ShapeError(
-                "rope_theta and rms_norm_eps must be positive, "
-                f"got {self.rope_theta} and {self.rms_norm_eps}"
+                f"num_hidden_layers must be at most {MOST_LAYERS:,}, got "
+                f"{shown(self.num_hidden_layers)}"
+            )
+        if self.parameters > MOST_PARAMETERS:
+            raise ShapeError(
+                f"a shape must have at most {MOST_PARAMETERS:.0e} parameters, this one would have "
+                f"more; its vocab_size is {shown(self.vocab_size)}, hidden_size "
+                f"{shown(self.hidden_size)}, intermediate_size {shown(self.intermediate_size)}"
             )
 
     @property
@@ -239,8 +257,14 @@ class ModelShape:
         return self.num_hidden_layers * (matrices + attention) + head
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, in order; ``ModelShape(**shape.as_dict()) == shape``."""
-        return asdict(self)
+        """All fields, in order; ``ModelShape(**shape.as_dict()) == shape``.
+
+        A scaling that there is none of is left out: ids are older than the field.
+        """
+        fields = asdict(self)
+        if not self.rope_scaling:
+            del fields["rope_scaling"]
+        return fields
 
     def columns(self) -> dict[str, str | int]:
         """What describes a shape in tables and trials: id, searched dimensions, sizes."""

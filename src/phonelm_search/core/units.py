@@ -1,10 +1,19 @@
 """The only place that renders and parses units. Decimal prefixes throughout: 1 kB = 1000 bytes."""
 
 import re
+from typing import Any
 
+from phonelm_search.core.errors import shown
+
+LARGEST = 2**63 - 1
+"""The largest integer that arrays and databases hold."""
+_LONGEST = 100  # characters of a quantity
 _PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 _TIME = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s)\s*$")
-_QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMBG]?)\s*(B?)\s*$")
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_QUANTITY = re.compile(
+    rf"^\s*({_DIGITS}(?:\.[0-9]+)?(?:[eE]\+?[0-9]{{1,2}})?)\s*([kKMBG]?)\s*(B?)\s*$", re.ASCII
+)
 
 
 def _scaled(value: float, suffixes: tuple[str, ...]) -> str:
@@ -51,37 +60,51 @@ def parse_count(text: str | int | float) -> int:
     """Parse a number of parameters or tokens.
 
     Args:
-        text: ``85M``, ``1.5B``, ``512k`` or a plain number.
+        text: ``85M``, ``1.5B``, ``512k``, ``6e5``, ``1_000`` or a plain number.
 
     Raises:
-        ValueError: If the text is no such quantity.
+        ValueError: If it is no such quantity, or no integer of 64 bits.
     """
-    if isinstance(text, bool):
-        raise ValueError(f"a count must be a number such as 85M, got {text}")
-    if isinstance(text, int | float):
-        return int(text)
-    match = _QUANTITY.match(text)
-    if match is None or (match[2] and match[3]):
-        raise ValueError(f"a count must be a number such as 512k, 85M or 1.5B, got '{text}'")
-    prefix = match[2] or match[3]
-    return round(float(match[1]) * _PREFIXES["k" if prefix == "K" else prefix])
+    return _whole(text, what="a count", examples="512k, 85M, 6e5 or 1.5B", both=False)
 
 
-def parse_bytes(text: str | int) -> int:
+def parse_bytes(text: str | int | float) -> int:
     """Parse bytes: ``80MB``, ``32kB``, ``2GB`` or a plain number; 1 kB = 1000 bytes.
 
     Raises:
-        ValueError: If the text is no such quantity.
+        ValueError: If it is no such quantity, or no integer of 64 bits.
     """
-    if isinstance(text, bool):
-        raise ValueError(f"bytes must be a number such as 80MB, got {text}")
-    if isinstance(text, int):
-        return text
-    match = _QUANTITY.match(text)
-    if match is None or (match[2] == "B" and match[3]):
-        raise ValueError(f"bytes must be a number such as 32kB, 80MB or 2GB, got '{text}'")
-    prefix = match[2] if match[2] != "B" else ""
-    return round(float(match[1]) * _PREFIXES["k" if prefix == "K" else prefix])
+    return _whole(text, what="bytes", examples="32kB, 80MB or 2GB", both=True)
+
+
+def _whole(given: Any, *, what: str, examples: str, both: bool) -> int:
+    """A quantity as an integer.
+
+    Args:
+        given: As a person wrote it.
+        what: What it is, for messages.
+        examples: For messages.
+        both: Whether a prefix may stand before B for bytes; else B is a prefix itself.
+    """
+    refusal = ValueError(f"{what} must be a number such as {examples}, got {shown(given)}")
+    if isinstance(given, bool):
+        raise refusal
+    if isinstance(given, str):
+        match = _QUANTITY.match(given) if len(given) <= _LONGEST else None
+        if match is None or (match[3] and (match[2] == "B" if both else match[2])):
+            raise refusal
+        prefix = match[2] if both else match[2] or match[3]
+        number = match[1].replace("_", "")
+        scale = _PREFIXES["k" if prefix == "K" else "" if both and prefix == "B" else prefix]
+        exact = number.isdigit()
+        value = int(number) * int(scale) if exact else float(number) * scale
+    elif isinstance(given, int | float):
+        value = given
+    else:
+        raise refusal
+    if not -LARGEST <= value <= LARGEST:  # nan, too
+        raise ValueError(f"{what} must be less than 2^63, got {shown(given)}")
+    return value if isinstance(value, int) else round(value)
 
 
 def parse_ms(text: str) -> float:
@@ -90,9 +113,9 @@ def parse_ms(text: str) -> float:
     Raises:
         ValueError: If the text is no such quantity.
     """
-    match = _TIME.match(text)
+    match = _TIME.match(text) if len(text) <= _LONGEST else None
     if match is None:
-        raise ValueError(f"a time must be such as 400ms or 1.2s, got '{text}'")
+        raise ValueError(f"a time must be such as 400ms or 1.2s, got {shown(text)}")
     return float(match[1]) * (1000 if match[2] == "s" else 1)
 
 
@@ -108,8 +131,8 @@ def parse_fraction(text: str | float) -> float:
             if isinstance(text, str) and text.strip().endswith("%")
             else float(text)
         )
-    except ValueError:
-        raise ValueError(f"a share must be written as 5% or 0.05, got '{text}'") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"a share must be written as 5% or 0.05, got {shown(text)}") from None
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"a share must lie between 0% and 100%, got '{text}'")
+        raise ValueError(f"a share must lie between 0% and 100%, got {shown(text)}")
     return value

@@ -5,13 +5,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.errors import ConfigurationError, shown
 
 Phase = Literal["prefill", "decode"]
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
 
 _LONG_ANSWER = 512  # tokens; beyond, the midpoint rule is 1 % off and more, see results/LOG.md
-_SCENARIO = re.compile(r"^([A-Za-z][A-Za-z0-9_-]*)=([0-9]+):([0-9]+)$")
+_SCENARIO = re.compile(r"^([A-Za-z][A-Za-z0-9_-]*)=([0-9]{1,20}):([0-9]{1,20})$")
+MOST_TOKENS = 2**20
+"""Of a prompt or a past."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,11 @@ class Workload:
     """Positions whose logits the graph computes; keys of measurements hold the word."""
 
     def __post_init__(self) -> None:
+        if max(self.tokens, self.past_tokens) > MOST_TOKENS:
+            raise ConfigurationError(
+                f"a prompt or past must be of at most {MOST_TOKENS:,} tokens, got "
+                f"{shown(max(self.tokens, self.past_tokens))}"
+            )
         if self.phase == "prefill" and (self.tokens < 1 or self.past_tokens):
             raise ConfigurationError(
                 "a prefill needs at least 1 prompt token and no past, "
@@ -76,6 +83,11 @@ class Scenario:
                 "a scenario needs at least 1 prompt token and 2 generated tokens, "
                 f"got {self.prompt_tokens}:{self.generated_tokens}"
             )
+        if self.prompt_tokens + self.generated_tokens > MOST_TOKENS:
+            raise ConfigurationError(
+                f"a scenario must be of at most {MOST_TOKENS:,} tokens, got "
+                f"{shown(self.prompt_tokens)}:{shown(self.generated_tokens)}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> "Scenario":
@@ -88,7 +100,7 @@ class Scenario:
         if match is None:
             raise ConfigurationError(
                 "a scenario must read NAME=PROMPT:GENERATED, for example chat=256:128, "
-                f"got '{text}'"
+                f"got {shown(text)}"
             )
         return cls(name=match[1], prompt_tokens=int(match[2]), generated_tokens=int(match[3]))
 

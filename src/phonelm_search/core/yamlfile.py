@@ -7,8 +7,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from phonelm_search.core.errors import ConfigurationError, UnknownNameError
+from phonelm_search.core.errors import ConfigurationError, UnknownNameError, first_line, shown
+from phonelm_search.core.textfile import read_text
 
+_MERGE = "tag:yaml.org,2002:merge"
+_MOST_PROBLEMS = 5  # of one file that are told at once
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -17,11 +20,31 @@ class Named(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     """The file's, without its suffix."""
 
 
 NamedModel = TypeVar("NamedModel", bound=Named)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe one, which takes no key twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """See `yaml.SafeLoader.compose_mapping_node`."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if (key.tag, key.value) in lines:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {shown(key.value)} must be given once, it is given at line "
+                    f"{lines[key.tag, key.value]} and again",
+                    problem_mark=key.start_mark,
+                )
+            lines[key.tag, key.value] = key.start_mark.line + 1
+        return node
 
 
 def load_yaml(path: Path, model: type[Model]) -> Model:
@@ -31,21 +54,34 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         ConfigurationError: If the file cannot be read, is no YAML mapping, or breaks a rule of
             the model; the message names the file, the key and what is allowed.
     """
+    content = parse_yaml(read_text(path), source=str(path))
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else type(content).__name__
+        raise ConfigurationError(f"{path} must hold keys and values (a YAML mapping), got {kind}")
+    return validate(content, model, source=str(path))
+
+
+def parse_yaml(text: str, *, source: str) -> Any:
+    """What YAML says.
+
+    Raises:
+        ConfigurationError: If it is none; the message names the source and the line.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} must be a readable UTF-8 text file: {error}") from error
-    try:
-        content = yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ConfigurationError(f"{path} must be valid YAML; {problem}{line}") from error
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else type(content).__name__
-        raise ConfigurationError(f"{path} must hold keys and values (a YAML mapping), got {found}")
-    return validate(content, model, source=str(path))
+        raise ConfigurationError(f"{source} must be valid YAML; {problem}{line}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{source} must be valid YAML; it is nested too deeply") from error
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML lets these out for dates, tags and numbers that are none.
+        raise ConfigurationError(
+            f"{source} must be valid YAML; a value is not what its form or tag says: "
+            f"{first_line(error)}; put it in quotes"
+        ) from error
 
 
 def validate(content: dict[str, Any], model: type[Model], *, source: str) -> Model:
@@ -57,21 +93,35 @@ def validate(content: dict[str, Any], model: type[Model], *, source: str) -> Mod
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = [_describe(dict(item), model) for item in error.errors()]
+        problems = [_describe(dict(item), model) for item in error.errors()[:_MOST_PROBLEMS]]
+        if (more := error.error_count() - len(problems)) > 0:
+            problems.append(f"and {more:,} more")
         raise ConfigurationError(f"{source}: {'; '.join(problems)}") from error
+    except (ArithmeticError, RecursionError, TypeError) as error:
+        # pydantic turns none of these into its own error.
+        raise ConfigurationError(
+            f"{source}: a value must be of the kind and size that its key takes: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _describe(item: dict[str, Any], model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
+    parts = [str(part) for part in item["loc"]]
+    where = _short_key(".".join(p for p in parts if not p.startswith("function-")))
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         allowed = ", ".join(_keys_at(model, item["loc"][:-1]))
         message = f"unknown key; allowed: {allowed}" if allowed else "unknown key"
     elif item["type"] == "missing":
         message = "this key is required"
-    elif not isinstance(item["input"], dict | list):
-        message = f"{message[0].lower()}{message[1:]}, got {item['input']!r}"
+    elif item["type"] != "value_error" and not isinstance(item["input"], dict | list):
+        message = f"{message[0].lower()}{message[1:]}, got {shown(item['input'])}"
     return f"{where}: {message}" if where else message
+
+
+def _short_key(key: str) -> str:
+    """A key as messages show it."""
+    return key if len(key) <= 80 else f"{key[:77]}..."
 
 
 def _keys_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

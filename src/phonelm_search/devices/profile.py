@@ -14,7 +14,7 @@ from pydantic import (
 
 from phonelm_search.core.defaults import DEFAULT_PRECISION
 from phonelm_search.core.precision import PRECISIONS, Precision, get_precision
-from phonelm_search.core.workload import PHASES, Phase, Workload
+from phonelm_search.core.workload import MOST_TOKENS, PHASES, Phase, Workload
 from phonelm_search.core.yamlfile import Named, NamedFiles, validate
 
 CPU = "CPUExecutionProvider"
@@ -22,8 +22,9 @@ STATIC_PROVIDERS = ("QNNExecutionProvider",)
 """Those that take static integer graphs, compiled for a chip."""
 DEVICES = NamedFiles("device_profiles", "device profile")
 
-_Tokens = Annotated[int, Field(ge=1)]
-_Core = Annotated[int, Field(ge=0)]
+_MOST_CORES = 4096
+_Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+_Core = Annotated[int, Field(ge=0, lt=_MOST_CORES)]
 
 
 class ProfileWorkload(BaseModel):
@@ -45,7 +46,7 @@ class Thermal(BaseModel):
     at no higher one than `battery_start_c`."""
     battery_start_c: float = Field(default=36.0, gt=0, le=100)
     """The battery's, which stays far below the processor's."""
-    longest_cooldown_s: float = Field(default=300.0, ge=0)
+    longest_cooldown_s: float = Field(default=300.0, ge=0, le=86_400)
     """After so long it begins all the same; its records then tell how hot it was."""
 
     def limit_c(self, *, of_battery: bool) -> float:
@@ -103,7 +104,7 @@ class DeviceProfile(Named):
     execution_provider: _PerPhase = PerPhase.of_both(CPU)
     provider_options: dict[str, str] = Field(default_factory=dict)
     """Of the provider that is not the CPU's."""
-    threads: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
+    threads: Annotated[int, Field(ge=1, le=_MOST_CORES)] | Literal["all"] = "all"
     allow_fallback: tuple[str, ...] = ()
     """Operators of a graph that may run elsewhere than on the execution provider."""
     precision: _PerPhase = PerPhase.of_both(DEFAULT_PRECISION)

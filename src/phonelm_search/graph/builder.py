@@ -12,7 +12,9 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from phonelm_search.core.errors import UnsupportedShapeError
+from phonelm_search.core.kernels import head_unit, hidden_unit, nearest
 from phonelm_search.core.precision import Precision
+from phonelm_search.core.rotary import scaled_tables
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph.proto import CONTRIB, Logits, serialise
 from phonelm_search.graph.weights import TensorKind, TensorSpec, TensorType
@@ -27,7 +29,8 @@ class Graph:
     """A serialised ONNX model whose weights lie outside it."""
 
     model: bytes
-    """The ModelProto; under 1 MB, weights are external data in ``model.onnx.data``."""
+    """The ModelProto; under 1 MB but for scaled rotary tables, which it holds. Weights are external
+    data in ``model.onnx.data``."""
     tensors: tuple[TensorSpec, ...]
     """The external initializers, in the order of the weights file."""
     separate_rotary: bool
@@ -38,17 +41,19 @@ def check_kernels(shape: ModelShape, precision: Precision) -> None:
     """Refuse what ONNX Runtime's kernels refuse.
 
     Raises:
-        UnsupportedShapeError: If the block size does not divide the hidden size; the message
-            names the nearest sizes that work.
+        UnsupportedShapeError: If a size is none that they take; the message names the nearest
+            sizes that work.
     """
-    block = precision.block_size
-    if block and shape.hidden_size % block:
-        below = shape.hidden_size // block * block
-        near = " or ".join(str(n) for n in (below, below + block) if n)
-        raise UnsupportedShapeError(
-            f"hidden_size must be a multiple of {block} for {precision.name} "
-            f"(GatherBlockQuantized), got {shape.hidden_size}; nearest: {near}"
-        )
+    checks = (
+        ("hidden_size", shape.hidden_size, hidden_unit(precision), "GatherBlockQuantized"),
+        ("head_dim", shape.head_dim, head_unit(precision), "GroupQueryAttention"),
+    )
+    for name, size, unit, kernel in checks:
+        if size % unit:
+            raise UnsupportedShapeError(
+                f"{name} must be a multiple of {unit} for {precision.name} ({kernel}), got {size}; "
+                f"nearest: {nearest(size, unit)}"
+            )
 
 
 def build_graph(
@@ -81,13 +86,7 @@ def build_graph(
     build.mask_nodes()
     if max_positions < 1:
         raise ValueError(f"max_positions must be positive, got {max_positions}")
-    for kind in ("cos", "sin"):
-        build.tensor(
-            f"{kind}_cache",
-            (max_positions, shape.head_dim // 2),
-            kind=f"rotary_{kind}",  # type: ignore[arg-type]
-            scale=shape.rope_theta,
-        )
+    build.rotary_tables(max_positions)
     residual, skip = build.embedding(), ""
     for layer in range(shape.num_hidden_layers):
         base = f"model.layers.{layer}"
@@ -136,6 +135,20 @@ class _Builder:
         array = np.asarray(value, np.int64)
         self.constants[name] = numpy_helper.from_array(array, name)
         return name
+
+    def rotary_tables(self, positions: int) -> None:
+        """Tables of cosines and sines; runners make them, but for scaled ones."""
+        s = self.shape
+        if s.rope_scaling:
+            tables = scaled_tables(
+                s.rope_scaling, head_dim=s.head_dim, theta=s.rope_theta, start=0, count=positions
+            )
+            for name, table in zip(("cos_cache", "sin_cache"), tables, strict=True):
+                self.constants[name] = numpy_helper.from_array(table, name)
+            return
+        dims = (positions, s.head_dim // 2)
+        self.tensor("cos_cache", dims, kind="rotary_cos", scale=s.rope_theta)
+        self.tensor("sin_cache", dims, kind="rotary_sin", scale=s.rope_theta)
 
     def node(
         self,

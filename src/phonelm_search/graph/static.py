@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from phonelm_search.core.rotary import scaled_tables
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.graph.proto import external
 from phonelm_search.graph.weights import TensorKind, TensorSpec, file_offsets, rotary_table
@@ -139,10 +140,19 @@ class _Builder:
         dims = (self.cache + self.tokens, half)
         kinds: tuple[tuple[str, TensorKind], ...] = (("cos", "rotary_cos"), ("sin", "rotary_sin"))
         for kind, name in kinds:
-            values = rotary_table(name, dims, self.shape.rope_theta)
+            values = self.rotary_values(name, dims)
             table = self.constant(f"rotary.{kind}_cache", values, np.float32)
             rows = self.node("Gather", [table, "position_ids"], f"rotary.{kind}", axis=0)
             self.reshape(rows, f"rotary.{kind}_rows", 1, self.tokens, half)
+
+    def rotary_values(self, kind: TensorKind, dims: tuple[int, int]) -> Any:
+        s = self.shape
+        if not s.rope_scaling:
+            return rotary_table(kind, dims, s.rope_theta)
+        cosines, sines = scaled_tables(
+            s.rope_scaling, head_dim=s.head_dim, theta=s.rope_theta, start=0, count=dims[0]
+        )
+        return cosines if kind == "rotary_cos" else sines
 
     def norm(self, name: str, x: str, size: int = 0) -> str:
         weight = self.weight(f"{name}.weight", size or self.shape.hidden_size)

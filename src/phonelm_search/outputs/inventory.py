@@ -1,11 +1,13 @@
 """What there is: studies of a database, shapes of a space."""
 
+from dataclasses import asdict
 from typing import Any
 
+from phonelm_search.core.kernels import head_unit
 from phonelm_search.core.precision import get_precision
 from phonelm_search.outputs.rows import Row
 from phonelm_search.reading import count_shapes
-from phonelm_search.space import enumerate_space, load_space
+from phonelm_search.space import count_space, load_space, nearest_heads
 from phonelm_search.store import Store
 
 
@@ -35,13 +37,9 @@ def space_document(space: str, precision: str) -> dict[str, Any]:
         space: Its name, or the path of a YAML file.
         precision: Name of the scheme at which byte limits are counted.
     """
-    loaded = load_space(space)
-    feasible = enumerate_space(loaded, get_precision(precision))
-    return {
-        "space": loaded.name,
-        "combinations": feasible.combinations,
-        "feasible": len(feasible),
-        "failures": feasible.failures,
-        "num_hidden_layers": feasible.histogram("num_hidden_layers"),
-        "hidden_size": feasible.histogram("hidden_size"),
-    }
+    loaded, scheme = load_space(space), get_precision(precision)
+    counts = count_space(loaded, scheme)
+    document = {"space": loaded.name, **asdict(counts)}
+    heads = document.pop("refused_heads")
+    document["remedies"] = [nearest_heads(heads, head_unit(scheme))] if heads else []
+    return document

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def relative_losses(
             "before": before.log_ratio(rest, one).deviation,
         }
 
-    everything = [[asdict(s) for s in shapes.values()], asdict(baseline), tokens]
+    everything = [[s.as_dict() for s in shapes.values()], baseline.as_dict(), tokens]
     parts = (str(LAW_VERSION), json.dumps(everything), repr(prior), repr(trainings))
     found = cached_arrays(file, sha256("\n".join(parts).encode()).hexdigest(), told)
     half = Z_95 * found["deviation"]

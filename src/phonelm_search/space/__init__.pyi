@@ -1,7 +1,10 @@
 from .columns import Columns as Columns
 from .coordinates import Coordinates as Coordinates
 from .feasible import FeasibleSet as FeasibleSet
+from .feasible import SpaceCounts as SpaceCounts
+from .feasible import count_space as count_space
 from .feasible import enumerate_space as enumerate_space
+from .feasible import nearest_heads as nearest_heads
 from .schema import SPACES as SPACES
 from .schema import ParameterTarget as ParameterTarget
 from .schema import SearchSpace as SearchSpace

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.space.feasible import FeasibleSet, decoder_parameters
+from phonelm_search.space.constraints import decoder_parameters
+from phonelm_search.space.feasible import FeasibleSet
 
 Ints = npt.NDArray[np.int64]
 Strings = npt.NDArray[np.str_]

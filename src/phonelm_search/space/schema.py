@@ -4,16 +4,39 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from phonelm_search.core.shape import Ffn, HiddenAct, ModelShape
-from phonelm_search.core.units import format_count, parse_bytes, parse_count, parse_fraction
+from phonelm_search.core.errors import ShapeError, shown
+from phonelm_search.core.shape import MOST_LAYERS, Ffn, HiddenAct, ModelShape
+from phonelm_search.core.units import (
+    LARGEST,
+    format_count,
+    parse_bytes,
+    parse_count,
+    parse_fraction,
+)
 from phonelm_search.core.yamlfile import Named, NamedFiles, validate
 
 SPACES = NamedFiles("search_spaces", "search space")
 
 MOST_TOKENS = 1 << 21
 """Of a vocabulary; the largest of known models have a million."""
-_PositiveInt = Annotated[int, Field(ge=1)]
-_PositiveFloat = Annotated[float, Field(gt=0)]
+LARGEST_SIZE = 10**9
+"""Of any dimension of a shape that a space may hold."""
+_MOST_VALUES = 100_000  # of one range
+
+
+def _counted(value: Any) -> Any:
+    """An integer that is written as a count (``6e5``, ``32k``); all else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_count(value)
+    except ValueError:
+        return value
+
+
+_PositiveInt = Annotated[int, BeforeValidator(_counted), Field(ge=1, le=LARGEST_SIZE)]
+_Layers = Annotated[int, BeforeValidator(_counted), Field(ge=1, le=MOST_LAYERS)]
+_Ratio = Annotated[float, Field(gt=0, le=LARGEST_SIZE)]
 
 
 class _Strict(BaseModel):
@@ -22,34 +45,35 @@ class _Strict(BaseModel):
 
 def _expand(value: Any) -> Any:
     """A ``{min, max, step}`` becomes the tuple of its values, a scalar a tuple of one."""
-    if isinstance(value, dict):
-        unknown = set(value) - {"min", "max", "step"}
-        if unknown or not {"min", "max"} <= set(value):
-            raise ValueError(f"a range must have min, max and perhaps step, got {sorted(value)}")
-        numbers = (value["min"], value["max"], value.get("step", 1))
-        if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
-            raise ValueError(f"min, max and step must be numbers, got {list(numbers)}")
-        low, high, step = numbers
-        if step <= 0 or low > high:
-            raise ValueError(f"a range must have min ≤ max and step > 0, got {value}")
-        count = int((high - low) / step + 1e-9) + 1
-        if count > 100_000:
-            raise ValueError(f"a range must have at most 100000 values, got {count}")
-        return tuple(low + i * step for i in range(count))
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not isinstance(value, dict):
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not {"min", "max"} <= set(value) <= {"min", "max", "step"}:
+        raise ValueError(f"a range must have min, max and perhaps step, got {shown(list(value))}")
+    low, high, step = (_counted(n) for n in (value["min"], value["max"], value.get("step", 1)))
+    for number in (low, high, step):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ValueError(f"min, max and step must be numbers, got {shown(number)}")
+        if not -LARGEST <= number <= LARGEST:  # nan, too
+            raise ValueError(f"min, max and step must be finite numbers, got {shown(number)}")
+    if step <= 0 or low > high:
+        raise ValueError(f"a range must have min ≤ max and step > 0, got {shown(value)}")
+    steps = (high - low) / step + 1e-9
+    if steps >= _MOST_VALUES:
+        raise ValueError(f"a range must have at most {_MOST_VALUES} values, got {steps + 1:.6g}")
+    return tuple(low + i * step for i in range(int(steps) + 1))
 
 
 def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
     if not value or len(set(value)) != len(value):
-        raise ValueError(f"the values must be distinct and at least one, got {list(value)}")
+        raise ValueError(f"the values must be distinct and at least one, got {shown(list(value))}")
     return value
 
 
 _Integers = Annotated[tuple[_PositiveInt, ...], BeforeValidator(_expand)]
-_Vocabularies = Annotated[
-    tuple[Annotated[int, Field(ge=2, le=MOST_TOKENS)], ...], BeforeValidator(_expand)
-]
-_Floats = Annotated[tuple[_PositiveFloat, ...], BeforeValidator(_expand)]
+_Vocabulary = Annotated[int, BeforeValidator(_counted), Field(ge=2, le=MOST_TOKENS)]
+_Vocabularies = Annotated[tuple[_Vocabulary, ...], BeforeValidator(_expand)]
+_Depths = Annotated[tuple[_Layers, ...], BeforeValidator(_expand)]
+_Floats = Annotated[tuple[_Ratio, ...], BeforeValidator(_expand)]
 _Count = Annotated[int, BeforeValidator(parse_count), Field(ge=1)]
 _Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=1)]
 _Share = Annotated[float, BeforeValidator(parse_fraction)]
@@ -109,7 +133,7 @@ class Reference(_Strict):
     name: str
     hidden_size: _PositiveInt
     intermediate_size: _PositiveInt
-    num_hidden_layers: _PositiveInt
+    num_hidden_layers: _Layers
     num_attention_heads: _PositiveInt
     num_key_value_heads: _PositiveInt | None = None
     head_dim: _PositiveInt | None = None
@@ -120,6 +144,12 @@ class Reference(_Strict):
 
     def shape(self, space: "SearchSpace") -> ModelShape:
         """The reference as a shape; what it leaves out is the space's or follows from the rest."""
+        if self.head_dim is None and self.hidden_size % self.num_attention_heads:
+            raise ShapeError(
+                f"reference {self.name}: hidden_size must be a multiple of num_attention_heads "
+                f"where head_dim is not given, got {self.hidden_size} and "
+                f"{self.num_attention_heads}"
+            )
         return ModelShape(
             hidden_size=self.hidden_size,
             intermediate_size=self.intermediate_size,
@@ -144,7 +174,7 @@ class SearchSpace(Named):
     vocab_size: _Vocabularies = (49152,)
     tie_word_embeddings: bool = True
     hidden_size: _Integers
-    num_hidden_layers: _Integers
+    num_hidden_layers: _Depths
     head_dim: _Integers | None = None
     num_attention_heads: _Integers | None = None
     kv_groups: _Integers = (1,)
@@ -171,7 +201,7 @@ class SearchSpace(Named):
                     raise ValueError(f"{name}: {error}") from error
         names = [r.name for r in self.references]
         if len(set(names)) != len(names):
-            raise ValueError(f"references must have distinct names, got {names}")
+            raise ValueError(f"references must have distinct names, got {shown(names)}")
         for reference in self.references:
             reference.shape(self)
         return self

@@ -1,5 +1,6 @@
 """Measuring shapes that a person names: the thread of ``profile``."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,8 @@ from phonelm_search.stages.compile import calibration_tokens, compile_shapes
 from phonelm_search.stages.session import processors_held
 from phonelm_search.store import Store
 from phonelm_search.work import sweep_temporary
+
+_CACHED = "models--"  # how a cache of Hugging Face begins the name of a model's folder
 
 
 def known_shapes() -> dict[str, tuple[str, ModelShape]]:
@@ -54,9 +57,7 @@ def find_shape(store: Store, text: str) -> tuple[str | None, ModelShape]:
     """
     path = Path(text)
     if path.suffix == ".json" or (path.is_dir() and (path / "config.json").exists()):
-        return path.stem if path.stem != "config" else path.resolve().parent.name, load_hf_config(
-            path
-        )
+        return _model_name(path), load_hf_config(path)
     known = known_shapes()
     if text.lower() in known:
         return known[text.lower()]
@@ -69,6 +70,21 @@ def find_shape(store: Store, text: str) -> tuple[str | None, ModelShape]:
         raise UnknownNameError(
             "shape", text, names, "or give the path of a config.json, or a study's shape id"
         ) from None
+
+
+def _model_name(path: Path) -> str | None:
+    """What the model of a file, or of its folder, is called; None where nothing says.
+
+    A link is called as it is written: in a cache of Hugging Face the files are links to blobs.
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+    folder = absolute if path.is_dir() else absolute.parent
+    if folder == absolute.parent and path.name != "config.json":
+        return path.stem
+    cache = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and cache.startswith(_CACHED):
+        return cache.removeprefix(_CACHED).replace("--", "/", 1)
+    return folder.name or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

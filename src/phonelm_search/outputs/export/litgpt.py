@@ -27,6 +27,8 @@ def to_litgpt(shape: ModelShape, name: str) -> dict[str, Any]:
         )
     if shape.qk_norm:
         raise ExportError("LitGPT has other norms of queries and keys; train from config.json")
+    if shape.rope_scaling:
+        raise ExportError("LitGPT scales rotary positions otherwise; train from config.json")
     return {
         "model_name": name,
         "model_config": {

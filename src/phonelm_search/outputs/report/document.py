@@ -226,7 +226,7 @@ def _configs(rows: Sequence[StudyRow]) -> dict[str, Document]:
 
 def _family(shape: ModelShape) -> str:
     """What rows must share for one configuration to serve both but for their dimensions."""
-    norms = (shape.rope_theta, shape.rms_norm_eps)
+    norms = (shape.rope_theta, shape.rms_norm_eps, shape.rope_scaling)
     return " ".join(map(str, (shape.ffn, shape.qkv_bias, shape.qk_norm, *norms)))
 
 

@@ -1,6 +1,7 @@
 """Trainings from a CSV file: shapes by their Hugging Face names, tokens, and what came out."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from phonelm_search.core.errors import ConfigurationError, ShapeError
+from phonelm_search.core.errors import ConfigurationError, ShapeError, shown
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.textfile import read_text
 from phonelm_search.quality.law.discrepancy import Points
 from phonelm_search.quality.law.form import Dimensions
 from phonelm_search.quality.law.posterior import Observations
 from phonelm_search.space import Columns
 
+_MOST_BYTES = 100_000_000  # a million rows
 _NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "tokens")
 _LOSSES = ("loss", "bits_per_byte")
 _GROUPING = ("dataset", "tokenizer")
@@ -49,14 +52,13 @@ def read_trainings(path: Path) -> list[Training]:
         ConfigurationError: If it cannot be read; names row and column.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = [n.strip() for n in reader.fieldnames or ()]
-            _check_header(path, names)
-            reader.fieldnames = names
-            rows = [_Row(path, reader.line_num, row) for row in reader]
-            found = [row.training() for row in rows if not row.empty]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path, most_bytes=_MOST_BYTES), newline=""))
+        names = [n.strip() for n in reader.fieldnames or ()]
+        _check_header(path, names)
+        reader.fieldnames = names
+        rows = [_Row(path, reader.line_num, row) for row in reader]
+        found = [row.training() for row in rows if not row.empty]
+    except csv.Error as error:
         raise ConfigurationError(f"{path} must be a CSV file in UTF-8: {error}") from error
     if not found:
         raise ConfigurationError(f"{path} must hold at least one training, got none")
@@ -69,7 +71,7 @@ def _check_header(path: Path, names: list[str]) -> None:
         wanted = missing or ["loss or bits_per_byte"]
         raise ConfigurationError(
             f"{path}, row 1: columns {', '.join(wanted)} are missing; got "
-            f"{', '.join(n for n in names if n) or 'none'}"
+            f"{', '.join(n[:40] for n in names[:20] if n) or 'none'}"
         )
 
 
@@ -121,7 +123,7 @@ class _Row:
             return default
         value = self._number_of(name)
         if value != int(value):
-            raise self._wrong(name, f"must be a whole number, got {text!r}")
+            raise self._wrong(name, f"must be a whole number, got {shown(text)}")
         return int(value)
 
     def _number_of(self, name: str) -> float:
@@ -131,7 +133,7 @@ class _Row:
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
-            raise self._wrong(name, f"must be a positive number, got {text!r}")
+            raise self._wrong(name, f"must be a positive number, got {shown(text)}")
         return value
 
     def _wrong(self, column: str, what: str) -> ConfigurationError:

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from phonelm_search.core.errors import ConfigurationError, first_line
+from phonelm_search.core.errors import ConfigurationError, first_line, shown
+from phonelm_search.core.textfile import read_text
 from phonelm_search.quality.law.discrepancy import Discrepancy
 from phonelm_search.quality.law.form import OWN, SHARED
 from phonelm_search.quality.law.posterior import Evidence, Gaussian, LawPrior
 
+_NO_LAW = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 _SHIPPED = files("phonelm_search.quality.law") / "prior.json"
 
 
@@ -26,9 +30,11 @@ def load_prior(path: Path | None = None) -> LawPrior:
         ConfigurationError: If it cannot be read, or is none.
     """
     try:
-        text = _SHIPPED.read_text(encoding="utf-8") if path is None else path.read_text("utf-8")
+        text = _SHIPPED.read_text(encoding="utf-8") if path is None else read_text(path)
         return decode_prior(json.loads(text))
-    except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except ConfigurationError:
+        raise
+    except _NO_LAW as error:
         raise ConfigurationError(
             f"{path or 'the shipped law'} must be a law as `law fit` writes it: {first_line(error)}"
         ) from error
@@ -73,19 +79,24 @@ def decode_prior(document: dict[str, Any]) -> LawPrior:
     Raises:
         ValueError, TypeError, KeyError: If the document is none of its.
     """
-    discrepancy, evidence = document["discrepancy"], document["evidence"]
+    discrepancy: dict[str, Any] = {
+        k: tuple(map(_number, v)) if isinstance(v, list | tuple) else _number(v)
+        for k, v in document["discrepancy"].items()
+    }
+    evidence = {k: (_number(low), _number(high)) for k, (low, high) in document["evidence"].items()}
     return LawPrior(
         shared=_gaussian(document["shared"], SHARED),
         own=_gaussian(document["own"], OWN),
-        discrepancy=Discrepancy(**_pairs(discrepancy)),
-        evidence=Evidence(**_pairs(evidence)),
-        sources=tuple(document["sources"]),
+        discrepancy=Discrepancy(**discrepancy),
+        evidence=Evidence(**evidence),
+        sources=tuple(map(str, document["sources"])),
     )
 
 
-def _pairs(document: dict[str, Any]) -> dict[str, Any]:
-    """Lists as tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e300:
+        raise ValueError(f"a number must be positive and finite, got {shown(value)}")
+    return float(value)
 
 
 def _gaussian(document: dict[str, Any], names: tuple[str, ...]) -> Gaussian:
@@ -94,5 +105,7 @@ def _gaussian(document: dict[str, Any], names: tuple[str, ...]) -> Gaussian:
     mean, covariance = np.array(document["mean"], float), np.array(document["covariance"], float)
     if mean.shape != (len(names),) or covariance.shape != (len(names),) * 2:
         raise ValueError(f"there must be {len(names)} coefficients with their covariance")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise ValueError("coefficients and their covariance must be finite")
     np.linalg.cholesky(covariance)  # LinAlgError is a ValueError
     return Gaussian(mean=mean, covariance=covariance)
