@@ -49,9 +49,9 @@ def test_a_plan_refuses_what_a_run_would() -> None:
         ),
         (["--vocab-size", "1000000000"], "should be less than or equal to 2097152, got 1000000000"),
         (["--study", ""], "a study's name must be"),
-        (["--tokens-per-parameter", "1e20"], "must be a positive finite number, at most 1M"),
-        (["--proxy-parameters", "9" * 26], "--proxy-parameters must be a positive finite number"),
-        (["--minutes", "inf"], "--minutes must be a positive finite number, got inf"),
+        (["--tokens-per-parameter", "1e20"], "'--tokens-per-parameter': Input should be less"),
+        (["--proxy-parameters", "9" * 26], "--proxy-parameters: a count must be less than 2^63"),
+        (["--minutes", "inf"], "'--minutes': Input should be less"),
     ],
 )
 def test_a_dry_run_and_a_run_refuse_the_same_before_anything_is_measured(
@@ -66,7 +66,9 @@ def test_a_dry_run_and_a_run_refuse_the_same_before_anything_is_measured(
     Path("null.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
     Path("device_profiles").mkdir()
     Path("device_profiles/fake-phone.yaml").write_text("name: fake-phone\nruntime: fake\n")
-    assert run_command(["run", "tiny", "--device", "fake-phone", *options, *dry]) == 1
+    assert run_command(["run", "tiny", "--device", "fake-phone", *options, *dry]) == (
+        2 if "Input" in message else 1
+    )
     error = capsys.readouterr().err
     assert message in error
     assert "measuring" not in error
