@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from phonelm_search.core.statistics import paired_medians, percentile_interval, spearman
+from phonelm_search.core.statistics import (
+    middles_and_ends,
+    paired_medians,
+    percentile_interval,
+    quantile_of_ordered,
+    spearman,
+)
 
 ROUND = st.lists(st.integers(1, 10**9), min_size=1, max_size=40)
 
@@ -57,3 +64,20 @@ def test_rank_correlation_of_orders_is_the_closed_form(order: list[int]) -> None
 def test_what_does_not_vary_has_no_rank_correlation() -> None:
     assert spearman([1, 2, 3], [5, 5, 5]) is spearman([5, 5, 5], [1, 2, 3]) is None
     assert spearman([1, 2, 2, 3], [1, 2, 2, 3]) == pytest.approx(1)
+
+
+@given(arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 60)), elements=st.floats(-9, 9)))
+def test_middles_and_ends_are_numpys_to_the_bit(draws: np.ndarray) -> None:
+    found = middles_and_ends(draws)
+    for row, told in zip(draws, found, strict=True):
+        assert told.tolist() == [np.median(row), *percentile_interval(row)]
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=40), st.floats(0, 1))
+def test_a_quantile_of_what_is_ordered_is_numpys_to_the_bit(values: list[float], q: float) -> None:
+    ordered = np.sort(values)
+    assert float(quantile_of_ordered(ordered, q)) == np.quantile(ordered, q)
+
+
+def test_draws_that_are_no_numbers_have_no_middle() -> None:
+    assert np.isnan(middles_and_ends([1.0, np.nan, 2.0])).all()

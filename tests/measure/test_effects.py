@@ -8,6 +8,7 @@ import pytest
 
 from phonelm_search.core.statistics import Floats
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
+from phonelm_search.measure.sparse_effects import SparseEffects
 
 SHAPES, TOGETHER = 16, 4
 
@@ -127,3 +128,47 @@ def test_the_same_rounds_give_the_same_draws() -> None:
     first, again = (fit_effects(rounds) for _ in range(2))
     assert (first.shapes == again.shapes).all()
     assert (first.shapes != fit_effects(rounds, seed=1).shapes).any()
+
+
+def test_draws_without_a_matrix_of_all_have_the_mean_and_covariance_of_the_equations() -> None:
+    """Against the dense normal equations, whose inverse is the covariance."""
+    _, rounds = simulated(np.random.default_rng(3), first=0.03)
+    random, chains, spread2 = np.random.default_rng(1), 4000, 0.05**2
+    precision = random.gamma(2, 0.5 / 0.012**2, len(rounds.log_ms))
+    information = 1 / rounds.covariate_deviations**2
+    counts = [int(index.max()) + 1 for index in (rounds.shapes, rounds.processes)]
+    design = np.concatenate(
+        [np.eye(counts[0])[rounds.shapes], rounds.covariates, np.eye(counts[1])[rounds.processes]],
+        axis=1,
+    )
+    prior = np.concatenate([np.zeros(counts[0]), information, np.full(counts[1], 1 / spread2)])
+    matrix = design.T @ (precision[:, None] * design) + np.diag(prior)
+    mean = np.linalg.solve(matrix, design.T @ (precision * rounds.log_ms))
+    covariance = np.linalg.inv(matrix)
+    sparse = SparseEffects(
+        rounds.shapes, rounds.processes, rounds.covariates, information, chains
+    )  # fmt: skip
+    start = (
+        np.zeros((chains, counts[0])), np.zeros((chains, 1)), np.zeros((chains, counts[1])),
+    )  # fmt: skip
+    weighted = np.tile(precision, (chains, 1))
+    drawn = sparse.draw(rounds.log_ms, weighted, np.full(chains, spread2), start, random)
+    found = np.concatenate(drawn, axis=1)
+    deviation = np.sqrt(np.diag(covariance))
+    assert np.abs(found.mean(axis=0) - mean).max() < 4.5 * deviation.max() / np.sqrt(chains)
+    off = (np.cov(found, rowvar=False) - covariance) / np.outer(deviation, deviation)
+    assert np.abs(off).max() < 0.12  # the deviation of a covariance of 4000 draws is 0.02
+
+
+def test_many_shapes_are_told_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, rounds = simulated(np.random.default_rng(3), first=0.03)
+    dense = fit_effects(rounds, seed=1)
+    monkeypatch.setattr("phonelm_search.measure.effects._MOST_DENSE", 2)
+    sparse = fit_effects(rounds, seed=1)
+    one, other = differences(sparse), differences(dense)
+    width = other.std(axis=0)
+    assert (np.abs(one.mean(axis=0) - other.mean(axis=0)) < 0.5 * width).all()
+    assert np.median(one.std(axis=0) / width) == pytest.approx(1, abs=0.1)
+    for name in ("rest", "spread"):
+        told = [np.median(getattr(e, name)) for e in (sparse, dense)]
+        assert told[0] == pytest.approx(told[1], rel=0.2), name

@@ -190,3 +190,17 @@ def test_an_advice_that_several_reasons_share_stands_once() -> None:
     verdict, reasons = judged_together(parts)
     assert verdict == "suspect"
     assert [r.text for r in reasons] == [f"a 1; {close}", "alone", "b 2", "c; wait"]
+
+
+def test_a_study_is_read_without_what_stands_beside_samples(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(20.0, None), (30.0, None)])
+    ids, where = [r.shape.shape_id for r in view.rows], view.places[0].environment_id
+    whole = store.measurements(shape_ids=ids, environment_id=where)
+    judged = list(store.judged_rounds(shape_ids=ids, environment_id=where))
+    assert [(m.key, m.samples_ns, m.verdict, m.protocol) for m in judged] == [
+        (m.key, m.samples_ns, m.verdict, m.protocol) for m in whole
+    ]
+    made = store.round_conditions(shape_ids=ids, environment_id=where)
+    assert [(m.phase, m.warmup_ns, m.conditions) for m in made] == [
+        (m.workload.phase, m.warmup_ns, m.conditions) for m in whole
+    ]

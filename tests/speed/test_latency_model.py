@@ -134,3 +134,24 @@ def test_measurements_are_held_against_prices_of_their_own_workload() -> None:
     assert sum(r is not None for r in off) == 1
     assert against_prices(found[:11], INT4) is None
     assert far_off(found[:11], INT4) == [None] * 11
+
+
+def test_many_shapes_are_told_by_some_of_them_as_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = drawn(5, 120)
+    true = truth(shapes, 5)
+    draws = measured(true, 6)
+    columns, work = Columns.of(shapes), STEP
+    exact = LatencyModel(columns, draws, INT4, work)
+    monkeypatch.setattr("phonelm_search.speed.smooth.MOST_EXACT", 60)
+    monkeypatch.setattr("phonelm_search.speed.latency_model.MOST_EXACT", 60)
+    some = LatencyModel(columns, draws, INT4, work)
+    others = Columns.of(drawn(7, 200))
+    told, known = some.predict(others), exact.predict(others)
+    assert np.abs(told.mean - known.mean).max() < 2 * np.median(known.deviation)
+    assert np.median(told.deviation / known.deviation) == pytest.approx(1, abs=0.3)
+    assert some.means(others) == pytest.approx(told.mean, abs=1e-6)
+    joint = some.draws(others.rows(slice(0, 40)), 400)
+    assert np.median(joint.std(axis=0) / told.deviation[:40]) == pytest.approx(1, abs=0.15)
+    off = [float(np.abs(m.measured_draws().mean(axis=0) - true).mean()) for m in (some, exact)]
+    assert off[0] < 1.25 * off[1]
+    assert some.held_out.median == pytest.approx(exact.held_out.median, rel=0.5)

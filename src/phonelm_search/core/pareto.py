@@ -72,12 +72,28 @@ def membership_probability(first: npt.ArrayLike, second: npt.ArrayLike) -> Point
         raise ValueError(f"second must be {one.shape} or {one.shape[1:]}, got shape {two.shape}")
     two = np.broadcast_to(two, one.shape)
     rows, usable = _comparable(np.stack([one.mean(axis=0), two.mean(axis=0)], axis=1))
+    rows = rows[~_always_dominated(one[:, rows], two[:, rows])]
+    usable = np.empty((len(rows), 2))
     count = np.zeros(one.shape[1])
     for drawn in zip(one[:, rows], two[:, rows], strict=True):
         usable[:] = np.transpose(drawn)
         count[rows] += is_nondominated(usable, keep_weakly=True)
     share: Points = count / len(one)
     return share
+
+
+def _always_dominated(first: Points, second: Points) -> Mask:
+    """Which points lie beyond the ends of all draws of one other point, in both objectives.
+
+    Who is dominated by such a point is by that other one, too: they can be left out.
+    """
+    worst, least = first.max(axis=0), second.max(axis=0)
+    order = np.argsort(worst)
+    reached = np.minimum.accumulate(least[order])
+    before = np.searchsorted(worst[order], first.min(axis=0))  # strictly faster in all draws
+    best = np.concatenate([[np.inf], reached])[before]
+    beyond: Mask = best < second.min(axis=0)
+    return beyond
 
 
 def dominance_rank(points: npt.ArrayLike) -> npt.NDArray[np.int64]:

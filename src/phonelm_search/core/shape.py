@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from phonelm_search.core.errors import ShapeError, shown
@@ -12,7 +12,6 @@ from phonelm_search.core.rotary import check_scaling
 
 HiddenAct = Literal["relu", "silu", "gelu", "relu2"]
 Ffn = Literal["gated", "plain"]
-
 
 TILE = 64
 """Multiple that accelerators like sizes of matrix products to be."""
@@ -261,10 +260,11 @@ class ModelShape:
 
         A scaling that there is none of is left out: ids are older than the field.
         """
-        fields = asdict(self)
+        # Plain values: asdict copies deeply, which was a third of the time that a study is read in.
+        found = {name: getattr(self, name) for name in self.__slots__}
         if not self.rope_scaling:
-            del fields["rope_scaling"]
-        return fields
+            del found["rope_scaling"]
+        return found
 
     def columns(self) -> dict[str, str | int]:
         """What describes a shape in tables and trials: id, searched dimensions, sizes."""

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.statistics import Floats
+from phonelm_search.measure.sparse_effects import SparseEffects
 
 Indices = npt.NDArray[np.intp]
 
@@ -33,6 +34,8 @@ _LOG_T = np.array(
     [math.lgamma((f + 1) / 2) - math.lgamma(f / 2) - math.log(f) / 2 for f in _FREEDOM]
 )
 _QUARTILE2 = np.array([0.7845, 0.7407, 0.7064, 0.6901, 0.6785]) ** 2
+_MOST_DENSE = 64
+"""Shapes that are drawn by a matrix of all of them; more are drawn by conjugate gradients."""
 # Priors as weak as a few rounds; what they are worth where there is but one round is its interval.
 _REST, _REST_WEIGHT = 0.012, 2.0  # deviation of the rest, as measured on shared machines
 _PROCESS, _PROCESS_WEIGHT = 0.05, 1.0
@@ -83,17 +86,20 @@ def fit_effects(rounds: Observations, *, seed: int = 0) -> Effects:
     for _ in range(_BURN_IN):
         sampler.step()
     kept = []
+    weights = np.zeros(len(rounds.log_ms))
     for _ in range(_KEPT):
         sampler.step()
         kept.append(sampler.state())
-    shapes, processes, covariates, rest, spread, weights = (
+        weights += sampler.weights.sum(axis=0) / DRAWS
+    shapes, processes, covariates, rest, spread = (
         np.concatenate(x) for x in zip(*kept, strict=True)
     )
+    kept.clear()
     # The usual process is the median one: a few that were much disturbed don't move it.
     usual = np.median(processes, axis=1, keepdims=True)
     return Effects(
         shapes=shapes + usual, processes=processes - usual, covariates=covariates,
-        rest=rest, spread=spread, weights=weights.mean(axis=0),
+        rest=rest, spread=spread, weights=weights,
     )  # fmt: skip
 
 
@@ -110,10 +116,16 @@ class _Sampler:
         self._shapes, self._processes = rounds.shapes, rounds.processes
         self._of_shape = _Groups(rounds.shapes)
         self._of_process = _Groups(rounds.processes)
-        self._of_cell = _Groups(
-            rounds.processes * self._of_shape.count + rounds.shapes,
-            self._of_process.count * self._of_shape.count,
-        )
+        self._sparse: SparseEffects | None = None
+        if self._of_shape.count > _MOST_DENSE:
+            self._sparse = SparseEffects(
+                rounds.shapes, rounds.processes, x, self._information, _CHAINS
+            )
+        else:
+            self._of_cell = _Groups(
+                rounds.processes * self._of_shape.count + rounds.shapes,
+                self._of_process.count * self._of_shape.count,
+            )
         self._middle = float(np.median(rounds.log_ms))
         self._y = rounds.log_ms - self._middle
         self._weights = np.ones((_CHAINS, len(self._y)))
@@ -124,7 +136,7 @@ class _Sampler:
         self._process_effects = np.zeros((_CHAINS, self._of_process.count))
 
     def state(self) -> tuple[Floats, ...]:
-        """Shapes, processes, covariates, scale of the rest, deviation between processes, weights.
+        """Shapes, processes, covariates, scale of the rest, deviation between processes.
 
         A row for each chain.
         """
@@ -135,12 +147,35 @@ class _Sampler:
             self._effects[:, count:],
             np.sqrt(self._rest2),
             np.sqrt(self._spread2),
-            self._weights,
         )
+
+    @property
+    def weights(self) -> Floats:
+        """``[chains, rounds]``: how much each round counts."""
+        return self._weights
 
     def step(self) -> None:
         """Draw everything once, each given all else."""
         precision = self._weights / self._rest2[:, None]
+        if self._sparse is None:
+            self._draw_in_turn(precision)
+        else:
+            self._draw_at_once(self._sparse, precision)
+        count = self._of_shape.count
+        fixed = self._effects[:, self._shapes] + self._effects[:, count:] @ self._x.T
+        self._draw_scales((self._y - fixed - self._process_effects[:, self._processes]) ** 2)
+
+    def _draw_at_once(self, sparse: SparseEffects, precision: Floats) -> None:
+        count = self._of_shape.count
+        shapes, coefficients, self._process_effects = sparse.draw(
+            self._y, precision, self._spread2,
+            (self._effects[:, :count], self._effects[:, count:], self._process_effects),
+            self._random,
+        )  # fmt: skip
+        self._effects = np.concatenate([shapes, coefficients], axis=1)
+
+    def _draw_in_turn(self, precision: Floats) -> None:
+        """Shapes and covariates, then processes."""
         of_process = self._of_process.sums(precision) + 1 / self._spread2[:, None]
         self._effects = self._draw_effects(precision, of_process)
         count = self._of_shape.count
@@ -148,7 +183,6 @@ class _Sampler:
         left = self._of_process.sums(precision * (self._y - fixed))
         noise = self._random.standard_normal(left.shape)
         self._process_effects = left / of_process + noise / np.sqrt(of_process)
-        self._draw_scales((self._y - fixed - self._process_effects[:, self._processes]) ** 2)
 
     def _draw_effects(self, precision: Floats, of_process: Floats) -> Floats:
         """Shapes and covariates, with the processes integrated out."""

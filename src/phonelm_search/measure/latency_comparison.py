@@ -10,13 +10,15 @@ import numpy as np
 
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.round_median import RoundMedian
-from phonelm_search.core.statistics import Z_95, Floats, percentile_interval
+from phonelm_search.core.statistics import Z_95, Floats, middles_and_ends, spread_over
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
 from phonelm_search.measure.effects_file import cached_arrays
 
 _FIRST, _PHONE = 0.05, 0.2
 """Deviation of how much slower a session is that was made first, and a phone than its kind, before
 anything is seen: the first was 1 to 6 % slower on average (results/LOG.md)."""
+_CHUNK = 500  # shapes at a time, for a bounded memory
+_MOST_PAIRED = 1000  # shapes all of whose pairs are looked at
 _POWER_80 = 0.841621
 """Quantile of the normal distribution: a difference so much larger than its limit is told in 80 %
 of trials."""
@@ -90,12 +92,29 @@ class LatencyComparison:
         Raises:
             KeyError: If it has no round.
         """
-        drawn: Floats = self.effects.shapes[:, self._index[shape_id, twin]]
-        return drawn
+        drawn: Floats = self._log_ms[self._index[shape_id, twin]]
+        return drawn.astype(float, copy=False)
+
+    @cached_property
+    def _log_ms(self) -> Floats:
+        """``[shapes, draws]``: what is read shape by shape lies together."""
+        return np.ascontiguousarray(self.effects.shapes.T)
+
+    @cached_property
+    def _usual(self) -> Floats:
+        """``[shapes, 3]``: of all shapes at once."""
+        return _extents(self._log_ms, None)
+
+    @cached_property
+    def _relative(self) -> dict[str, Floats]:
+        """The same over those shapes that were asked for."""
+        return {}
 
     def ratio(self, shape_id: str, to: str) -> Extent:
         """A shape's latency over another's, with its 95 % interval."""
-        return extent(np.exp(self.log_ms(shape_id) - self.log_ms(to)))
+        if to not in self._relative:
+            self._relative[to] = _extents(self._log_ms, self.log_ms(to))
+        return Extent(*self._relative[to][self._index[shape_id, False]].tolist())
 
     def twin_ratio(self, shape_id: str) -> Extent:
         """A shape's latency over that of the same shape under another identity: 1, but for noise.
@@ -107,18 +126,28 @@ class LatencyComparison:
 
     def usual_ms(self, shape_id: str) -> Extent:
         """A shape's latency on this machine as it usually is."""
-        return extent(np.exp(self.log_ms(shape_id)))
+        return Extent(*self._usual[self._index[shape_id, False]].tolist())
 
 
 def extent(draws: Floats) -> Extent:
     """Median and 95 % interval of draws."""
-    return Extent(float(np.median(draws)), *percentile_interval(draws))
+    return Extent(*middles_and_ends(draws).tolist())
+
+
+def _extents(log_ms: Floats, to: Floats | None) -> Floats:
+    """``[shapes, 3]`` of ``[shapes, draws]``: milliseconds, or shares of another shape's."""
+    told = []
+    for start in range(0, len(log_ms), _CHUNK):
+        some = log_ms[start : start + _CHUNK].astype(float)
+        told.append(middles_and_ends(np.exp(some if to is None else some - to)))
+    return np.concatenate(told)
 
 
 def smallest_difference(draws: Floats) -> float | None:
     """The difference of two latencies, as a share, that is told in 80 % of trials.
 
-    Of the median pair of shapes, by the joint deviations of their differences; two-sided at 5 %.
+    Of the median pair of shapes, by the joint deviations of their differences; two-sided at 5 %. Of
+    more than a thousand shapes, of the median pair of a thousand of them.
 
     Args:
         draws: ``[draws, shapes]`` of logarithms of latencies.
@@ -129,6 +158,8 @@ def smallest_difference(draws: Floats) -> float | None:
     count = draws.shape[1]
     if count < 2:
         return None
+    if count > _MOST_PAIRED:
+        draws, count = draws[:, spread_over(count, _MOST_PAIRED)], _MOST_PAIRED
     covariance = np.cov(draws, rowvar=False)
     variances = np.diag(covariance)
     of_pairs = variances[:, None] + variances[None, :] - 2 * covariance

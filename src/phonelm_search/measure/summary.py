@@ -5,16 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from phonelm_search.core.judged_round import JudgedRound
 from phonelm_search.core.latency import Extent, LatencySummary
 from phonelm_search.core.records import Measurement
-from phonelm_search.core.statistics import median_of_rounds
+from phonelm_search.core.statistics import median_of_rounds, quantile_of_ordered
 from phonelm_search.measure.latency_comparison import LatencyComparison
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.verdict import judge_rounds, too_wide
 
 
 def summarise(
-    rounds: Sequence[Measurement], comparison: LatencyComparison | None
+    rounds: Sequence[Measurement | JudgedRound], comparison: LatencyComparison | None
 ) -> LatencySummary:
     """Sum up the rounds of one measurement.
 
@@ -45,14 +46,15 @@ def summarise(
             else None
         )
     pooled = np.concatenate(samples_ms)
+    pooled.sort()
     bandwidths = [m.bandwidth_bytes_per_s for m in counted if m.bandwidth_bytes_per_s]
     return LatencySummary(
         latency_ms=usual.value,
         ci_low_ms=usual.low,
         ci_high_ms=usual.high,
         relative=relative,
-        p90_ms=float(np.quantile(pooled, 0.90)),
-        p99_ms=float(np.quantile(pooled, 0.99)),
+        p90_ms=float(quantile_of_ordered(pooled, 0.90)),
+        p99_ms=float(quantile_of_ordered(pooled, 0.99)),
         samples=len(pooled),
         rounds=len(counted),
         bandwidth_bytes_per_s=float(np.median(bandwidths)) if bandwidths else None,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from phonelm_search.core.judged_round import JudgedRound
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement, Verdict
@@ -132,7 +133,9 @@ def _throttled_at_the_start(before: Mapping[str, Any]) -> list[Reason]:
     return reasons
 
 
-def judge_rounds(rounds: Sequence[Measurement], *, made: int) -> tuple[Verdict, tuple[Reason, ...]]:
+def judge_rounds(
+    rounds: Sequence[Measurement | JudgedRound], *, made: int
+) -> tuple[Verdict, tuple[Reason, ...]]:
     """Judge the rounds of one measurement together.
 
     Args:

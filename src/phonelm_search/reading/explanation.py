@@ -1,8 +1,11 @@
 """Why a shape: what near ones do better, what each dimension buys, where kernels stumble."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
 
 from phonelm_search.core.errors import ModelError
 from phonelm_search.core.latency import Extent
@@ -111,20 +114,26 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
     """
     equals = [r for r in view.sampled if r.shape != row.shape and _equal(r.shape, row.shape)]
     near = sorted(equals, key=lambda r: _distance(r.shape, row.shape))
-    neighbours = [_neighbour(r, row) for r in near]
+    faster = _first(near, lambda r: bool(np.median(r.draws / row.draws) < 1))
+    better = _first(near, lambda r: bool(np.median(r.loss_draws / row.loss_draws) < 1))
     effects, missing = _effects(view, row)
     return Explanation(
         row=row,
         chance=None if row.name else view.front_probabilities.get(row.shape.shape_id),
         equals=len(equals),
-        faster=tuple(n for n in neighbours if n.latency_ratio.value < 1)[:_SHOWN],
-        better=tuple(n for n in neighbours if n.loss_ratio.value < 1)[:_SHOWN],
+        faster=tuple(_neighbour(r, row) for r in faster),
+        better=tuple(_neighbour(r, row) for r in better),
         effects=effects,
         missing=missing,
         cliffs=tuple(_cliffs(row, view)),
         memory=tuple(_memory(row.shape, view, context) for context in CONTEXTS),
         worth=worth_of(view, row),
     )
+
+
+def _first(rows: Iterable[StudyRow], less: Callable[[StudyRow], bool]) -> Iterator[StudyRow]:
+    """The nearest ones that have less; no others are looked at."""
+    return islice(filter(less, rows), _SHOWN)
 
 
 def _measured_on(device: str, rows: Sequence[StudyRow]) -> list[StudyRow]:
@@ -196,13 +205,14 @@ def _evidence(row: StudyRow, view: StudyView) -> str:
         return "no evidence: its time is an estimate from blocks; `profile` measures it whole"
     told = []
     rows = _measured_on(row.device, view.rows)
+    own = next(i for i, r in enumerate(rows) if r is row)
     for place, workload in enumerate(view.scenario.workloads):
         scheme = view.device.scheme_of(workload.phase)
         points = [(r.shape, workload, r.times[row.device].parts[place].latency_ms) for r in rows]
         ratios = against_prices(points, scheme)
         if ratios is None:
             return f"no evidence: {len(rows)} measured shapes are too few to predict one from"
-        told.append(f"{workload.name} {ratios[rows.index(row)]:.2f}")
+        told.append(f"{workload.name} {ratios[own]:.2f}")
     return (
         f"measured over predicted, from bytes, FLOPs and operators of {len(rows)} shapes: "
         f"{', '.join(told)}; a kernel off its fast path would show as clearly more than 1"

@@ -10,7 +10,6 @@ from phonelm_search.core.prediction import Prediction
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats, stream
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import REFERENCE
 from phonelm_search.quality.law import Dimensions, Points, QualityLaw
 from phonelm_search.reading.readings import Readings
 from phonelm_search.space import Columns
@@ -184,17 +183,13 @@ def place_models(readings: Sequence[Readings], baseline: ModelShape) -> tuple[Pl
 def _place_model(readings: Readings, baseline: ModelShape, number: int) -> PlaceModel:
     workloads, scenario, ids = {}, readings.scenario, list[str]()
     for workload in scenario.workloads:
-        comparison = readings.comparisons.get(workload)
-        known = comparison.shape_ids if comparison else ()
-        # The reference of the rounds has another vocabulary than the space.
-        ids = [i for i in sorted(known) if i in readings.shapes and i != REFERENCE.shape_id]
-        if comparison is None or len(ids) < LEAST_SHAPES:
+        known = readings.models.get(workload)
+        ids = known.ids if known else []
+        if known is None or len(ids) < LEAST_SHAPES:
             raise ModelError(
                 f"{LEAST_SHAPES} shapes must be measured to predict others, there are {len(ids)}"
             )
-        shapes = {i: readings.shapes[i] for i in ids}
-        scheme = readings.place.device.scheme_of(workload.phase)
-        model = LatencyModel.of(comparison, shapes, scheme, workload)
+        model = known.fitted
         error = model.held_out.median
         if error > _MOST_ERROR:
             raise ModelError(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -148,17 +147,29 @@ def front_pairs(view: StudyView) -> list[dict[str, Any]]:
 
     Faster shapes come first in a pair and in the list.
     """
-    return [
-        {
-            "shape_id": a.shape.shape_id,
-            "other_shape_id": b.shape.shape_id,
-            "latency_ratio": float(np.median(a.draws / b.draws)),
-            "faster_probability": less_probability(a.draws, b.draws),
-            "loss_ratio": float(np.median(a.loss_draws / b.loss_draws)),
-            "better_probability": less_probability(a.loss_draws, b.loss_draws),
-        }
-        for a, b in combinations(view.front, 2)
-    ]
+    rows: list[dict[str, Any]] = []
+    for i, a in enumerate(view.front[:-1], start=1):
+        others = view.front[i:]
+        times = np.stack([b.draws for b in others])
+        losses = np.stack([b.loss_draws for b in others])
+        told = zip(
+            others,
+            np.median(a.draws / times, axis=1).tolist(),
+            np.median(a.loss_draws / losses, axis=1).tolist(),
+            strict=True,
+        )
+        rows += [
+            {
+                "shape_id": a.shape.shape_id,
+                "other_shape_id": b.shape.shape_id,
+                "latency_ratio": latency,
+                "faster_probability": less_probability(a.draws, b.draws),
+                "loss_ratio": loss,
+                "better_probability": less_probability(a.loss_draws, b.loss_draws),
+            }
+            for b, latency, loss in told
+        ]
+    return rows
 
 
 def law_text(view: StudyView, row: StudyRow) -> str:

@@ -1,6 +1,10 @@
 """Latencies of measured shapes, each by its own rounds and by what all others say of it."""
 
 from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.records import identity
@@ -9,42 +13,71 @@ from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import REFERENCE, LatencyComparison, cached_arrays
 
+if TYPE_CHECKING:
+    from phonelm_search.speed import LatencyModel
+
 LEAST_POOLED = 12
 """Measured shapes below which each stands for itself."""
 
 
-def pooled_log_ms(
-    comparison: LatencyComparison,
-    shapes: Mapping[str, ModelShape],
-    scheme: Precision,
-    workload: Workload,
-) -> dict[str, Floats]:
-    """``[draws]`` of the logarithm of milliseconds, by shape id.
-
-    Shapes of a space follow a smooth law, so that two dozen shapes of two rounds each tell one of
-    them better than its own rounds do; see `speed.LatencyModel.measured_draws`.
+class WorkloadModel:
+    """What all measured shapes say of one and of others; it is fitted once for both.
 
     Args:
         comparison: The rounds.
         shapes: Of the ids that shall be told.
         scheme: How weights are stored.
         workload: What was timed.
-
-    Returns:
-        Nothing where too few shapes were measured.
     """
-    # The reference of the rounds is of another kind: its vocabulary is small.
-    ids = sorted(i for i in comparison.shape_ids if i in shapes and i != REFERENCE.shape_id)
-    if len(ids) < LEAST_POOLED:
-        return {}
-    digest = identity({"rounds": comparison.digest, "ids": ids})
-    file = comparison.file.with_suffix(".pooled.npz") if comparison.file else None
 
-    def told() -> dict[str, Floats]:
+    def __init__(
+        self,
+        comparison: LatencyComparison,
+        shapes: Mapping[str, ModelShape],
+        scheme: Precision,
+        workload: Workload,
+    ) -> None:
+        self._comparison, self._shapes = comparison, shapes
+        self._scheme, self._workload = scheme, workload
+        # The reference of the rounds is of another kind: its vocabulary is small.
+        known = (i for i in comparison.shape_ids if i in shapes and i != REFERENCE.shape_id)
+        self.ids = sorted(known)
+        """Shapes that it is fitted to."""
+        self._digest = identity({"rounds": comparison.digest, "ids": self.ids})
+
+    @cached_property
+    def fitted(self) -> "LatencyModel":
+        """The model.
+
+        Raises:
+            ValueError: If too few shapes were measured.
+        """
         from phonelm_search.speed import LatencyModel  # loads scikit-learn
 
-        model = LatencyModel.of(comparison, {i: shapes[i] for i in ids}, scheme, workload)
-        return {"log_ms": model.measured_draws()}
+        shapes = {i: self._shapes[i] for i in self.ids}
+        file = self._comparison.file
+        return LatencyModel.of(
+            self._comparison, shapes, self._scheme, self._workload,
+            kept=lambda fit: cached_arrays(
+                file.with_suffix(".kernel.npz") if file else None, self._digest, fit
+            ),
+        )  # fmt: skip
 
-    found = cached_arrays(file, digest, told)["log_ms"]
-    return dict(zip(ids, found.T, strict=True))
+    def pooled_log_ms(self) -> dict[str, Floats]:
+        """``[draws]`` of the logarithm of milliseconds, by shape id.
+
+        Shapes of a space follow a smooth law, so that two dozen shapes of two rounds each tell one
+        of them better than its own rounds do; see `speed.LatencyModel.measured_draws`.
+
+        Returns:
+            Nothing where too few shapes were measured.
+        """
+        if len(self.ids) < LEAST_POOLED:
+            return {}
+        file = self._comparison.file.with_suffix(".pooled.npz") if self._comparison.file else None
+
+        def told() -> dict[str, Floats]:
+            return {"log_ms": self.fitted.measured_draws()}
+
+        found = cached_arrays(file, self._digest, told)["log_ms"]
+        return dict(zip(self.ids, np.ascontiguousarray(found.T), strict=True))

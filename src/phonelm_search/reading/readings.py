@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from phonelm_search.core.judged_round import JudgedRound
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.records import (
     LatencyEstimate,
-    Measurement,
     StudyRecord,
     identity,
     measurement_key,
@@ -18,7 +18,7 @@ from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import LatencyComparison, summarise
-from phonelm_search.reading.pooled import pooled_log_ms
+from phonelm_search.reading.pooled import WorkloadModel
 from phonelm_search.store import Store
 
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
@@ -113,18 +113,20 @@ class Readings:
         self, store: Store, place: Place, scenario: Scenario, shape_ids: Sequence[str]
     ) -> None:
         self.place, self.scenario = place, scenario
-        self._measured: dict[str, list[Measurement]] = {}
+        self._measured: dict[str, list[JudgedRound]] = {}
         where = place.environment_id
-        for m in store.measurements(shape_ids=shape_ids, environment_id=where):
+        for m in store.judged_rounds(shape_ids=shape_ids, environment_id=where):
             self._measured.setdefault(m.key, []).append(m)
         self.comparisons = comparisons(store, place, scenario, shape_ids)
         """Shapes beside each other, and all that shared a process with them, by workload."""
         self.shapes = store.shapes({i for c in self.comparisons.values() for i in c.shape_ids})
         """All of them, by id."""
-        self._log_ms = {
-            w: pooled_log_ms(c, self.shapes, place.device.scheme_of(w.phase), w)
+        self.models = {
+            w: WorkloadModel(c, self.shapes, place.device.scheme_of(w.phase), w)
             for w, c in self.comparisons.items()
         }
+        """What tells the latency of other shapes, by workload."""
+        self._log_ms = {w: m.pooled_log_ms() for w, m in self.models.items()}
         found = store.estimates(shape_ids=shape_ids, environment_id=where)
         self._estimates: dict[str, LatencyEstimate] = {e.key: e for e in found}
 
@@ -153,9 +155,11 @@ class Readings:
         By its own rounds and what all measured shapes say of it, where they are enough for that.
         """
         pooled = self._log_ms.get(workload, {}).get(shape_id)
+        if pooled is not None:
+            return pooled.astype(float, copy=False)
         comparison = self.comparisons.get(workload)
-        if pooled is not None or comparison is None or shape_id not in comparison:
-            return pooled
+        if comparison is None or shape_id not in comparison:
+            return None
         return comparison.log_ms(shape_id)
 
     def end_to_end_draws(self, shape_id: str) -> Floats | None:

@@ -1,6 +1,7 @@
 """Records as rows of their tables, and back."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -82,10 +83,17 @@ class Codec(Generic[R]):
         Raises:
             StoreError: If a row holds something else.
         """
-        names = tuple(result.keys())
-        rows = [self._values(dict(zip(names, row, strict=True))) for row in result]
+        return self.records_of(tuple(result.keys()), result)
+
+    def records_of(self, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[R]:
+        """The same of some rows, whose columns are called so.
+
+        Raises:
+            StoreError: If a row holds something else.
+        """
+        values = [self._values(dict(zip(names, row, strict=True))) for row in rows]
         try:
-            return self._many.validate_python(rows)
+            return self._many.validate_python(values)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"][1:]))

@@ -1,7 +1,8 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
@@ -10,6 +11,7 @@ from phonelm_search.core.errors import (
     StudyMismatchError,
     UnknownNameError,
 )
+from phonelm_search.core.judged_round import JudgedRound, RoundConditions
 from phonelm_search.core.records import (
     Compilation,
     LatencyEstimate,
@@ -28,7 +30,11 @@ from phonelm_search.store.counts import Common, StudyCounts, count_shapes
 from phonelm_search.store.opening import Database
 from phonelm_search.store.statements import among, upsert
 
+R = TypeVar("R")
+_AT_ONCE = 2000  # rows, for a bounded memory
 _MEASUREMENT = Codec(Measurement, t.measurements)
+_JUDGED = Codec(JudgedRound, t.measurements)
+_CONDITIONS = Codec(RoundConditions, t.measurements)
 _ESTIMATE = Codec(LatencyEstimate, t.estimates)
 _CACHE_PROBE = Codec(CacheProbe, t.cache_probes)
 _NUMERICS = Codec(NumericsCheck, t.numerics)
@@ -92,6 +98,33 @@ class Store(Database):
             query = query.where(t.measurements.c.environment_id == environment_id)
         with self._transaction("read") as connection:
             return _MEASUREMENT.records(connection.execute(query))
+
+    def judged_rounds(
+        self, *, shape_ids: Collection[str], environment_id: str
+    ) -> Iterator[JudgedRound]:
+        """Rounds of shapes in one environment, in the order they were made, some at a time."""
+        return self._rounds(_JUDGED, JudgedRound, shape_ids, environment_id)
+
+    def round_conditions(
+        self, *, shape_ids: Collection[str], environment_id: str
+    ) -> Iterator[RoundConditions]:
+        """When and how the same rounds were made."""
+        return self._rounds(_CONDITIONS, RoundConditions, shape_ids, environment_id)
+
+    def _rounds(
+        self, codec: Codec[R], kind: type[Any], shape_ids: Collection[str], environment_id: str
+    ) -> Iterator[R]:
+        m = t.measurements.c
+        query = (
+            select(*(m[f.name] for f in fields(kind)))
+            .where(self._among(m.shape_id, shape_ids), m.environment_id == environment_id)
+            .order_by(m.id)
+        )
+        with self._transaction("read") as connection:
+            result = connection.execution_options(yield_per=_AT_ONCE).execute(query)
+            names = tuple(result.keys())
+            for rows in result.partitions():
+                yield from codec.records_of(names, rows)
 
     def companion_rounds(
         self, shape_ids: Collection[str], workload: Workload, common: Mapping[str, str | int]

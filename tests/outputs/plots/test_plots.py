@@ -39,12 +39,13 @@ from phonelm_search.outputs.plots import (
 from phonelm_search.outputs.plots import draw as draw_module
 from phonelm_search.outputs.plots import map as map_module
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info, draw_bandwidth
+from phonelm_search.outputs.plots.canvas import BLUE, MANY_POINTS, Mark, add_marks, new_figure
 from phonelm_search.outputs.plots.depth import depth_info, draw_depth
 from phonelm_search.outputs.plots.devices import devices_info, draw_devices
-from phonelm_search.outputs.plots.draw import draw_spread
-from phonelm_search.outputs.plots.info import spread_info, step_line
+from phonelm_search.outputs.plots.draw import _labelled, draw_spread
+from phonelm_search.outputs.plots.info import Point, spread_info, step_line
 from phonelm_search.outputs.plots.validation import draw_validation, validation_info
-from phonelm_search.outputs.report.evidence import device_cards
+from phonelm_search.outputs.report.evidence import device_cards, rounds_of_places
 from phonelm_search.reading import load_view
 from told_losses import with_losses
 
@@ -300,7 +301,8 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     row = load_view(store, "study").rows[-1]
     assert (row.kind, row.estimate_ms) == ("measured", 40.0)
     assert row.end_to_end_ms == pytest.approx(32.0, rel=5e-3)
-    (card,) = device_cards(store, load_view(store, "study"))
+    view = load_view(store, "study")
+    (card,) = device_cards(view, rounds_of_places(store, view))
     assert dict(card["facts"])["estimates"].startswith("25.0% off in the median, 25.0% at most")
 
 
@@ -359,3 +361,30 @@ def test_every_picture_is_drawn_literally() -> None:
     ]  # fmt: skip
     assert len(set(drawn)) == 10
     assert all(hasattr(draw, "__wrapped__") for draw in drawn)
+
+
+def test_thousands_of_points_are_a_few_marks_and_an_image() -> None:
+    axes = new_figure(4, 3).add_subplot()
+    marks = [
+        Mark(x=i, y=1, y_error=(0.1, 0.2), colour=BLUE, hollow=i % 2 == 0)
+        for i in range(MANY_POINTS + 1)
+    ]
+    add_marks(axes, marks, size=5)
+    assert [len(c.lines[0].get_xdata()) for c in axes.containers] == [1501, 1500]
+    assert all(c.lines[0].get_rasterized() for c in axes.containers)
+    few = new_figure(4, 3).add_subplot()
+    add_marks(few, marks[:3], size=5)
+    assert not any(c.lines[0].get_rasterized() for c in few.containers)
+
+
+def test_of_a_long_front_some_points_are_named() -> None:
+    points = [
+        Point(
+            x=i, y=-i, x_error=(0, 0), y_error=(0, 0), label=str(i), front=True, suspect=False,
+            reference=False, pick=i == 501,
+        )
+        for i in range(1000)
+    ]  # fmt: skip
+    named = _labelled(points)
+    assert {0, 501, 999} <= named
+    assert len(named) <= 41

@@ -13,8 +13,11 @@ from phonelm_search.outputs.plots.canvas import (
     GREEN,
     GREY,
     MANY_LABELS,
+    MANY_POINTS,
     ORANGE,
+    Mark,
     add_footnote,
+    add_marks,
     literally,
     new_figure,
     place_labels,
@@ -85,13 +88,14 @@ def draw_bandwidth(info: BandwidthInfo) -> Figure:
         axes.annotate(f"read bandwidth of the rounds: {middle:.1f} GB/s", (0.01, middle),
                       xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
                       color=ORANGE)  # fmt: skip
-    labels = []
+    labels, marks = [], []
     for name, megabytes, speed, suspect, reference in info.points:
         colour = GREEN if reference else BLUE
-        axes.plot(megabytes, speed, "D" if reference else "o", color=colour, markersize=6,
-                  markerfacecolor="white" if suspect else colour)  # fmt: skip
+        form = "D" if reference else "o"
+        marks.append(Mark(x=megabytes, y=speed, form=form, colour=colour, hollow=suspect))
         if reference or len(info.points) <= MANY_LABELS:
             labels.append((megabytes, speed, name, colour))
+    add_marks(axes, marks, size=6)
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", color=BLACK,
                   transform=axes.transAxes)  # fmt: skip
@@ -102,5 +106,8 @@ def draw_bandwidth(info: BandwidthInfo) -> Figure:
     axes.yaxis.label.set_color(BLACK)
     axes.spines["left"].set_color(GREY)
     add_footnote(figure, info.footnote)
-    place_labels(axes, labels, [(p[1], p[2]) for p in info.points])
+    if len(info.points) <= MANY_POINTS:
+        place_labels(axes, labels, [(p[1], p[2]) for p in info.points])
+    else:
+        place_labels(axes, labels, [(p[1], p[2]) for p in info.points if p[4]])
     return figure

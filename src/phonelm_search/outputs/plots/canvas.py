@@ -4,6 +4,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ SKY = "#56B4E9"
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A6D00", "#222222")
 MANY_LABELS = 12
 """Beyond so many points only those that matter are labelled."""
+MANY_POINTS = 3000
+"""Beyond so many points they are drawn as an image, in files of lines, too."""
 _SUFFIXES = (".png", ".svg", ".pdf")
 _LETTERS = 14  # of small print to an inch
 
@@ -62,6 +65,55 @@ def tidy(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A point with the ends of its intervals."""
+
+    x: float
+    """Position along the horizontal axis."""
+    y: float
+    """Position along the vertical axis."""
+    x_error: tuple[float, float] = (0.0, 0.0)
+    """Distance to the lower and upper end."""
+    y_error: tuple[float, float] = (0.0, 0.0)
+    """Likewise."""
+    form: str = "o"
+    """As matplotlib calls it."""
+    colour: str
+    """Of point and interval."""
+    hollow: bool
+    """Whether the point is white inside."""
+    alpha: float = 1.0
+    """How opaque."""
+
+
+def add_marks(axes: Any, marks: Sequence[Mark], *, size: float, **style: Any) -> None:
+    """Draw points, those that look alike together: thousands one by one take minutes.
+
+    Args:
+        axes: Where.
+        marks: The points.
+        size: Of each.
+        style: What matplotlib's errorbar takes besides.
+    """
+    alike: dict[tuple[str, str, bool, float], list[Mark]] = {}
+    for mark in marks:
+        alike.setdefault((mark.form, mark.colour, mark.hollow, mark.alpha), []).append(mark)
+    for (form, colour, hollow, alpha), some in alike.items():
+        axes.errorbar(
+            [m.x for m in some], [m.y for m in some],
+            xerr=_ends([m.x_error for m in some]), yerr=_ends([m.y_error for m in some]),
+            fmt=form, markersize=size, color=colour, markerfacecolor="white" if hollow else colour,
+            markeredgecolor=colour, ecolor=colour, capsize=2, alpha=alpha,
+            rasterized=len(marks) > MANY_POINTS, **style,
+        )  # fmt: skip
+
+
+def _ends(errors: Sequence[tuple[float, float]]) -> Any:
+    """As errorbar takes them; None where there are none."""
+    return list(zip(*errors, strict=True)) if any(map(any, errors)) else None
 
 
 def place_labels(

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from phonelm_search.outputs.plots.canvas import (
     BLACK,
     CYCLE,
+    Mark,
     add_footnote,
+    add_marks,
     literally,
     new_figure,
     tidy,
@@ -111,12 +113,14 @@ def draw_depth(info: DepthInfo) -> Figure:
     axes = figure.add_subplot()
     for i, width in enumerate(info.widths):
         colour = CYCLE[i % len(CYCLE)]
-        for layers, ms, low, high, suspect, estimated in width.points:
-            axes.errorbar(
-                layers, ms, yerr=[[ms - low], [high - ms]], fmt="^" if estimated else "o",
-                markersize=5, color=colour, markerfacecolor="white" if suspect else colour,
-                elinewidth=0.8, capsize=2,
-            )  # fmt: skip
+        marks = [
+            Mark(
+                x=layers, y=ms, y_error=(ms - low, high - ms), form="^" if estimated else "o",
+                colour=colour, hollow=suspect,
+            )
+            for layers, ms, low, high, suspect, estimated in width.points
+        ]  # fmt: skip
+        add_marks(axes, marks, size=5, elinewidth=0.8)
         depths = [p[0] for p in width.points]
         label = width.label
         if width.line:

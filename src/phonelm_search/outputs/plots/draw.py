@@ -1,11 +1,13 @@
 """Drawing a study's front, its training and its spread of speed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from phonelm_search.core.statistics import spread_over
 from phonelm_search.outputs.plots.canvas import (
     BLACK,
     BLUE,
@@ -13,9 +15,12 @@ from phonelm_search.outputs.plots.canvas import (
     GREEN,
     GREY,
     MANY_LABELS,
+    MANY_POINTS,
     ORANGE,
     SKY,
+    Mark,
     add_footnote,
+    add_marks,
     literally,
     new_figure,
     place_labels,
@@ -30,23 +35,14 @@ from phonelm_search.outputs.plots.info import (
     step_line,
 )
 
+_MOST_LABELS = 40  # of the front; more are not read
 
-def _mark(axes: Any, p: Point, colour: str, *, size: float, alpha: float = 1.0) -> None:
-    axes.errorbar(
-        [p.x],
-        [p.y],
-        xerr=[[p.x_error[0]], [p.x_error[1]]],
-        yerr=[[p.y_error[0]], [p.y_error[1]]],
-        fmt="D" if p.reference else "^" if p.estimated else "o",
-        markersize=size,
-        markerfacecolor="white" if p.suspect else colour,
-        markeredgecolor=colour,
-        ecolor=colour,
-        elinewidth=0.9,
-        capsize=2,
-        alpha=alpha,
-        zorder=3,
-    )
+
+def _mark(p: Point, colour: str, *, alpha: float = 1.0) -> Mark:
+    return Mark(
+        x=p.x, y=p.y, x_error=p.x_error, y_error=p.y_error, colour=colour, alpha=alpha,
+        form="D" if p.reference else "^" if p.estimated else "o", hollow=p.suspect,
+    )  # fmt: skip
 
 
 @literally()
@@ -59,10 +55,10 @@ def draw_front(info: FrontInfo) -> Figure:
         _draw_modelled(axes, info.modelled)
     xs, ys = step_line(info.points, right)
     axes.plot(xs, ys, color=BLUE, linewidth=1.4, zorder=2, label="front of what was measured")
-    labels = []
-    for p in info.points:
+    labels, marks, named = [], [], _labelled(info.points)
+    for i, p in enumerate(info.points):
         colour = GREEN if p.reference else BLUE if p.front else GREY
-        _mark(axes, p, colour, size=6, alpha=1.0 if p.front or p.reference else 0.5)
+        marks.append(_mark(p, colour, alpha=1.0 if p.front or p.reference else 0.5))
         if p.reference:  # what is as good as it
             axes.axhline(p.y, color=GREEN, linestyle=":", linewidth=1, zorder=1)
         if p.pick:
@@ -71,8 +67,9 @@ def draw_front(info: FrontInfo) -> Figure:
                 markerfacecolor="white" if p.suspect else ORANGE, markeredgecolor=ORANGE,
                 markeredgewidth=1.6, label=f"{info.pick_name}: {p.label}",
             )  # fmt: skip
-        if p.reference or p.front or len(info.points) <= MANY_LABELS:
+        if i in named:
             labels.append((p.x, p.y, p.label, colour if p.reference else BLACK))
+    add_marks(axes, marks, size=6, elinewidth=0.9, zorder=3)
     if not info.points:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", transform=axes.transAxes)
     for value, name in info.x_limits:
@@ -85,8 +82,19 @@ def draw_front(info: FrontInfo) -> Figure:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     tidy(axes)
-    place_labels(axes, labels, [(p.x, p.y) for p in info.points])
+    many = len(info.points) > MANY_POINTS  # labels keep off the front's then
+    beside = [p for p in info.points if p.front or p.reference] if many else info.points
+    place_labels(axes, labels, [(p.x, p.y) for p in beside])
     return figure
+
+
+def _labelled(points: Sequence[Point]) -> set[int]:
+    """Which points are named: all of few; else references, the pick and the front or some of it."""
+    if len(points) <= MANY_LABELS:
+        return set(range(len(points)))
+    front = [i for i, p in enumerate(points) if p.front]
+    some = {front[i] for i in spread_over(len(front), _MOST_LABELS)} if front else set()
+    return some | {i for i, p in enumerate(points) if p.reference or p.pick}
 
 
 def _draw_modelled(axes: Any, info: ModelledInfo) -> None:
@@ -178,8 +186,9 @@ def draw_spread(info: SpreadInfo) -> Figure:
     for i, (label, points) in enumerate(info.panels):
         axes = figure.add_subplot(rows, 2, i + 1)
         middle = sum(f(p.x for p in points) for f in (min, max)) / 2 if points else 0.0
+        marks = [_mark(p, GREEN if p.reference else BLUE) for p in points]
+        add_marks(axes, marks, size=5, elinewidth=0.9, zorder=3)
         for p in points:
-            _mark(axes, p, GREEN if p.reference else BLUE, size=5)
             if p.reference:
                 right = p.x > middle
                 axes.annotate(

@@ -22,7 +22,7 @@ PICTURES: Mapping[str, Callable[[Store, StudyView], Figure]] = {
     "map": lambda store, view: draw_map(map_info(view)),
     "latency-vs-depth": lambda store, view: draw_depth(depth_info(view)),
     "bandwidth": lambda store, view: draw_bandwidth(bandwidth_info(view)),
-    "processes": lambda store, view: draw_processes(processes_info(store, view)),
+    "processes": lambda store, view: draw_processes(processes_info(view)),
     "devices": lambda store, view: draw_devices(devices_info(store, view)),
     "validation": lambda store, view: draw_validation(validation_info(view)),
 }

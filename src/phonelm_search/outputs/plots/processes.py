@@ -18,8 +18,7 @@ from phonelm_search.outputs.plots.canvas import (
     new_figure,
     tidy,
 )
-from phonelm_search.reading import StudyView, comparisons
-from phonelm_search.store import Store
+from phonelm_search.reading import StudyView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +45,14 @@ class ProcessesInfo:
     """What it comes to."""
 
 
-def processes_info(store: Store, view: StudyView) -> ProcessesInfo:
+def processes_info(view: StudyView) -> ProcessesInfo:
     """Collect the processes of a study's first device.
 
     Raises:
         ConfigurationError: If nothing was measured yet.
     """
     place = view.places[0]
-    found = comparisons(store, place, view.scenario, [r.shape.shape_id for r in view.rows])
+    found = view.readings[0].comparisons if view.readings else {}
     if not found:
         raise ConfigurationError(
             f"study '{view.record.name}' must have measured something; run `phonelm-search search`"

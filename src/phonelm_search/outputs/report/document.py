@@ -12,7 +12,11 @@ from phonelm_search.core.records import ProxyScore, judged_together
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs import advise
-from phonelm_search.outputs.report.evidence import device_cards, time_spent
+from phonelm_search.outputs.report.evidence import (
+    device_cards,
+    rounds_of_places,
+    time_spent,
+)
 from phonelm_search.reading import (
     FailedShape,
     Pick,
@@ -43,6 +47,7 @@ def document(store: Store, view: StudyView) -> Document:
     """
     pick = current_pick(view)
     texts = _Texts()
+    rounds = rounds_of_places(store, view)
     return {
         "study": view.record.name,
         "version": __version__,
@@ -62,8 +67,8 @@ def document(store: Store, view: StudyView) -> Document:
         "trust": trust(view),
         "curves": list(map(_curve, longest_trainings(view.trainings))),
         "estimated": any(r.kind == "estimated" for r in view.rows),
-        "time": time_spent(store, view),
-        "cards": device_cards(store, view),
+        "time": time_spent(store, view, rounds),
+        "cards": device_cards(view, rounds),
         "commands": list(view.record.config.get("commands", [])),
         "settings": _settings(view),
     }

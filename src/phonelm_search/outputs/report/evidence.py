@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from phonelm_search.core.judged_round import RoundConditions
 from phonelm_search.core.latency import LatencySummary
-from phonelm_search.core.records import Measurement
 from phonelm_search.reading import Place, StudyRow, StudyView, environments
 from phonelm_search.store import Store
 
@@ -14,19 +14,25 @@ Card = dict[str, Any]
 _NS = 1e9
 
 
-def time_spent(store: Store, view: StudyView) -> list[Card]:
+def rounds_of_places(store: Store, view: StudyView) -> list[list[RoundConditions]]:
+    """Rounds of a study's shapes at each of its places."""
+    return [_rounds(store, view, place, _shapes(view)) for place in view.places]
+
+
+def time_spent(
+    store: Store, view: StudyView, rounds: Sequence[Sequence[RoundConditions]]
+) -> list[Card]:
     """Seconds of each kind of work, and in words what is in them.
 
     Rounds count with their warm-up and all samples. What is not kept is in none of them: starting
     processes, making weights, cooling down, the reference's steps. Work of several processes adds
     up.
     """
-    places = view.places
-    whole = [m for place in places for m in _rounds(store, view, place, _shapes(view))]
-    told = [(place, _blocks(store, view, place)) for place in places]
+    whole = [m for found in rounds for m in found]
+    told = [(place, _blocks(store, view, place)) for place in view.places]
     blocks = [m for place, ids in told for m in _rounds(store, view, place, ids)]
     found: list[Card] = [
-        _spent(f"{phase} of whole models", [m for m in whole if m.workload.phase == phase])
+        _spent(f"{phase} of whole models", [m for m in whole if m.phase == phase])
         for phase in ("prefill", "decode")
     ]
     found.append(_spent("blocks of layers", blocks))
@@ -42,7 +48,7 @@ def time_spent(store: Store, view: StudyView) -> list[Card]:
     return [f for f in found if f["seconds"] > 0]
 
 
-def _spent(what: str, rounds: Sequence[Measurement]) -> Card:
+def _spent(what: str, rounds: Sequence[RoundConditions]) -> Card:
     seconds = sum(sum(m.warmup_ns) + sum(m.samples_ns) for m in rounds) / _NS
     return {"what": what, "seconds": seconds, "detail": f"{len(rounds)} rounds"}
 
@@ -64,7 +70,7 @@ def _blocks(store: Store, view: StudyView, place: Place) -> set[str]:
     return found - set(shapes)
 
 
-def device_cards(store: Store, view: StudyView) -> list[Card]:
+def device_cards(view: StudyView, rounds_of: Sequence[Sequence[RoundConditions]]) -> list[Card]:
     """A card a device: its environment, how quiet it was, how warm it got.
 
     Returns:
@@ -72,9 +78,8 @@ def device_cards(store: Store, view: StudyView) -> list[Card]:
     """
     known = environments(view.record)
     cards = []
-    for place in view.places:
+    for place, rounds in zip(view.places, rounds_of, strict=True):
         name = place.device.name
-        rounds = _rounds(store, view, place, _shapes(view))
         measured = [r for r in view.rows if r.times[name].kind == "measured"]
         both = [(r.estimate_ms, r.end_to_end_ms) for r in measured if r.device == name]
         cards.append(
@@ -93,10 +98,11 @@ def device_cards(store: Store, view: StudyView) -> list[Card]:
 
 def _rounds(
     store: Store, view: StudyView, place: Place, shape_ids: Collection[str]
-) -> list[Measurement]:
+) -> list[RoundConditions]:
     """Rounds of the study's own workloads at a place: no other study's, precision or prompt."""
     keys = {place.key(i, w) for i in shape_ids for w in view.scenario.workloads}
-    found = store.measurements(shape_ids=list(shape_ids), environment_id=place.environment_id)
+    where = place.environment_id
+    found = store.round_conditions(shape_ids=list(shape_ids), environment_id=where)
     return [m for m in found if m.key in keys]
 
 
@@ -107,7 +113,7 @@ def _half_width(row: StudyRow, view: StudyView, device: str) -> float:
     return statistics.mean((t.high - t.low) / (2 * t.value) for t in told) if told else 0.0
 
 
-def _quiet(rounds: Sequence[Measurement], halves: Sequence[float]) -> Iterator[list[str]]:
+def _quiet(rounds: Sequence[RoundConditions], halves: Sequence[float]) -> Iterator[list[str]]:
     """How far this device can be trusted: verdicts, noise floor, bandwidth, temperatures."""
     if rounds:
         verdicts = [m.verdict for m in rounds]
@@ -153,7 +159,7 @@ def _estimates(both: Iterable[tuple[float | None, float]]) -> Iterator[list[str]
                             f"{len(errors)}"]  # fmt: skip
 
 
-def _conditions(rounds: Iterable[Measurement], key: str) -> Iterator[float]:
+def _conditions(rounds: Iterable[RoundConditions], key: str) -> Iterator[float]:
     """Numbers that stand beside rounds, before and after them."""
     for m in rounds:
         for moment in m.conditions.values():

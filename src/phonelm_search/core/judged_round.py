@@ -1,0 +1,61 @@
+"""Rounds as readings of a study need them: what was recorded beside samples is left out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from phonelm_search.core.reason import Reason
+from phonelm_search.core.records import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRound:
+    """What a study's reading needs of a `Measurement`, whose fields are called the same.
+
+    What was recorded beside every sample is most of a record, and is left in the database.
+    """
+
+    key: str
+    """Digest of everything that makes measurements comparable."""
+    shape_id: str
+    """The shape."""
+    samples_ns: tuple[int, ...]
+    """Timed runs in nanoseconds, in order."""
+    peak_bytes: int | None
+    """High-water mark of resident memory, only of ``file`` rounds."""
+    coverage: float | None = None
+    """Share of the graph's nodes that the accelerator took; None on a processor."""
+    bandwidth_bytes_per_s: float | None = None
+    """Read bandwidth in the round's process."""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the measuring protocol."""
+    verdict: Verdict
+    """How far to trust the round."""
+    reasons: tuple[Reason, ...]
+    """Why it is not valid; empty when it is."""
+    notes: tuple[str, ...]
+    """What is unusual about the graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundConditions:
+    """When and how a round was made, and what time it took; likewise."""
+
+    key: str
+    """Digest of everything that makes measurements comparable."""
+    phase: str
+    """Of what was timed: prefill or decode."""
+    warmup_ns: tuple[int, ...]
+    """Untimed runs before the samples, in nanoseconds."""
+    samples_ns: tuple[int, ...]
+    """Timed runs in nanoseconds."""
+    verdict: Verdict
+    """How far to trust the round."""
+    bandwidth_bytes_per_s: float | None = None
+    """Read bandwidth in the round's process."""
+    conditions: Mapping[str, Any]
+    """Load, frequency, temperature before and after."""
+    package_version: str
+    """Release that measured."""
+    created_at: str
+    """UTC time of the end, ISO 8601."""

@@ -1,0 +1,307 @@
+"""The smooth part of latency's residual: a Gaussian process over the dimensions of shapes.
+
+Of many shapes it is told by some of them, to which all others are data: inducing points (Quiñonero-
+Candela & Rasmussen, A Unifying View of Sparse Approximate Gaussian Process Regression, 2005, FITC).
+Its cost grows as the number of shapes then, not as its cube.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from phonelm_search.core.statistics import Floats, spread_over
+
+Rows = npt.NDArray[np.bool_]
+
+Kept = Callable[[Callable[[], Mapping[str, Floats]]], Mapping[str, Floats]]
+"""Takes what makes arrays, and gives them made now or before."""
+MOST_EXACT = 256
+"""Measured shapes whose covariances are all reckoned with; of more, as many stand for all."""
+LEAST_OWN = 0.01
+"""Deviation of what a shape has for itself, which no smooth model tells: never less than this, for
+a few noisy measurements cannot show that there is none."""
+_CHUNK, _FEW = 200_000, 20_000  # shapes at a time, for a bounded memory
+_JITTER = 1e-8  # of the variance, so that near places can be told apart
+
+
+class Smooth(Protocol):
+    """What is told of residuals at any place."""
+
+    middle: float
+    """What residuals are told around."""
+
+    @property
+    def own_deviation(self) -> float:
+        """Of what each shape has for itself."""
+        ...
+
+    def without(self, rows: Rows, residual: Floats) -> "Smooth":
+        """The same hyperparameters on a part of the data."""
+        ...
+
+    def means(self, places: Floats) -> Floats:
+        """Mean of the residual."""
+        ...
+
+    def joint(self, places: Floats) -> tuple[Floats, Floats]:
+        """Mean and covariance of the residual, with what each shape has for itself."""
+        ...
+
+    def predict(self, places: Floats) -> tuple[Floats, Floats]:
+        """Mean and deviation of the smooth part of the residual."""
+        ...
+
+    def measured_draws(
+        self,
+        draws: Floats,
+        middle: Floats,
+        own: Floats,
+        noise: Floats,
+        random: np.random.Generator,
+    ) -> Floats:
+        """``[draws, n]``: the data by themselves and by what all others say.
+
+        Draws of the posterior by Matheron's rule (Wilson et al., Efficiently Sampling Functions
+        from Gaussian Process Posteriors, 2020): those of the prior, moved to the data.
+
+        Args:
+            draws: ``[draws, n]`` as measured.
+            middle: ``[n]``, what they are told around.
+            own: ``[n]``, deviations of what each shape has for itself.
+            noise: ``[n, n]``, covariance of the draws; of more than `MOST_EXACT` shapes ``[n]``,
+                their variances: a thousand draws do not tell how ten thousand shapes err together.
+            random: Of the prior's draws.
+        """
+        ...
+
+
+def smooth(places: Floats, residual: Floats, noise: Floats, kept: Kept | None = None) -> Smooth:
+    """Fit residuals; few exactly.
+
+    Args:
+        places: ``[n, d]``
+        residual: ``[n]``
+        noise: ``[n]``, variances.
+        kept: Keeps the hyperparameters of many for the next fit to the same.
+    """
+    if len(places) <= MOST_EXACT:
+        return ExactSmooth(places, residual, noise)
+    some = spread_over(len(places), MOST_EXACT)
+    data = places[some], residual[some], noise[some]
+    theta = {} if kept is None else kept(lambda: {"theta": ExactSmooth(*data).theta})
+    fitted = ExactSmooth(*data, theta=theta.get("theta"))
+    return InducedSmooth(fitted, places, residual, noise)
+
+
+class ExactSmooth:
+    """A Gaussian process on residuals; its few hyperparameters are fitted by their likelihood."""
+
+    def __init__(
+        self,
+        places: Floats,
+        residual: Floats,
+        noise: Floats,
+        *,
+        kernel: Any = None,
+        theta: Floats | None = None,
+    ) -> None:
+        from sklearn.exceptions import ConvergenceWarning  # takes a second to load
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+        self._places, self._noise = places, noise
+        self._mean, self._scale = places.mean(axis=0), places.std(axis=0)
+        weight = 1 / noise
+        self.middle = float(residual @ weight / weight.sum())
+        fitted = kernel is None and theta is None
+        if kernel is None:
+            smooth = ConstantKernel(0.03**2, (1e-6, 0.1)) * Matern(3.0, (0.5, 50.0), nu=2.5)
+            kernel = smooth + WhiteKernel(0.01**2, (LEAST_OWN**2, 0.1**2))
+        if theta is not None:
+            kernel = kernel.clone_with_theta(theta)
+        self._model = GaussianProcessRegressor(
+            kernel, alpha=noise, optimizer="fmin_l_bfgs_b" if fitted else None
+        )
+        with warnings.catch_warnings():
+            # A hyperparameter at its bound says that the data want none of it.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._model.fit(self._scaled(places), residual - self.middle)
+
+    def _scaled(self, places: Floats) -> Floats:
+        """Dimensions in their own deviations; one that never moves says nothing."""
+        moves = self._scale > 0
+        scaled: Floats = np.where(moves, (places - self._mean) / np.where(moves, self._scale, 1), 0)
+        return scaled
+
+    @property
+    def theta(self) -> Floats:
+        """Logarithms of the hyperparameters."""
+        return np.asarray(self._model.kernel_.theta, float)
+
+    @property
+    def own_deviation(self) -> float:
+        """Of what each shape has for itself."""
+        return float(np.sqrt(self._model.kernel_.k2.noise_level))
+
+    def covariance(self, a: Floats, b: Floats | None = None) -> Floats:
+        """``[n, m]``: prior covariance of the smooth part at places."""
+        other = None if b is None else self._scaled(b)
+        found: Floats = self._model.kernel_.k1(self._scaled(a), other)
+        return found
+
+    @property
+    def variance(self) -> float:
+        """Prior variance of the smooth part at any place."""
+        return float(self._model.kernel_.k1.k1.constant_value)
+
+    @property
+    def places(self) -> Floats:
+        """Of the data."""
+        return self._places
+
+    def measured_draws(
+        self,
+        draws: Floats,
+        middle: Floats,
+        own: Floats,
+        noise: Floats,
+        random: np.random.Generator,
+    ) -> Floats:
+        """See `Smooth.measured_draws`."""
+        prior: Floats = self.covariance(self._places) + np.diag(own**2)
+        drawn = random.multivariate_normal(middle, prior, len(draws), method="cholesky")
+        gain = np.linalg.solve(prior + noise, prior)
+        found: Floats = drawn + (draws - drawn) @ gain
+        return found
+
+    def without(self, rows: Rows, residual: Floats) -> "ExactSmooth":
+        """The same hyperparameters on a part of the data."""
+        return ExactSmooth(
+            self._places[rows], residual[rows], self._noise[rows], kernel=self._model.kernel_
+        )
+
+    def means(self, places: Floats) -> Floats:
+        """Mean of the residual."""
+        chunks = range(0, len(places), _CHUNK)
+        told = [self._model.predict(self._scaled(places[i : i + _CHUNK])) for i in chunks]
+        found: Floats = np.concatenate(told) + self.middle
+        return found
+
+    def joint(self, places: Floats) -> tuple[Floats, Floats]:
+        """Mean and covariance of the residual, with what each shape has for itself."""
+        mean, covariance = self._model.predict(self._scaled(places), return_cov=True)
+        return mean + self.middle, covariance
+
+    def predict(self, places: Floats) -> tuple[Floats, Floats]:
+        """Mean and deviation of the smooth part of the residual."""
+        own = self._model.kernel_.k2.noise_level
+        means, deviations = [], []
+        for start in range(0, len(places), _CHUNK):
+            mean, deviation = self._model.predict(
+                self._scaled(places[start : start + _CHUNK]), return_std=True
+            )
+            means.append(mean + self.middle)
+            deviations.append(np.sqrt(np.maximum(deviation**2 - own, 0)))
+        return np.concatenate(means), np.concatenate(deviations)
+
+
+class InducedSmooth:
+    """Many residuals, told at the places of some of them.
+
+    Args:
+        fitted: To those; their hyperparameters hold for all.
+        places: ``[n, d]`` of all.
+        residual: ``[n]``
+        noise: ``[n]``, variances.
+    """
+
+    def __init__(
+        self, fitted: ExactSmooth, places: Floats, residual: Floats, noise: Floats
+    ) -> None:
+        self._fitted, self._places, self._noise = fitted, places, noise
+        weight = 1 / noise
+        self.middle = float(residual @ weight / weight.sum())
+        inducing = fitted.covariance(fitted.places)
+        inducing[np.diag_indices_from(inducing)] += _JITTER * fitted.variance
+        self._root = np.asarray(np.linalg.cholesky(inducing), float)
+        known = self._known(places)  # [m, n]
+        self._own_part = np.maximum(fitted.variance - (known**2).sum(axis=0), 0)
+        apart = self._own_part + fitted.own_deviation**2 + noise
+        inner = np.eye(len(known)) + (known / apart) @ known.T
+        self._inner = np.asarray(np.linalg.cholesky(inner), float)
+        pulled = known @ ((residual - self.middle) / apart)
+        self._weights = np.linalg.solve(inner, pulled)
+        # Of the inducing places' own covariances: means need no equations solved.
+        self._pulls = np.linalg.solve(self._root.T, self._weights)
+
+    @property
+    def own_deviation(self) -> float:
+        """Of what each shape has for itself."""
+        return self._fitted.own_deviation
+
+    def _known(self, places: Floats) -> Floats:
+        """``[m, n]``: the smooth part at places, in independent unit steps of the inducing ones."""
+        from scipy.linalg import solve_triangular  # takes a while to load
+
+        crossed = self._fitted.covariance(self._fitted.places, places)
+        return np.asarray(solve_triangular(self._root, crossed, lower=True, overwrite_b=True))
+
+    def without(self, rows: Rows, residual: Floats) -> "InducedSmooth":
+        """The same hyperparameters and inducing places on a part of the data."""
+        return InducedSmooth(self._fitted, self._places[rows], residual[rows], self._noise[rows])
+
+    def means(self, places: Floats) -> Floats:
+        """Mean of the residual."""
+        chunks = range(0, len(places), _FEW)
+        inducing = self._fitted.places
+        told = [
+            self._pulls @ self._fitted.covariance(inducing, places[i : i + _FEW]) for i in chunks
+        ]
+        found: Floats = np.concatenate(told) + self.middle
+        return found
+
+    def joint(self, places: Floats) -> tuple[Floats, Floats]:
+        """Mean and covariance of the residual, with what each shape has for itself."""
+        known = self._known(places)
+        left = np.linalg.solve(self._inner, known)
+        covariance = self._fitted.covariance(places) - known.T @ known + left.T @ left
+        own = self.own_deviation**2 * np.eye(len(places))
+        return self._weights @ known + self.middle, covariance + own
+
+    def predict(self, places: Floats) -> tuple[Floats, Floats]:
+        """Mean and deviation of the smooth part of the residual."""
+        from scipy.linalg import solve_triangular
+
+        means, deviations = [], []
+        for start in range(0, len(places), _FEW):
+            known = self._known(places[start : start + _FEW])
+            left = solve_triangular(self._inner, known, lower=True)
+            variance = self._fitted.variance - (known**2).sum(axis=0) + (left**2).sum(axis=0)
+            means.append(self._weights @ known + self.middle)
+            deviations.append(np.sqrt(np.maximum(variance, 0)))
+        return np.concatenate(means), np.concatenate(deviations)
+
+    def measured_draws(
+        self,
+        draws: Floats,
+        middle: Floats,
+        own: Floats,
+        noise: Floats,
+        random: np.random.Generator,
+    ) -> Floats:
+        """See `Smooth.measured_draws`."""
+        known = self._known(self._places)
+        apart = self._own_part + own**2
+        drawn = random.standard_normal((len(draws), len(known))) @ known
+        drawn += np.sqrt(apart) * random.standard_normal(draws.shape) + middle
+        apart += noise
+        off = draws - drawn
+        # By Woodbury's identity; what the prior does not take of the distance is the noise's.
+        inner = np.eye(len(known)) + (known / apart) @ known.T
+        off /= apart
+        off -= np.linalg.solve(inner, known @ off.T).T @ (known / apart)
+        found: Floats = draws - noise * off
+        return found
