@@ -16,8 +16,9 @@ from phonelm_search.quality import ScoreSettings
 from phonelm_search.quality.law import SHARED, Gaussian, load_prior, save_prior
 from phonelm_search.reading import StudyView, find_row, law_text, load_view, trust
 from phonelm_search.space import load_space
+from phonelm_search.stages.aims import set_law
 from phonelm_search.stages.session import Session, open_session
-from phonelm_search.stages.train import run_score, score, set_law, validate_law
+from phonelm_search.stages.train import run_score, score, validate_law
 from phonelm_search.store import Store
 from phonelm_search.train import load_text
 from phonelm_search.train.textfile import SEPARATOR

@@ -8,19 +8,13 @@ from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import Pick, Rule, StudyView
+from phonelm_search.stages.aims import set_budgets, set_law, set_train_tokens
 from phonelm_search.stages.decide import decide, measure_peak
 from phonelm_search.stages.measure import SearchPlan, search, search_on
 from phonelm_search.stages.race import race
 from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
-from phonelm_search.stages.train import (
-    close_score,
-    prepare_corpus,
-    score,
-    set_budgets,
-    set_law,
-    set_train_tokens,
-)
+from phonelm_search.stages.train import close_score, prepare_corpus, score
 from phonelm_search.store import Store
 
 _FINISHING_SECONDS = 20.0  # peak memory, plots and the page

@@ -7,7 +7,6 @@ from typing import Any
 
 from phonelm_search.core.budget import Budget, check_budgets
 from phonelm_search.core.deadline import Deadline
-from phonelm_search.core.defaults import SHIPPED_LAW
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
@@ -22,7 +21,6 @@ from phonelm_search.quality import (
     settle_acceleration,
     train_rungs,
 )
-from phonelm_search.quality.law import encode_prior, load_prior
 from phonelm_search.reading import (
     Pick,
     Rule,
@@ -32,6 +30,7 @@ from phonelm_search.reading import (
     ladder_of,
     law_of,
 )
+from phonelm_search.stages.aims import set_budgets, set_law, set_train_tokens
 from phonelm_search.stages.decide import decide
 from phonelm_search.stages.session import Session, open_session
 from phonelm_search.store import Store
@@ -109,33 +108,6 @@ def close_score(session: Session) -> None:
     """Let the next scoring plan trainings of its own: this one has come to its pick."""
     if (session.store.study(session.study).config.get("score") or {}).get("open"):
         session.extend("score", {"open": False})
-
-
-def set_train_tokens(session: Session, tokens: float | None) -> None:
-    """Keep how long a person will train, where they say so."""
-    if tokens is not None:
-        session.configure("train_tokens", float(tokens))
-
-
-def set_law(session: Session, law: str | Path | None) -> None:
-    """Keep the law that tells the study's losses before it trains anything.
-
-    Args:
-        session: The study.
-        law: A file that `fit_law` wrote; ``shipped``: the package's own again; None leaves it.
-
-    Raises:
-        ConfigurationError: If the file cannot be read, or is no law.
-    """
-    if law is not None:
-        own = None if str(law) == SHIPPED_LAW else encode_prior(load_prior(Path(law)))
-        session.configure("law", own)
-
-
-def set_budgets(session: Session, budgets: Sequence[Budget]) -> None:
-    """Keep what the pick must keep, where there is anything."""
-    if budgets:
-        session.configure("budgets", [asdict(b) for b in budgets])
 
 
 def score(

@@ -1,0 +1,37 @@
+"""What a person says of the model that they will train; a study keeps it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from phonelm_search.core.budget import Budget
+from phonelm_search.core.defaults import SHIPPED_LAW
+from phonelm_search.quality.law import encode_prior, load_prior
+from phonelm_search.stages.session import Session
+
+
+def set_train_tokens(session: Session, tokens: float | None) -> None:
+    """Keep how long a person will train, where they say so."""
+    if tokens is not None:
+        session.configure("train_tokens", float(tokens))
+
+
+def set_law(session: Session, law: str | Path | None) -> None:
+    """Keep the law that tells the study's losses before it trains anything.
+
+    Args:
+        session: The study.
+        law: A file that `fit_law` wrote; ``shipped``: the package's own again; None leaves it.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, or is no law.
+    """
+    if law is not None:
+        own = None if str(law) == SHIPPED_LAW else encode_prior(load_prior(Path(law)))
+        session.configure("law", own)
+
+
+def set_budgets(session: Session, budgets: Sequence[Budget]) -> None:
+    """Keep what the pick must keep, where there is anything."""
+    if budgets:
+        session.configure("budgets", [asdict(b) for b in budgets])
