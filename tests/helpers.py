@@ -37,7 +37,7 @@ DOUBT = Reason(kind="few-samples", what="only 2 samples, fewer than 3")
 SCENARIO = Scenario(name="chat", prompt_tokens=16, generated_tokens=8)
 REFERENCE_MODULES = (
     "measure.executor", "measure.profiler", "measure.summary", "reading.baseline",
-    "reading.models", "reading.pooled", "reading.view", "speed.costs", "stages.measure",
+    "reading.pooled", "reading.view", "speed.costs", "stages.measure",
     "stages.new_phone",
 )  # fmt: skip
 """Which know `measure.REFERENCE`."""

@@ -117,7 +117,7 @@ def test_operators_that_may_fall_back_run_on_the_processor_and_are_counted(
 
 def test_what_a_killed_compilation_left_is_swept_away(tmp_path: Path) -> None:
     folder = tmp_path / "contexts"
-    left = folder / ".compiling-abc" / "prompt"
+    left = folder / ".compiling-abcdefgh" / "prompt"
     left.mkdir(parents=True)
     (left / "model.onnx.data").write_bytes(b"half")
     found = Contexts(chip(), text(), folder).of(shape(num_hidden_layers=1), prefill(8))

@@ -80,12 +80,16 @@ def devices(
     return found
 
 
+SEED = 2
+"""Of shapes that are deeper than the reference."""
+
+
 def setup_of(*names: str, **changes: Any) -> Setup:
     return prepare("tiny", names, scenario="chat=16:8", **changes)
 
 
 def run(setup: Setup, trials: int = 4) -> Any:
-    plan = SearchPlan(trials=trials)
+    plan = SearchPlan(trials=trials, seed=SEED)
     return run_search(Store(Path("results")), setup, plan, report=Told())
 
 

@@ -230,15 +230,18 @@ class _Trials:
             if finished >= self._trials:
                 return
             chosen = telling_shapes(self._session, min(_BATCH, self._trials - finished))
-            if chosen is None:
-                break
-            if not chosen:
+            if chosen is None:  # a batch more, and perhaps a model holds
+                self.sample(min(self._trials, finished + _BATCH))
+            elif not chosen:
                 self._report.note(
                     f"{finished} shapes are measured, not {self._trials}: no other is expected to "
                     "move the front by 0.01 %"
                 )
                 return
-            self.measure_whole(chosen, "measuring shapes that are expected to tell most")
+            else:
+                self.measure_whole(chosen, "measuring shapes that are expected to tell most")
+            if self.driver.finished() == finished:
+                break
         self.sample(self._trials)
 
     def measure_whole(self, shape_ids: Collection[str], title: str) -> None:
