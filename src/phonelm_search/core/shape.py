@@ -5,6 +5,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Protocol, get_args
 
 from phonelm_search.core.errors import ShapeError, shown
@@ -289,14 +290,20 @@ class ModelShape:
     @property
     def shape_id(self) -> str:
         """A readable, unique name: the searched dimensions and a digest of all fields."""
-        canonical = json.dumps(self.as_dict(), sort_keys=True)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:6]
+        fields = self.as_dict()
+        digest = _digest(tuple(fields), *fields.values())
         ffn = "" if self.ffn == "gated" else "-plain"
         return (
             f"w{self.hidden_size}-l{self.num_hidden_layers}-f{self.intermediate_size}"
             f"-h{self.num_attention_heads}-kv{self.num_key_value_heads}"
             f"-{self.hidden_act}{ffn}-{digest}"
         )
+
+
+@lru_cache(maxsize=65_536, typed=True)  # typed: 64 and 64.0 are written differently
+def _digest(names: tuple[str, ...], *values: Any) -> str:
+    canonical = json.dumps(dict(zip(names, values, strict=True)), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:6]
 
 
 def sizes_in(shape_id: str) -> dict[str, int]:

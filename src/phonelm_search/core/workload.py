@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from phonelm_search.core.errors import ConfigurationError, shown
@@ -119,7 +120,7 @@ class Scenario:
     @property
     def workloads(self) -> tuple[Workload, ...]:
         """The prefill, then the decode steps at `contexts`."""
-        return prefill(self.prompt_tokens), *map(decode, self.contexts)
+        return _workloads(self)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -129,3 +130,8 @@ class Scenario:
 
     def __str__(self) -> str:
         return f"{self.name}={self.prompt_tokens}:{self.generated_tokens}"
+
+
+@lru_cache(maxsize=256)  # readings of a study ask once for each shape
+def _workloads(scenario: Scenario) -> tuple[Workload, ...]:
+    return prefill(scenario.prompt_tokens), *map(decode, scenario.contexts)

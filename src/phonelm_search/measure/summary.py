@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def summarise(
         p99_ms=float(quantile_of_ordered(pooled, 0.99)),
         samples=len(pooled),
         rounds=len(counted),
-        bandwidth_bytes_per_s=float(np.median(bandwidths)) if bandwidths else None,
+        bandwidth_bytes_per_s=float(median(bandwidths)) if bandwidths else None,
         verdict=verdict,
         reasons=reasons,
         coverage=counted[0].coverage,

@@ -141,6 +141,8 @@ class Readings:
 
     def estimated(self, shape_id: str) -> ScenarioTime | None:
         """As an earlier release estimated it from blocks of its layers."""
+        if not self._estimates:
+            return None
         keys = self._keys(shape_id)
         found = {w: self._estimates[k] for w, k in keys.items() if k in self._estimates}
         return ScenarioTime.of(self.scenario, found)

@@ -307,7 +307,7 @@ def _row(
     """A shape with its times at all places; in every draw the place where it is worst counts."""
     told = [baseline.relative(i, r, part.shape_id) for i, r in enumerate(readings)]
     draws = np.max(told, axis=0)
-    worst = int(np.argmax(np.median(told, axis=1)))
+    worst = int(np.argmax(np.median(told, axis=1))) if len(told) > 1 else 0
     latency = extent(draws)
     estimated = readings[worst].estimated(part.shape_id)
     wide = too_wide(latency, baseline.name)
