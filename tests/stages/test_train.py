@@ -18,7 +18,7 @@ from phonelm_search.reading import StudyView, find_row, law_text, load_view, tru
 from phonelm_search.space import load_space
 from phonelm_search.stages.aims import set_law
 from phonelm_search.stages.session import Session, open_session
-from phonelm_search.stages.train import run_score, score, validate_law
+from phonelm_search.stages.train import close_score, run_score, score, validate_law
 from phonelm_search.store import Store
 from phonelm_search.train import load_text
 from phonelm_search.train.textfile import SEPARATOR
@@ -54,6 +54,7 @@ def store(tmp_path: Path) -> Store:
 def trained(store: Store, text: Path, settings: ScoreSettings = SETTINGS) -> StudyView:
     with open_session(store, "study", report=Told()) as session:
         score(session, settings, top=4, data=[str(text)], deadline=Deadline(600))
+        close_score(session)
         return session.view
 
 
@@ -222,7 +223,7 @@ def test_a_study_keeps_the_law_that_it_is_given(store: Store, tmp_path: Path) ->
         set_law(session, "shipped")
         view = session.view
         assert gain() == before
-        with pytest.raises(ConfigurationError, match="must be a law as `law fit` writes it"):
+        with pytest.raises(ConfigurationError, match="nowhere.json must be readable: No such file"):
             set_law(session, tmp_path / "nowhere.json")
 
 

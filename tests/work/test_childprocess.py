@@ -37,7 +37,12 @@ def raises(error: BaseException) -> Callable[[dict[str, Any]], dict[str, Any]]:
     [
         (RuntimeError("no such kernel\nat line 3"), "no such kernel", "compile"),
         (RuntimeError(), "RuntimeError", "compile"),
-        (MemoryError(), "memory ran out", "memory"),
+        (
+            MemoryError(),
+            "memory must suffice, about 6 GB of address space for each process: MemoryError; "
+            "raise the limit, or end other programs",
+            "memory",
+        ),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device", "storage"),
         (ExportError("full"), "the graph cannot be written", "storage"),
         (MeasurementError("too short", stage="numerics"), "too short", "numerics"),
