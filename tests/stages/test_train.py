@@ -223,7 +223,7 @@ def test_a_study_keeps_the_law_that_it_is_given(store: Store, tmp_path: Path) ->
         set_law(session, "shipped")
         view = session.view
         assert gain() == before
-        with pytest.raises(ConfigurationError, match="nowhere.json must be readable: No such file"):
+        with pytest.raises(ConfigurationError, match="must be readable: No such file"):
             set_law(session, tmp_path / "nowhere.json")
 
 
