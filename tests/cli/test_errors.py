@@ -146,7 +146,7 @@ def test_unknown_studies_and_shapes_are_named(capsys: pytest.CaptureFixture[str]
     assert run_command(SEARCH) == 0
     assert "unknown study 'x'; known: tiny.fake-phone" in complaint(capsys, ["pareto", "x"])
     line = complaint(capsys, ["export", "tiny.fake-phone", "-o", "w", "--shape", "zzz"])
-    assert "unknown shape id 'zzz'" in line
+    assert "unknown measured shape 'zzz'" in line
     line = complaint(capsys, ["plot", "tiny.fake-phone", "--kind", "validation"])
     assert "must have two trainings of its largest size" in line
     line = complaint(capsys, ["plot", "tiny.fake-phone", "-o", "x.gif"])

@@ -37,7 +37,7 @@ def burners() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_reference", "burners")
 def test_a_burner_is_recorded_and_disturbs_all_alike(tmp_path: Path) -> None:
-    settings = MeasureSettings(rounds=2, most_rounds=2)
+    settings = MeasureSettings(rounds=2, most_rounds=2, cache_factor=0, cold_factor=0)
     store = Store(tmp_path)
     profiler = Profiler(store, DeviceProfile(name="here"), settings=settings)
     found = latencies(profiler, SHAPE, [prefill(64), decode(64)])

@@ -169,7 +169,7 @@ def test_where_nothing_keeps_the_budgets_the_nearest_is_taken_and_the_miss_told(
     view = told(tmp_path, [1.5, 1.1, 1.05, 1.0])
     pick = choose(limited(view, latency="8ms"))
     assert round(pick.row.end_to_end_ms) == 10
-    assert pick.why == "nearest to end to end ≤ 8 ms of 4 measured shapes"
+    assert pick.why == "none of 4 measured shapes keeps end to end ≤ 8 ms, it is the nearest"
     assert pick.provisional[0] == (
         "no measured shape keeps all budgets; it misses end to end by 25.0% (10 ms of 8 ms)"
     )

@@ -149,13 +149,18 @@ def show_study(
     fmt: Format = "table",
 ) -> None:  # fmt: skip
     """Print rows of a study, and as many that were predicted."""
-    found = study_rows(view, rows) + predicted_rows(view, predicted)
     if as_json:
-        print_json(found)
+        print_json(study_rows(view, rows) + predicted_rows(view, predicted))
         return
-    _print_study(view, found, fmt)
-    if (pick := current_pick(view)) is not None:
+    pick, shown = current_pick(view), list(rows)
+    if pick is not None and fmt in ("table", "md") and pick.row not in shown:
+        shown.append(pick.row)  # within budgets it need not be on the front
+    _print_study(view, study_rows(view, shown) + predicted_rows(view, predicted), fmt)
+    if pick is not None:
         say(pick_line(pick))
+        for doubt in pick.provisional:
+            say(f"  provisional: {doubt}")
+        say(f"  {_by_law(view, pick)}")
 
 
 def show_regret(cells: Sequence[Regret], *, as_json: bool, fmt: Format) -> None:

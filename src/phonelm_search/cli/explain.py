@@ -129,16 +129,16 @@ def _versus_lines(found: "Versus") -> "Iterator[str]":
     one, other = found.one, found.other
     yield f"{one.label} ({one.shape.shape_id}) against {other.label} ({other.shape.shape_id}), 95 %"
     for r in found.ratios:
-        chance = f"{r.less_probability:.0%} that {one.label} has less"
+        chance = f"{r.less_probability:.0%} that the first has less"
         yield f"  {r.quantity} {format_difference(*r.ratio)}, {chance}"
     memory = [format_bytes(b) for b in found.memory]
     yield f"  memory at the scenario's end {memory[0]} against {memory[1]}"
     kv = [format_bytes(b) for b in found.kv_bytes]
     yield f"  KV cache {kv[0]} against {kv[1]} for each token of context"
     if found.crossing:
-        faster = one if found.kv_bytes[0] < found.kv_bytes[1] else other
+        faster = "first" if found.kv_bytes[0] < found.kv_bytes[1] else "second"
         yield (
-            f"  beyond {found.crossing:,} tokens of context a step of {faster.label} is the faster "
+            f"  beyond {found.crossing:,} tokens of context a step of the {faster} is the faster "
             "one, by the bytes of the cache at the bandwidth that was measured"
         )
 

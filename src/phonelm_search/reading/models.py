@@ -193,7 +193,7 @@ def _place_model(readings: Readings, baseline: ModelShape, number: int) -> Place
         error = model.held_out.median
         if error > _MOST_ERROR:
             raise ModelError(
-                f"measured shapes tell {workload.name} of one another within {error:.0%} only, "
+                f"measured shapes tell {workload.name} of one another within {error:.1%} only, "
                 f"more than {_MOST_ERROR:.0%}"
             )
         workloads[workload] = model

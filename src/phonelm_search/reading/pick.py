@@ -120,7 +120,7 @@ def _within_budgets(view: StudyView) -> tuple[StudyRow, str]:
             f"{told} with at least {KEPT:.0%} probability"
         )
     row, _ = nearest(view, view.sampled)
-    return row, f"nearest to {told} of {len(view.sampled)} measured shapes"
+    return row, f"none of {len(view.sampled)} measured shapes keeps {told}, it is the nearest"
 
 
 def _missed(view: StudyView, row: StudyRow) -> Iterator[str]:
@@ -200,13 +200,18 @@ def trust(view: StudyView) -> str:
     return f"trust: {rung.summary}"
 
 
+def _name(row: StudyRow, beside: StudyRow) -> str:
+    """A label, where that tells two shapes apart."""
+    return row.label if row.label != beside.label else row.shape.shape_id
+
+
 def _doubts(
     view: StudyView, row: StudyRow, tied: Sequence[StudyRow], equals: Sequence[StudyRow]
 ) -> Iterator[str]:
     yield from _missed(view, row)
     rivals = [r for r in tied if r not in equals]
     if rivals:
-        names = ", ".join(f"{r.label} ({r.latency_text})" for r in rivals)
+        names = ", ".join(f"{_name(r, row)} ({r.latency_text})" for r in rivals)
         yield f"neither its latency nor its loss is told from that of {names}"
     if not view.evidence:
         yield "nothing was trained for it: its loss is told from published trainings alone"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from phonelm_search.core.budget import Budget, budgets_of, check_budgets
-from phonelm_search.core.errors import ModelError, UnknownNameError
+from phonelm_search.core.errors import ConfigurationError, ModelError, UnknownNameError
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.pareto import front, membership_probability
 from phonelm_search.core.records import ProxyScore, StudyRecord, StudyShape, identity, rejection
@@ -207,17 +207,23 @@ def find_row(view: StudyView, shape_id: str) -> StudyRow:
     A shape that was sampled and is a reference, too, counts as the sampled one.
 
     Raises:
-        UnknownNameError: If none, or more than one, is called so.
+        UnknownNameError: If none is called so.
+        ConfigurationError: If several are.
     """
     found = [r for r in view.rows if shape_id in (r.name, r.shape.shape_id)]
     found = found or [r for r in view.rows if r.shape.label == shape_id.replace("x", "×")]
     found = found or [r for r in view.rows if r.shape.shape_id.startswith(shape_id)]
     if len({r.shape.shape_id for r in found}) == 1:
         return min(found, key=lambda r: r.name is not None)
-    known = [r.shape.shape_id for r in (found or view.rows)[:5]]
-    study = view.record.name
+    if found:
+        ids = ", ".join(sorted({r.shape.shape_id for r in found})[:5])
+        raise ConfigurationError(f"'{shape_id}' must name one shape, several are called so: {ids}")
     raise UnknownNameError(
-        "shape id", shape_id, known, f"`phonelm-search pareto {study} --all` lists them"
+        "measured shape",
+        shape_id,
+        [r.shape.shape_id for r in view.rows[:5]],
+        f"`phonelm-search pareto {view.record.name} --all` lists them, and others that are only "
+        "predicted",
     )
 
 

@@ -106,4 +106,6 @@ def _what_more_would_tell(view: StudyView) -> str | None:
         return None
     names: list[ModelShape] = [r.shape for r in (front or wide)[:3]]
     listed = ", ".join(s.shape_id for s in names)
+    if more := len(front or wide) - len(names):
+        listed += f" and {more} more"
     return f"{' and '.join(parts)} ({listed}): more --minutes would tell"
