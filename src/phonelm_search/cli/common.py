@@ -1,7 +1,7 @@
 """Parsing and messages that several commands need; imported only when a command runs."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -157,9 +157,7 @@ def show_study(
         shown.append(pick.row)  # within budgets it need not be on the front
     _print_study(view, study_rows(view, shown) + predicted_rows(view, predicted), fmt)
     if pick is not None:
-        say(pick_line(pick))
-        for doubt in pick.provisional:
-            say(f"  provisional: {doubt}")
+        _tell_pick(pick, say)
         say(f"  {_by_law(view, pick)}")
 
 
@@ -244,6 +242,12 @@ def pick_line(pick: Pick) -> str:
     return f"{state}: {pick.row.shape.shape_id}, {pick.why}."
 
 
+def _tell_pick(pick: Pick, aloud: Callable[[str], object]) -> None:
+    aloud(pick_line(pick))
+    for doubt in pick.provisional:
+        aloud(f"  provisional: {doubt}")
+
+
 def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "table") -> None:
     """Print the front, the references, and the pick with its reasons."""
     front = {r.shape.shape_id for r in view.front}
@@ -261,9 +265,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     _print_study(view, rows, fmt)
     aloud = tell if fmt == "table" else say
     aloud("")
-    aloud(pick_line(pick))
-    for doubt in pick.provisional:
-        aloud(f"  provisional: {doubt}")
+    _tell_pick(pick, aloud)
     if (found := worth_of(view, pick.row)) is not None and found.text:
         aloud(f"  worth: {found.text}")
     if pick.equals:

@@ -96,6 +96,12 @@ def smooth(places: Floats, residual: Floats, noise: Floats, kept: Kept | None = 
     return InducedSmooth(fitted, places, residual, noise)
 
 
+def _middle(residual: Floats, noise: Floats) -> float:
+    """Mean of residuals, weighted by how well each is known."""
+    weight = 1 / noise
+    return float(residual @ weight / weight.sum())
+
+
 class ExactSmooth:
     """A Gaussian process on residuals; its few hyperparameters are fitted by their likelihood."""
 
@@ -114,8 +120,7 @@ class ExactSmooth:
 
         self._places, self._noise = places, noise
         self._mean, self._scale = places.mean(axis=0), places.std(axis=0)
-        weight = 1 / noise
-        self.middle = float(residual @ weight / weight.sum())
+        self.middle = _middle(residual, noise)
         fitted = kernel is None and theta is None
         if kernel is None:
             smooth = ConstantKernel(0.03**2, (1e-6, 0.1)) * Matern(3.0, (0.5, 50.0), nu=2.5)
@@ -222,8 +227,7 @@ class InducedSmooth:
         self, fitted: ExactSmooth, places: Floats, residual: Floats, noise: Floats
     ) -> None:
         self._fitted, self._places, self._noise = fitted, places, noise
-        weight = 1 / noise
-        self.middle = float(residual @ weight / weight.sum())
+        self.middle = _middle(residual, noise)
         inducing = fitted.covariance(fitted.places)
         inducing[np.diag_indices_from(inducing)] += _JITTER * fitted.variance
         self._root = np.asarray(np.linalg.cholesky(inducing), float)

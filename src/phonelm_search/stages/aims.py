@@ -16,6 +16,11 @@ def set_train_tokens(session: Session, tokens: float | None) -> None:
         session.configure("train_tokens", float(tokens))
 
 
+def own_law(law: str | Path | None) -> Path | None:
+    """The file of a law that a person named; None where the package's own is meant."""
+    return None if law is None or str(law) == SHIPPED_LAW else Path(law)
+
+
 def set_law(session: Session, law: str | Path | None) -> None:
     """Keep the law that tells the study's losses before it trains anything.
 
@@ -27,8 +32,8 @@ def set_law(session: Session, law: str | Path | None) -> None:
         ConfigurationError: If the file cannot be read, or is no law.
     """
     if law is not None:
-        own = None if str(law) == SHIPPED_LAW else encode_prior(load_prior(Path(law)))
-        session.configure("law", own)
+        file = own_law(law)
+        session.configure("law", encode_prior(load_prior(file)) if file else None)
 
 
 def set_budgets(session: Session, budgets: Sequence[Budget]) -> None:

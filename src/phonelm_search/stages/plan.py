@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phonelm_search.backends import planned_cache_bytes
-from phonelm_search.core.defaults import SHIPPED_LAW
 from phonelm_search.core.errors import StoreMissingError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -20,6 +19,7 @@ from phonelm_search.quality import (
 from phonelm_search.quality.law import QualityLaw, load_prior
 from phonelm_search.reading import TOKENS_PER_PARAMETER
 from phonelm_search.speed import measuring_seconds
+from phonelm_search.stages.aims import own_law
 from phonelm_search.stages.session import SETTINGS
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
@@ -87,9 +87,8 @@ def plan_run(
     count = len(setup.feasible)
     sample = [setup.feasible.shape(row) for row in range(0, count, max(1, count // top))][:top]
     workers = usual_workers()
-    own = None if law is None or str(law) == SHIPPED_LAW else Path(law)
     rungs = plan_ladder(
-        QualityLaw(load_prior(own)),
+        QualityLaw(load_prior(own_law(law))),
         sample,
         possible_rungs(
             sample,
