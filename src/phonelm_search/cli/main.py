@@ -76,7 +76,7 @@ def entry() -> None:
 
     130 is for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP.
     """
-    gc.set_threshold(100_000)  # importing makes many objects and no cycles to speak of
+    gc.set_threshold(200_000)  # importing makes many objects and no cycles to speak of
     prepare_streams()
     with as_ctrl_c() as stopping:
         code = run_command(sys.argv[1:])
