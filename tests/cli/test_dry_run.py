@@ -1,9 +1,11 @@
 """What a dry run may not do."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from phonelm_search import api
 from phonelm_search.backends import host, planned_cache_bytes
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ConfigurationError
@@ -51,6 +53,11 @@ def test_a_plan_refuses_what_a_run_would() -> None:
         (["--study", ""], "a study's name must be"),
         (["--tokens-per-parameter", "1e20"], "'--tokens-per-parameter': Input should be less"),
         (["--proxy-parameters", "9" * 26], "--proxy-parameters: a count must be less than 2^63"),
+        (["--law", "nope.json"], "nope.json must be readable: No such file"),
+        (["--law", "null.jsonl"], "null.jsonl must be a law as `law fit` writes it"),
+        (["--max-ttft", "soon"], "--max-ttft: a time must be such as 400ms or 1.2s"),
+        (["--max-ttft", "pixel=4ms"], "unknown device of this study 'pixel'"),
+        (["--sampler", "best"], "unknown sampler 'best'"),
         (["--minutes", "inf"], "'--minutes': Input should be less"),
     ],
 )
@@ -74,3 +81,36 @@ def test_a_dry_run_and_a_run_refuse_the_same_before_anything_is_measured(
     assert "measuring" not in error
     if not dry and Path("results").exists():
         assert Store(Path("results")).studies() == []
+
+
+def test_a_function_refuses_a_sampler_before_it_starts_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (api.run, api.search):
+        with pytest.raises(ConfigurationError, match="unknown sampler 'best'"):
+            call("tiny", sampler="best")
+    assert not Path("results").exists()
+
+
+def test_what_is_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("device_profiles").mkdir()
+    Path("device_profiles/fake-phone.yaml").write_text("name: fake-phone\nruntime: fake\n")
+    words = ["tiny", "--device", "fake-phone"]
+
+    def planned(*options: str) -> str:
+        assert run_command(["run", *words, "--dry-run", *options]) == 0
+        return capsys.readouterr().out
+
+    assert "would measure 24 trials and 1 reference (" in planned()
+    assert run_command(["search", *words, "--trials", "2"]) == 0
+    capsys.readouterr()
+    assert "22 more trials (2 of 24 are there) and 1 reference (1 of 1 are there) (" in planned()
+    assert "would measure 1 more trial (2 of 3 are there)" in planned("--trials", "3")
+    assert "would measure 0 more trials (2 are there)" in planned("--trials", "1")
+    document = json.loads(planned("--json"))
+    assert (document["trials"], document["finished_trials"]) == (22, 2)
+    assert (document["references"], document["finished_references"]) == (1, 1)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phonelm_search.cli import output
 from phonelm_search.cli.layout import TextColumn, fill, lay_out
 
 IDS = ("w1024-l24-f4864-h16-kv16-relu-503c33", "w128-l2-f256-h4-kv4-silu-b0336b")
@@ -92,3 +93,14 @@ def test_a_table_without_rows_is_its_head(width: int | None) -> None:
     layout = lay_out([TextColumn(heading="a", cells=(), numeric=False)] * 2, [], width)
     assert layout.head == ("a  a",)
     assert layout.body == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (81408768, "81,408,768"), (7, "7"), (1436.4, "1,436"), (999.96, "1,000"),
+        (7.92111, "7.921"), (True, "yes"), (False, ""), (None, "–"), ("81408768", "81408768"),
+    ],
+)  # fmt: skip
+def test_whole_numbers_have_their_thousands_apart(value: object, cell: str) -> None:
+    assert output.text(value) == cell

@@ -1,8 +1,17 @@
 """Limits that a person writes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from phonelm_search.core.budget import Budget, check_budgets, parse_budget, parse_budgets
+from phonelm_search.core.budget import (
+    QUANTITIES,
+    Budget,
+    check_budgets,
+    parse_budget,
+    parse_budgets,
+    with_budgets,
+)
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError
 
 
@@ -64,6 +73,27 @@ def test_limits_are_told_in_their_units() -> None:
 def test_one_thing_is_limited_once() -> None:
     with pytest.raises(ConfigurationError, match="--max-ttft must be given once"):
         parse_budgets(ttft=["400ms", "500ms"])
+
+
+def test_none_clears_a_quantity_and_what_is_left_out_stays() -> None:
+    known = parse_budgets(ttft=["400ms", "pixel-8=0.5s"], memory="300MB")
+    assert with_budgets(known, ()) == known
+    assert [b.text for b in with_budgets(known, parse_budgets(ttft="none"))] == ["memory ≤ 300 MB"]
+    changed = with_budgets(known, parse_budgets(ttft="0.3s", loss="+1%", tpot="None"))
+    assert [b.text for b in changed] == ["TTFT ≤ 300 ms", "memory ≤ 300 MB", "loss ≤ +1.0%"]
+    nothing = parse_budgets(**dict.fromkeys(QUANTITIES, "none"))
+    assert with_budgets(changed, nothing) == ()
+    with pytest.raises(ConfigurationError, match="--max-ttft must be none or a limit, got both"):
+        parse_budgets(ttft=["none", "pixel-8=400ms"])
+
+
+@given(st.lists(st.sampled_from(["none", "+1%", "-2.5%"]), min_size=1, max_size=3))
+def test_the_last_word_counts(texts: list[str]) -> None:
+    budgets: tuple[Budget, ...] = ()
+    for text in texts:
+        budgets = with_budgets(budgets, parse_budgets(loss=text))
+    last = texts[-1]
+    assert [b.limit for b in budgets] == ([] if last == "none" else [1 + float(last[:-1]) / 100])
 
 
 def test_a_study_can_only_be_asked_for_what_it_measures() -> None:

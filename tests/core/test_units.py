@@ -95,3 +95,10 @@ def test_rendering() -> None:
         "3 min 05 s",
         "2 h 10 min",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 shapes"), (1, "1 shape"), (2, "2 shapes"), (12345, "12,345 shapes")]
+)
+def test_what_is_counted_stands_in_its_number(count: int, text: str) -> None:
+    assert units.format_counted(count, "shape") == text

@@ -85,7 +85,7 @@ def test_a_step_of_each_dimension_is_priced(tmp_path: Path) -> None:
     few = explain(alone, alone.rows[0])
     assert few.effects == ()
     assert few.missing is not None
-    assert few.missing == "8 shapes must be measured to predict others, there are 1"
+    assert few.missing == "8 shapes must be measured to predict others, got 1"
     assert few.worth is None
 
 
@@ -107,7 +107,7 @@ def test_sizes_that_kernels_may_not_like_are_named(tmp_path: Path) -> None:
     told = "\n".join(explain(view, find_row(view, "w80")).cliffs)
     assert "hidden_size 80 is no multiple of 64" in told
     assert "mlp.down_proj: 100 inputs are padded to blocks of 32" in told
-    assert "1 measured shapes are too few" in told
+    assert "1 measured shape is too few" in told
 
 
 def test_evidence_comes_from_measurements(tmp_path: Path) -> None:

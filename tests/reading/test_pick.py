@@ -1,6 +1,6 @@
 """The pick's rule on studies with known answers."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,15 @@ import pytest
 from helpers import small_shape, study
 from phonelm_search.core.budget import parse_budgets
 from phonelm_search.core.errors import TrainingError
-from phonelm_search.reading import StudyView, choose, front_pairs, load_view, trust
+from phonelm_search.reading import (
+    StudyView,
+    choose,
+    front_pairs,
+    load_view,
+    names_of,
+    tokens_text,
+    trust,
+)
 from told_losses import with_losses
 
 MS = (10.0, 20.0, 30.0, 60.0)
@@ -123,7 +131,7 @@ def test_how_far_to_trust_the_losses_stands_in_one_sentence(tmp_path: Path) -> N
     _, prior = study(tmp_path / "prior", [(10.0, None)])
     assert "the law knows published trainings alone; `phonelm-search score study`" in trust(prior)
     few = told(tmp_path / "few", [1.0])
-    assert "1 trainings, too few of their largest size" in trust(few)
+    assert "1 training, too few of the largest size" in trust(few)
     shapes = [small_shape(intermediate_size=160 + 2 * n) for n in range(3)]
     store, _ = study(tmp_path / "held", [(10.0 + n, 2.0) for n in range(3)], shapes=shapes)
     view = load_view(store, "study")
@@ -178,3 +186,70 @@ def test_where_nothing_keeps_the_budgets_the_nearest_is_taken_and_the_miss_told(
     assert round(pick.row.end_to_end_ms) == 20
     assert "it misses end to end by 17." in pick.provisional[0]
     assert ", loss by 4.8% (+10.0% of +5.0%)" in pick.provisional[0]
+
+
+def test_one_shape_is_counted_as_one(tmp_path: Path) -> None:
+    view = told(tmp_path, [1.0])
+    assert choose(limited(view, latency="31ms")).why == (
+        "the only measured shape that keeps end to end ≤ 31 ms with at least 90% probability"
+    )
+    assert choose(limited(view, latency="8ms")).why == (
+        "the only measured shape, which does not keep end to end ≤ 8 ms"
+    )
+
+
+def test_a_measured_peak_is_told_beside_what_a_budget_of_memory_is_held_against(
+    tmp_path: Path,
+) -> None:
+    view = told(tmp_path, [1.5, 1.1, 1.05, 1.0])
+    pick = choose(limited(view, memory="1GB"))
+    assert pick.why.endswith("KV cache at the scenario's end, its peak was not measured")
+    assert pick.provisional == ()
+
+    def peaked(peak: int) -> StudyView:
+        rows = (replace(r, peak_bytes=peak) for r in view.rows)
+        return limited(replace(view, rows=tuple(rows)), memory="1GB")
+
+    within = choose(peaked(250_000_000))
+    assert within.why.endswith("its measured peak is 250 MB")
+    assert within.provisional == ()
+    (doubt,) = choose(peaked(1_200_000_000)).provisional
+    assert doubt.startswith(
+        "its weights and KV cache keep memory ≤ 1 GB, its measured peak of 1.2 GB does not"
+    )
+
+
+def test_shapes_of_one_label_are_told_by_their_ids(tmp_path: Path) -> None:
+    shapes = [
+        small_shape(num_hidden_layers=n, hidden_act=act)
+        for n, act in ((1, "silu"), (2, "silu"), (2, "relu"))
+    ]
+    points: list[tuple[float, float | None]] = [(10.0 + i / 1000, 2.0) for i in range(3)]
+    _, view = study(tmp_path, points, shapes=shapes)
+    pick = choose(with_losses(view, [1.03, 1.0, 1.0], deviation=0.03), "fastest")
+    rivals = [r for r in view.sampled if r.shape != pick.row.shape]
+    names = names_of([pick.row, *rivals])
+    assert len(set(names)) == 3
+    assert {r.shape.shape_id for r in view.rows if r.label == "64×2"} <= set(names)
+    alike = choose(with_losses(view, [1.0, 1.0, 1.0], deviation=0.03), "fastest")
+    assert len(alike.equals) == len(set(alike.equal_names)) == 2
+    assert "64×2" not in alike.equal_names
+
+
+def test_where_the_tokens_come_from_is_said(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, None)])
+    assert ": 100 for each decoder parameter of the median shape; `phonelm-search" in tokens_text(
+        view
+    )
+    record = view.record
+    store.save_study(replace(record, config={**record.config, "train_tokens": 3e11}))
+    assert tokens_text(load_view(store, "study")) == "300B tokens: as --train-tokens said"
+
+
+def test_budgets_of_a_reading_stand_beside_those_of_the_study(tmp_path: Path) -> None:
+    store, view = study(tmp_path, [(10.0, None), (20.0, None)])
+    known = [asdict(b) for b in parse_budgets(ttft="4ms", memory="1MB")]
+    store.save_study(replace(view.record, config={**view.record.config, "budgets": known}))
+    assert [b.quantity for b in load_view(store, "study").budgets] == ["ttft", "memory"]
+    tried = load_view(store, "study", budgets=parse_budgets(memory="none", loss="+1%"))
+    assert [b.quantity for b in tried.budgets] == ["ttft", "loss"]

@@ -100,7 +100,7 @@ def test_too_few_shapes_are_refused(tmp_path: Path) -> None:
         everything(view)
     eight = enumerate_space(load_space("slm-100m"), get_precision("int4-b32"))
     shapes = spread_at_equal_size(eight, 7, target=85_000_000)
-    with pytest.raises(TrainingError, match=r"at least 8 .*effects of 5 dimensions, there are 7"):
+    with pytest.raises(TrainingError, match=r"at least 8 .*effects of 5 dimensions, got 7"):
         sensitivity.check_count(shapes)
 
 

@@ -16,7 +16,7 @@ from phonelm_search.quality import ScoreSettings
 from phonelm_search.quality.law import SHARED, Gaussian, load_prior, save_prior
 from phonelm_search.reading import StudyView, find_row, law_text, load_view, trust
 from phonelm_search.space import load_space
-from phonelm_search.stages.aims import set_law
+from phonelm_search.stages.aims import read_law, set_law
 from phonelm_search.stages.session import Session, open_session
 from phonelm_search.stages.train import close_score, run_score, score, validate_law
 from phonelm_search.store import Store
@@ -213,18 +213,18 @@ def test_a_study_keeps_the_law_that_it_is_given(store: Store, tmp_path: Path) ->
     with open_session(store, "study", report=Told()) as session:
         view = session.view
         before = gain()
-        set_law(session, file)
+        set_law(session, read_law(file))
         view = session.view
         assert gain() > before + 0.005
         file.unlink()  # the study has a copy
         view = load_view(store, "study")
         assert gain() > before + 0.005
         assert "with runs.csv: 24 trainings" in law_text(view, view.rows[0])
-        set_law(session, "shipped")
+        set_law(session, read_law("shipped"))
         view = session.view
         assert gain() == before
         with pytest.raises(ConfigurationError, match="must be readable: No such file"):
-            set_law(session, tmp_path / "nowhere.json")
+            read_law(tmp_path / "nowhere.json")
 
 
 def test_a_study_without_shapes_says_what_to_do(tmp_path: Path) -> None:

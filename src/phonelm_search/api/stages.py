@@ -64,10 +64,12 @@ def run(
 
     Args:
         law: A file that `fit_law` wrote, which the study keeps; ``shipped`` is the package's own.
-        max_ttft: Time to the first token that the pick keeps: ``400ms``, ``DEVICE=400ms``.
+        max_ttft: Time to the first token that the pick keeps: ``400ms``, ``DEVICE=400ms``. Here
+            and below, what is left out stays as the study has it; ``none`` clears it.
         max_tpot: Likewise, time per output token.
         max_latency: Likewise, time of the whole scenario.
-        max_memory: Weights, and the KV cache at the scenario's end: ``300MB``.
+        max_memory: Weights, and the KV cache at the scenario's end: ``300MB``. A measured peak
+            beyond it makes the pick provisional.
         max_loss: Loss against that of the space's first reference: ``+1%``.
         minutes: Time for measuring and training together; None: as long as it takes.
         pick: ``knee``, ``fastest`` or ``best``.
@@ -181,7 +183,7 @@ def score(
         train_tokens: That the pick will be trained on; None leaves it, at first 100 for each
             decoder parameter of the median shape.
         law: See `run`.
-        max_ttft: Budgets as of `run`, here and below; none leave those that the study has.
+        max_ttft: Budgets as of `run`, here and below.
         data: Text files, folders, or ``hf:NAME:CONFIG``; nothing: the embedded text.
         seed: Of weights and data order.
         retrain: Drop what was trained for the study, and begin anew.

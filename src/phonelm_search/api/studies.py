@@ -16,7 +16,13 @@ from phonelm_search.outputs import count_rows, doubtful_rows, explanation_docume
 from phonelm_search.outputs.export import export_shape
 from phonelm_search.outputs.plots import PICTURES
 from phonelm_search.outputs.report import write_report
-from phonelm_search.reading import compare_shapes, explain_shape, find_row, load_view, regret_matrix
+from phonelm_search.reading import (
+    compare_shapes,
+    explain_shape,
+    find_rows,
+    load_view,
+    regret_matrix,
+)
 from phonelm_search.store import Store
 
 
@@ -38,7 +44,7 @@ def pareto(
 
     Args:
         study: Its name.
-        max_ttft: Budgets as of `run`, here and below; none leave those that the study has.
+        max_ttft: Budgets as of `run`, here and below; what is left out is as the study has it.
         everything: All measured shapes and references, the front marked, and shapes near the
             front that were predicted.
         limit: How many predicted ones at most.
@@ -48,7 +54,7 @@ def pareto(
     budgets = parse_budgets(
         ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
     )
-    view = load_view(store, study, budgets=budgets or None)
+    view = load_view(store, study, budgets=budgets)
     if regret:
         return pd.DataFrame([asdict(cell) for cell in regret_matrix(store, view)])
     return frame_of(view, predicted=limit) if everything else frame_of(view, front=True)
@@ -101,8 +107,8 @@ def explain(
     """
     view = load_view(open_store(results, storage), study)
     if shape is not None and other is not None:
-        found = compare_shapes(view, find_row(view, shape), find_row(view, other))
-        return versus_document(view, found)
+        beside, (one, against) = find_rows(view, [shape, other])
+        return versus_document(beside, compare_shapes(beside, one, against))
     explanation, pick = explain_shape(view, shape)
     return explanation_document(view, explanation, pick)
 

@@ -9,8 +9,14 @@ import typer
 
 from phonelm_search.cli.options import Format
 from phonelm_search.cli.output import print_json, print_rows, say, tell
-from phonelm_search.core.errors import ConfigurationError, UnknownNameError
-from phonelm_search.core.units import format_count, format_difference, format_seconds, parse_count
+from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.units import (
+    format_count,
+    format_counted,
+    format_difference,
+    format_seconds,
+    parse_count,
+)
 from phonelm_search.outputs import Row, predicted_rows, study_rows
 from phonelm_search.reading import (
     Pick,
@@ -20,6 +26,7 @@ from phonelm_search.reading import (
     current_pick,
     front_pairs,
     law_text,
+    tokens_text,
     trust,
     worth_of,
 )
@@ -60,18 +67,6 @@ _FIRST = (
 """Of those, what a narrow terminal shows longest."""
 
 
-def check_sampler(name: str) -> None:
-    """Refuse an unknown sampler before anything is measured.
-
-    Raises:
-        UnknownNameError: If there is none.
-    """
-    from phonelm_search.search import SAMPLERS
-
-    if name not in SAMPLERS:
-        raise UnknownNameError("sampler", name, list(SAMPLERS))
-
-
 def parse_score_settings(
     tokens_per_parameter: float, budget: str, seed: int, *, minutes: float
 ) -> "ScoreSettings":
@@ -107,8 +102,8 @@ def _count(option: str, text: str, otherwise: str = "") -> int:
     return count
 
 
-def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
-    """Print what a run would do."""
+def show_dry_run(setup: "Setup", plan: "DryRun", trials: int, *, as_json: bool) -> None:
+    """Print what a run of so many trials in total would do."""
     names = [w.name for w in setup.goals.workloads]
     devices = ", ".join(d.name for d in setup.devices)
     if as_json:
@@ -118,6 +113,8 @@ def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
             feasible_shapes=plan.shapes,
             references=plan.references,
             trials=plan.trials,
+            finished_trials=plan.finished.trials,
+            finished_references=plan.finished.references,
             workloads=names,
             objectives=list(setup.goals.objectives),
             trainings=len(plan.rungs),
@@ -128,20 +125,36 @@ def show_dry_run(setup: "Setup", plan: "DryRun", *, as_json: bool) -> None:
         return
     sizes = [r.shape.decoder_parameters for r in plan.rungs]
     tell(
-        f"study {setup.study}: {plan.shapes:,} feasible shapes, objectives "
+        f"study {setup.study}: {format_counted(plan.shapes, 'feasible shape')}, objectives "
         f"{', '.join(setup.goals.objectives)}"
     )
     tell(
-        f"would measure {plan.trials} trials and {plan.references} references "
+        f"would measure {_asked_trials(plan, trials)} and {_asked_references(plan)} "
         f"({', '.join(names)}; {setup.device.precision} on {devices}): "
         f"about {format_seconds(plan.search_seconds)}"
     )
     tell(
-        f"would train {len(sizes)} relatives of {format_count(min(sizes, default=0))} to "
+        f"would train {format_counted(len(sizes), 'relative')} of "
+        f"{format_count(min(sizes, default=0))} to "
         f"{format_count(max(sizes, default=0))} decoder parameters: about "
         f"{format_seconds(plan.score_seconds)}"
     )
     say("estimates for a quiet machine; nothing was measured")
+
+
+def _asked_trials(plan: "DryRun", trials: int) -> str:
+    """Trials to measure, and those that are there."""
+    done = plan.finished.trials
+    if not done:
+        return format_counted(plan.trials, "trial")
+    there = f"{done:,} of {trials:,} are there" if done <= trials else f"{done:,} are there"
+    return f"{format_counted(plan.trials, 'more trial')} ({there})"
+
+
+def _asked_references(plan: "DryRun") -> str:
+    """The same of known models."""
+    text, done = format_counted(plan.references, "reference"), plan.finished.references
+    return f"{text} ({done:,} of {plan.references:,} are there)" if done else text
 
 
 def show_study(
@@ -159,6 +172,7 @@ def show_study(
     if pick is not None:
         _tell_pick(pick, say)
         say(f"  {_by_law(view, pick)}")
+        say(f"  {tokens_text(view)}")
 
 
 def show_regret(cells: Sequence[Regret], *, as_json: bool, fmt: Format) -> None:
@@ -269,9 +283,9 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     if (found := worth_of(view, pick.row)) is not None and found.text:
         aloud(f"  worth: {found.text}")
     if pick.equals:
-        names = ", ".join(r.label for r in pick.equals)
-        aloud(f"  as good, within 1 % on both axes: {names}")
+        aloud(f"  as good, within 1 % on both axes: {', '.join(pick.equal_names)}")
     aloud(f"  {_by_law(view, pick)}")
+    aloud(f"  {tokens_text(view)}")
     aloud(f"  {trust(view)}")
 
 

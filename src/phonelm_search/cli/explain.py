@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phonelm_search.core.latency import Extent
-    from phonelm_search.reading import Effect, Explanation, Neighbour, Pick, Versus
+    from phonelm_search.reading import Effect, Explanation, Neighbour, Pick, StudyRow, Versus
 
 NAME = "explain"
 HELP = (
@@ -26,7 +26,10 @@ def command(
     study: o.StudyArgument,
     shape: Annotated[
         str | None,
-        typer.Argument(help="Shape id, its beginning, or a reference's name; default: the pick."),
+        typer.Argument(
+            help="Shape id, its beginning, a label (768x8) or a reference's name, measured or "
+            "predicted; default: the pick."
+        ),
     ] = None,
     other: Annotated[
         str | None, typer.Argument(help="A second shape: tells the first one against it.")
@@ -37,14 +40,15 @@ def command(
 ) -> None:
     """Explain a shape of a study."""
     from phonelm_search.outputs import explanation_document, versus_document
-    from phonelm_search.reading import compare_shapes, explain_shape, find_row, load_view
+    from phonelm_search.reading import compare_shapes, explain_shape, find_rows, load_view
     from phonelm_search.store import Store
 
     view = load_view(Store(results, url=storage, create=False), study)
     if shape is not None and other is not None:
-        pair = compare_shapes(view, find_row(view, shape), find_row(view, other))
+        beside, (one, against) = find_rows(view, [shape, other])
+        pair = compare_shapes(beside, one, against)
         if as_json:
-            document = versus_document(view, pair)
+            document = versus_document(beside, pair)
             print_json(document.pop("rows"), **document)
             return
         for line in _versus_lines(pair):
@@ -60,12 +64,12 @@ def command(
 
 
 def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
-    from phonelm_search.core.units import format_bytes, format_count, format_ms
+    from phonelm_search.core.units import format_bytes, format_count, format_counted, format_ms
 
     row, shape = found.row, found.row.shape
     yield (
         f"{row.label} ({shape.shape_id}): {format_count(shape.decoder_parameters)} decoder "
-        f"parameters, {format_count(shape.parameters)} in all; {row.kind}, {row.verdict}"
+        f"parameters, {format_count(shape.parameters)} in all; {_state(row)}"
     )
     if pick:
         yield f"  the {'provisional ' if pick.provisional else ''}pick: {pick.why}"
@@ -94,9 +98,13 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
     if found.worth and found.worth.text:
         yield f"  worth: {found.worth.text}"
     if found.chance is not None:
-        yield f"  on the front in {found.chance:.0%} of joint draws of latency and loss"
+        front = "modelled front of all shapes" if row.kind == "predicted" else "front"
+        yield f"  on the {front} in {found.chance:.0%} of joint draws of latency and loss"
+    if found.kept is not None:
+        yield f"  keeps the study's budgets with {found.kept:.0%} probability"
     yield ""
-    yield f"Neighbours of equal size (± 5 %): {found.equals} sampled shapes of the study"
+    equals = format_counted(found.equals, "sampled shape")
+    yield f"Neighbours of equal size (± 5 %): {equals} of the study"
     for title, members in (("faster", found.faster), ("better", found.better)):
         if not members:
             yield f"  none is {title}"
@@ -119,8 +127,22 @@ def _lines(found: "Explanation", pick: "Pick | None") -> "Iterator[str]":
             f"  {m.context_tokens:,} tokens: KV cache {format_bytes(m.kv_bytes)}, "
             f"with weights {format_bytes(m.total_bytes)}"
         )
+    yield (
+        f"  --max-memory is held against weights and cache at the scenario's end: "
+        f"{format_bytes(found.memory_bytes)}"
+    )
     if row.peak_bytes:
-        yield f"  measured peak: {format_bytes(row.peak_bytes)}"
+        yield (
+            f"  measured peak, with activations and the runtime itself: "
+            f"{format_bytes(row.peak_bytes)}"
+        )
+
+
+def _state(row: "StudyRow") -> str:
+    """How a row's time is known."""
+    if row.kind == "predicted":
+        return "PREDICTED from other shapes, not measured"
+    return f"{row.kind}, {row.verdict}"
 
 
 def _versus_lines(found: "Versus") -> "Iterator[str]":
@@ -128,6 +150,9 @@ def _versus_lines(found: "Versus") -> "Iterator[str]":
 
     one, other = found.one, found.other
     yield f"{one.label} ({one.shape.shape_id}) against {other.label} ({other.shape.shape_id}), 95 %"
+    for row in (one, other):
+        if row.kind == "predicted":
+            yield f"  {row.shape.shape_id} is {_state(row)}"
     for r in found.ratios:
         chance = f"{r.less_probability:.0%} that the first has less"
         yield f"  {r.quantity} {format_difference(*r.ratio)}, {chance}"

@@ -150,7 +150,8 @@ MaxTtftOption = Annotated[
     typer.Option(
         "--max-ttft",
         help="Budget: the pick keeps this time to the first token (400ms) with 90 % probability. "
-        "Of one device: DEVICE=400ms; repeats.",
+        "Of one device: DEVICE=400ms; repeats. Left out, a budget stays as the study has it; none "
+        "clears it, here and below.",
     ),
 ]
 MaxTpotOption = Annotated[
@@ -168,7 +169,9 @@ MaxLatencyOption = Annotated[
 MaxMemoryOption = Annotated[
     str | None,
     typer.Option(
-        "--max-memory", help="Budget: weights, and the KV cache at the scenario's end (300MB)."
+        "--max-memory",
+        help="Budget: weights, and the KV cache at the scenario's end (300MB). A measured peak "
+        "beyond it makes the pick provisional.",
     ),
 ]
 MaxLossOption = Annotated[

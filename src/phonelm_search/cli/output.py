@@ -101,8 +101,9 @@ def _print_table(
     if layout.body:
         _print("\n".join(layout.body), sys.stdout)
     if layout.hidden:
+        are = "is" if len(layout.hidden) == 1 else "are"
         tell(
-            f"{len(layout.hidden)} of {len(columns)} columns are left out at this width: "
+            f"{len(layout.hidden)} of {len(columns)} columns {are} left out at this width: "
             f"{', '.join(layout.hidden)}; all of them: {ways}, or a wider terminal"
         )
 
@@ -140,13 +141,15 @@ def _print(text: str, stream: IO[str] | None) -> None:
 
 
 def text(value: Any) -> str:
-    """A cell: four significant digits, lists joined, nothing as a dash."""
+    """A cell: four significant digits, thousands apart, lists joined, nothing as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else ""
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:.4g}"
     if isinstance(value, list):
         return "; ".join(map(str, value))
     return str(value)

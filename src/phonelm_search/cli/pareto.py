@@ -54,7 +54,7 @@ def command(
     budgets = parse_budgets(
         ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
     )
-    view = load_view(store, study, budgets=budgets or None)
+    view = load_view(store, study, budgets=budgets)
     if regret:
         show_regret(regret_matrix(store, view), as_json=as_json, fmt=fmt)
         return

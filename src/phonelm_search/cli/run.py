@@ -52,7 +52,6 @@ def command(
 ) -> None:
     """Run the whole thread."""
     from phonelm_search.cli.common import (
-        check_sampler,
         command_line,
         parse_score_settings,
         parse_train_tokens,
@@ -62,7 +61,8 @@ def command(
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.core.budget import check_budgets, parse_budgets
     from phonelm_search.reading import check_rule
-    from phonelm_search.stages import SearchPlan, finished_trials, plan_run, prepare, run_all
+    from phonelm_search.search import check_sampler
+    from phonelm_search.stages import SearchPlan, finished_shapes, plan_run, prepare, run_all
     from phonelm_search.store import Store
 
     rule = check_rule(pick)
@@ -81,12 +81,12 @@ def command(
     )  # fmt: skip
     if dry_run:
         check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
-        done = finished_trials(results, storage, setup.study)
-        left = max(0, trials - done)
         dry = plan_run(
-            setup, left, score_top, settings, train_tokens=tokens, law=law, data=data or ()
-        )
-        show_dry_run(setup, dry, as_json=as_json)
+            setup, trials, score_top, settings,
+            finished=finished_shapes(results, storage, setup.study), train_tokens=tokens, law=law,
+            data=data or (),
+        )  # fmt: skip
+        show_dry_run(setup, dry, trials, as_json=as_json)
         return
     plan = SearchPlan(
         trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes,

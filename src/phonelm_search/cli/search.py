@@ -31,8 +31,10 @@ def command(
     fmt: o.FormatOption = "table",
 ) -> None:
     """Run the search."""
-    from phonelm_search.cli.common import check_sampler, command_line, show_study
+    from phonelm_search.cli.common import command_line, show_study
     from phonelm_search.cli.progress import ProgressReporter
+    from phonelm_search.core.units import format_counted
+    from phonelm_search.search import check_sampler
     from phonelm_search.stages import SearchPlan, prepare, run_search
     from phonelm_search.store import Store
 
@@ -55,4 +57,5 @@ def command(
         )
         view = run_search(store, setup, plan, report=report)
     show_study(view, view.front, as_json=as_json, fmt=fmt)
-    say(f"{len(view.measured)} shapes measured; next: `phonelm-search score {setup.study}`")
+    count = format_counted(len(view.measured), "shape")
+    say(f"{count} measured; next: `phonelm-search score {setup.study}`")

@@ -1,8 +1,5 @@
 """``phonelm-search studies``: what is in the database."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import typer
 
 from phonelm_search.cli import options as o
@@ -78,41 +75,20 @@ def check_study(
     fmt: o.FormatOption = "table",
 ) -> None:
     """What is doubtful in a study and why. Example: studies check tiny.host-cpu."""
-    from phonelm_search.outputs import doubtful_rows, resolution_row
+    from phonelm_search.core.units import format_counted
+    from phonelm_search.outputs import doubtful_rows, resolution_row, resolution_sentences
     from phonelm_search.reading import load_view
     from phonelm_search.store import Store
 
     view = load_view(Store(results, url=storage, create=False), study)
-    rows, told = doubtful_rows(view), resolution_row(view)
+    rows = doubtful_rows(view)
     if as_json:
-        print_json(rows, resolution=told)
+        print_json(rows, resolution=resolution_row(view))
         return
     print_rows(rows, (("shape_id", "shape"), ("verdict", "verdict"), ("why", "why")), fmt)
     doubtful = len({r["shape_id"] for r in rows})
-    say(f"{doubtful} doubtful shapes" if rows else "every shape's latency is valid")
-    for line in resolution_lines(told):
+    if rows:
+        say(format_counted(doubtful, "doubtful shape"))
+    for line in resolution_sentences(view):
         say(line)
     say(f"how the machine wandered: `phonelm-search plot {study} --kind processes`")
-
-
-def resolution_lines(told: dict[str, Any]) -> Iterator[str]:
-    """What a study can tell apart, in words."""
-    if told["smallest_difference"] is not None:
-        yield (
-            f"smallest difference of two end-to-end latencies that it tells: "
-            f"{told['smallest_difference']:.1%} (80 % power, the median pair)"
-        )
-    for pair in told["twins"]:
-        yield (
-            f"A/A pair on {pair['device']}: {pair['shape_id']} is {pair['ratio']:.3f} of itself "
-            f"({pair['low']:.3f} to {pair['high']:.3f})"
-        )
-    if told["prediction"]:
-        held = "; ".join(
-            f"{name} {e['median']:.1%} off in the median, {e['p95']:.1%} at the 95th percentile"
-            for name, e in told["prediction"]["held_out"].items()
-        )
-        yield (
-            f"all {told['prediction']['shapes']:,} shapes were predicted from "
-            f"{told['prediction']['measured']}; held-out ones: {held}"
-        )

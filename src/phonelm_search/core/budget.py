@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any, Literal, get_args
 
 from phonelm_search.core.errors import ConfigurationError, UnknownNameError, shown
@@ -16,6 +17,8 @@ _NAMES: Mapping[Quantity, str] = {
     "ttft": "TTFT", "tpot": "TPOT", "latency": "end to end", "memory": "memory", "loss": "loss",
 }  # fmt: skip
 _LONGEST_NUMBER = 20
+_NO_LIMIT = "none"
+"""In place of a limit: the study has none any more."""
 _PERCENT = re.compile(r"^([+-]?[0-9]+(?:\.[0-9]+)?) ?%$")
 _SCENARIO = re.compile(r"^(?:(?P<device>.+)=)?(?P<scenario>[^=:]+=[0-9]+:[0-9]+):(?P<time>.+)$")
 
@@ -32,7 +35,7 @@ class Budget:
     """What is limited: time to first token, time per output token, time of the whole scenario,
     weights and KV cache at its end, or loss."""
     limit: float
-    """In ms, bytes, or as a share of the baseline's loss."""
+    """In ms, bytes, or as a share of the baseline's loss; infinite: none any more."""
     device: str | None = None
     """Name of the device's profile that it holds for; None: each."""
     scenario: str | None = None
@@ -67,12 +70,14 @@ class Budget:
 
 
 def parse_budget(quantity: Quantity, text: str) -> Budget:
-    """Parse ``400ms``, ``DEVICE=400ms``, ``chat=256:128:900ms``, ``300MB`` or ``+1%``.
+    """Parse ``400ms``, ``DEVICE=400ms``, ``chat=256:128:900ms``, ``300MB``, ``+1%`` or ``none``.
 
     Raises:
         ConfigurationError: If the text is no such limit.
     """
     option = f"--max-{quantity}"
+    if text.strip().lower() == _NO_LIMIT:
+        return Budget(quantity=quantity, limit=inf)
     try:
         if quantity == "loss":
             return Budget(quantity=quantity, limit=_share(text))
@@ -100,14 +105,17 @@ def parse_budgets(
     """Budgets as options and functions take them, see `parse_budget`.
 
     Raises:
-        ConfigurationError: If one is no limit, or two limit the same.
+        ConfigurationError: If one is no limit, two limit the same, or ``none`` stands beside one.
     """
     found: list[Budget] = []
     for quantity, given in zip(QUANTITIES, (ttft, tpot, latency, memory, loss), strict=True):
         texts = [given] if isinstance(given, str) else given or ()
         found += [parse_budget(quantity, t) for t in texts]
     places = [(b.quantity, b.device) for b in found]
+    cleared = [b.quantity for b in found if not isfinite(b.limit)]
     for place in places:
+        if place[0] in cleared and [q for q, _ in places].count(place[0]) > 1:
+            raise ConfigurationError(f"--max-{place[0]} must be none or a limit, got both")
         if places.count(place) > 1:
             of = f" of {place[1]}" if place[1] else ""
             raise ConfigurationError(f"--max-{place[0]}{of} must be given once")
@@ -133,6 +141,19 @@ def check_budgets(budgets: Sequence[Budget], devices: Sequence[str], scenario: s
                 f"--max-latency must be of the scenario that is measured, {scenario}, got "
                 f"{budget.scenario}; give --scenario {budget.scenario} to another study"
             )
+
+
+def with_budgets(known: Sequence[Budget], given: Sequence[Budget]) -> tuple[Budget, ...]:
+    """Budgets that a study has, after some were given: each takes the place of all of its quantity.
+
+    Args:
+        known: What the study has.
+        given: As `parse_budgets` reads them; one without a limit leaves none.
+    """
+    changed = {b.quantity for b in given}
+    kept = [b for b in known if b.quantity not in changed]
+    found = [*kept, *(b for b in given if isfinite(b.limit))]
+    return tuple(sorted(found, key=lambda b: QUANTITIES.index(b.quantity)))
 
 
 def budgets_of(config: Mapping[str, Any]) -> tuple[Budget, ...]:

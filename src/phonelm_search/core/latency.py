@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from phonelm_search.core.reason import Reason
@@ -48,7 +48,28 @@ class LatencySummary:
         return "measured"
 
 
-Latency = LatencySummary | LatencyEstimate
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyPrediction:
+    """What measured shapes tell of one that was not measured."""
+
+    latency_ms: float
+    """On the machine as it usually is."""
+    ci_low_ms: float
+    """Lower end of its 95 % interval."""
+    ci_high_ms: float
+    """Upper end."""
+    verdict: Verdict = "valid"
+    """Of no measurement: nothing speaks against it."""
+    reasons: tuple[Reason, ...] = ()
+    """None."""
+
+    @property
+    def kind(self) -> Kind:
+        """What programs call it."""
+        return "predicted"
+
+
+Latency = LatencySummary | LatencyEstimate | LatencyPrediction
 
 
 class Span(NamedTuple):
@@ -118,9 +139,14 @@ class ScenarioTime:
         high = math.hypot(first.high_ms - first.ms, count * (step.high_ms - step.ms))
         return Span(middle, middle - low, middle + high)
 
+    def scaled(self, factor: float) -> "ScenarioTime":
+        """The same with every time so many times as long."""
+        first, *steps = (_scaled(p, factor) for p in self.parts)
+        return replace(self, prefill=first, steps=tuple(steps))
+
     @property
     def kind(self) -> Kind:
-        """Measured whole, or estimated from blocks."""
+        """Measured whole, estimated from blocks, or predicted from other shapes."""
         return self.prefill.kind
 
     @property
@@ -137,3 +163,12 @@ class ScenarioTime:
     def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
         return judged_together(self.parts)[1]
+
+
+def _scaled(found: Latency, factor: float) -> Latency:
+    return replace(
+        found,
+        latency_ms=factor * found.latency_ms,
+        ci_low_ms=factor * found.ci_low_ms,
+        ci_high_ms=factor * found.ci_high_ms,
+    )

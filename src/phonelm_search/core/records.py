@@ -15,7 +15,7 @@ from phonelm_search.core.reason import Reason, in_one_line
 from phonelm_search.core.workload import Workload
 
 Verdict = Literal["valid", "suspect", "rejected"]
-Kind = Literal["measured", "estimated"]
+Kind = Literal["measured", "estimated", "predicted"]
 VERDICTS: tuple[Verdict, ...] = ("valid", "suspect", "rejected")
 """From the best to the worst."""
 CacheMode = Literal["cold", "warm", "one-copy", "tiny", "pause"]

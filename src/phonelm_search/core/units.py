@@ -29,6 +29,11 @@ def format_count(value: float) -> str:
     return _scaled(value, ("", "k", "M", "B"))
 
 
+def format_counted(count: int, noun: str) -> str:
+    """Render a number with what it counts: ``1 shape``, ``1,000 shapes``; a plural ends in s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def format_bytes(value: float | None) -> str:
     """Render bytes with decimal prefixes: ``80000000`` → ``80 MB``; None → ``–``."""
     return "–" if value is None else _scaled(value, (" B", " kB", " MB", " GB"))

@@ -18,4 +18,5 @@ from .summary import judged_alone as judged_alone
 from .summary import summarise as summarise
 from .tasks import Outcome as Outcome
 from .tasks import Request as Request
+from .verdict import WIDEST_HALF as WIDEST_HALF
 from .verdict import too_wide as too_wide

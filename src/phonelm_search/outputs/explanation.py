@@ -21,6 +21,7 @@ def explanation_document(
     (row,) = study_rows(view, [explanation.row])
     return {
         "rows": [row],
+        "budgets_probability": explanation.kept,
         "equals": explanation.equals,
         "front_probability": explanation.chance,
         "faster": _neighbours(explanation.faster),
@@ -29,6 +30,7 @@ def explanation_document(
         "effects_missing": explanation.missing,
         "cliffs": list(explanation.cliffs),
         "memory": [asdict(m) for m in explanation.memory],
+        "memory_bytes": explanation.memory_bytes,
         "worth": _worth(explanation.worth),
         "why": pick.why if pick else None,
     }

@@ -18,6 +18,7 @@ from phonelm_search.reading import (
     StudyView,
     Worth,
     current_pick,
+    front_chance,
     least_coverage,
     worth_of,
 )
@@ -212,14 +213,14 @@ def _study_row(
         "train_tokens": view.train_tokens,
         **_worth_columns(worth_of(view, row)),
         "peak_bytes": row.peak_bytes,
-        "verdict": row.verdict,
+        "verdict": None if row.kind == "predicted" else row.verdict,
         "reasons": [r.text for r in row.reasons],
         "notes": list(row.notes),
         "coverage": row.coverage,
         "unaligned": list(row.shape.unaligned(view.tile)),
         **_score_columns(score, view.device.scheme.name),
         "front": sampled and shape_id in front,
-        "front_probability": view.front_probabilities.get(shape_id) if sampled else None,
+        "front_probability": front_chance(view, row),
         "modelled_front": shape_id in modelled if sampled and modelled is not None else None,
         "pick": picked,
         "provisional": list(pick.provisional) if pick is not None and picked else [],
@@ -314,24 +315,6 @@ def doubtful_rows(view: StudyView) -> list[Row]:
     ]
     surprising = (row for place in view.places for row in _far_off(view, place.device))
     return [*suspect, *failed, *surprising]
-
-
-def resolution_row(view: StudyView) -> Row:
-    """What a study can tell apart: smallest difference, A/A pairs, errors of its predictions."""
-    return {
-        "smallest_difference": view.smallest_difference,
-        "twins": [
-            {
-                "shape_id": t.shape.shape_id,
-                "device": t.device,
-                "ratio": t.ratio.value,
-                "low": t.ratio.low,
-                "high": t.ratio.high,
-            }
-            for t in view.twins
-        ],
-        "prediction": view.record.config.get("prediction"),
-    }
 
 
 def _far_off(view: StudyView, device: DeviceProfile) -> list[Row]:

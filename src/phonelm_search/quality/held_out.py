@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phonelm_search.core.statistics import Z_95, Floats
+from phonelm_search.core.units import format_counted
 from phonelm_search.quality.law import (
     LawCheck,
     LawPrior,
@@ -39,14 +40,14 @@ class HeldOutRung:
         """In one sentence."""
         sizes = [t.shape.decoder_parameters for t in self.trainings]
         text = (
-            f"of {len(sizes)} trainings of {min(sizes) / 1e6:.2g}M parameters that it was not "
-            f"fitted to, the law tells losses, one shift for all, to "
+            f"of {format_counted(len(sizes), 'training')} of {min(sizes) / 1e6:.2g}M parameters "
+            f"that it was not fitted to, the law tells losses, one shift for all, to "
             f"{self.check.median_error:.1%} (median)"
         )
         if self.check.rightly_ordered is None:
             return f"{text}; no two of equal length are 0.3 % apart"
         right = round(self.check.rightly_ordered * self.check.pairs)
-        return f"{text} and orders {right} of {self.check.pairs} pairs rightly"
+        return f"{text} and orders {right} of {format_counted(self.check.pairs, 'pair')} rightly"
 
 
 def held_out_rung(prior: LawPrior, trainings: Sequence[Training]) -> HeldOutRung | None:

@@ -15,7 +15,7 @@ from phonelm_search.core.defaults import (
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.reporting import Reporter
-from phonelm_search.core.units import format_count
+from phonelm_search.core.units import format_count, format_counted
 from phonelm_search.quality.ladder import Rung, training_seconds
 from phonelm_search.train import Run, TokenisedCorpus, TrainingRuns, TrainingSettings
 
@@ -135,8 +135,8 @@ def train_rungs(
         runner.skip(run)
     if left:
         report.note(
-            f"time for {len(runs) - len(left)} of {len(runs)} trainings; more --minutes train the "
-            "others"
+            f"time for {len(runs) - len(left)} of {format_counted(len(runs), 'training')}; "
+            "more --minutes train the others"
         )
 
 

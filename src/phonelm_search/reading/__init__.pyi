@@ -16,6 +16,8 @@ from .pick import choose as choose
 from .pick import current_pick as current_pick
 from .pick import front_pairs as front_pairs
 from .pick import law_text as law_text
+from .pick import near_in_time as near_in_time
+from .pick import tokens_text as tokens_text
 from .pick import trust as trust
 from .readings import Place as Place
 from .readings import Readings as Readings
@@ -27,6 +29,7 @@ from .regret import times_by_device as times_by_device
 from .row import FailedShape as FailedShape
 from .row import StudyRow as StudyRow
 from .row import least_coverage as least_coverage
+from .row import names_of as names_of
 from .sensitivity import Effect as Effect
 from .sensitivity import Sensitivity as Sensitivity
 from .sensitivity import analyse as analyse
@@ -38,6 +41,8 @@ from .trainings import dataset_of as dataset_of
 from .trainings import ladder_of as ladder_of
 from .trainings import longest_trainings as longest_trainings
 from .twins import TwinPair as TwinPair
+from .unmeasured import find_rows as find_rows
+from .unmeasured import front_chance as front_chance
 from .versus import Versus as Versus
 from .versus import compare_shapes as compare_shapes
 from .view import StudyView as StudyView

@@ -24,6 +24,10 @@ class Baseline:
     draws: tuple[Floats, ...]
     """``[draws]`` of its milliseconds at each place."""
 
+    def ms(self, place: int) -> float:
+        """Its milliseconds at one place."""
+        return float(np.median(self.draws[place]))
+
     def relative(self, place: int, readings: Readings, shape_id: str) -> Floats:
         """``[draws]`` of a shape's time as a share of it at one place.
 

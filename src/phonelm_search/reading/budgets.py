@@ -12,6 +12,7 @@ from phonelm_search.core.latency import Span
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
+from phonelm_search.core.units import format_bytes
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.reading.row import StudyRow
 from phonelm_search.reading.view import StudyView
@@ -81,6 +82,19 @@ def nearest(view: StudyView, rows: Sequence[StudyRow]) -> tuple[StudyRow, Standi
 def memory_bytes(view: StudyView, shape: ModelShape) -> float:
     """Weights, and the KV cache at the end of the scenario."""
     return max(_memory(view, d, shape) for d in (p.device for p in view.places))
+
+
+def memory_text(view: StudyView, row: StudyRow) -> str:
+    """Which memory a budget was held against, beside the measured peak; empty without a budget."""
+    if not any(b.quantity == "memory" for b in view.budgets):
+        return ""
+    peak = (
+        f"its measured peak is {format_bytes(row.peak_bytes)}"
+        if row.peak_bytes
+        else ("its peak was not measured")
+    )
+    held = format_bytes(memory_bytes(view, row.shape))
+    return f"; memory is {held} of weights and KV cache at the scenario's end, {peak}"
 
 
 def modelled_keeping(view: StudyView, shapes: FeasibleSet) -> Floats:

@@ -11,12 +11,15 @@ from phonelm_search.core.errors import ModelError
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.units import format_counted
 from phonelm_search.measure import extent
+from phonelm_search.reading.budgets import keeping_probability, memory_bytes
 from phonelm_search.reading.pick import Pick, choose, current_pick
 from phonelm_search.reading.row import StudyRow
 from phonelm_search.reading.sensitivity import Effect
 from phonelm_search.reading.steps import step_effects
-from phonelm_search.reading.view import StudyView, find_row
+from phonelm_search.reading.unmeasured import find_rows, front_chance
+from phonelm_search.reading.view import StudyView
 from phonelm_search.reading.worth import Worth, worth_of
 from phonelm_search.speed import against_prices
 
@@ -68,7 +71,9 @@ class Explanation:
     row: StudyRow
     """The shape."""
     chance: float | None
-    """How probable it is that it belongs to the front; None for a reference."""
+    """How probable it is that it belongs to the front, see `front_chance`."""
+    kept: float | None
+    """How probable it is that it keeps all budgets; None where the study has none."""
     equals: int
     """Other sampled shapes of its size in the study."""
     faster: tuple[Neighbour, ...]
@@ -83,6 +88,8 @@ class Explanation:
     """Dimensions that kernels may not like, and whether that is seen."""
     memory: tuple[Memory, ...]
     """What contexts cost."""
+    memory_bytes: float
+    """Weights, and the KV cache at the scenario's end: what a budget of memory is held against."""
     worth: Worth | None
     """What the shape is worth at equal loss; None where no model holds."""
 
@@ -92,7 +99,7 @@ def explain_shape(view: StudyView, name: str | None) -> tuple[Explanation, Pick 
 
     Args:
         view: The study.
-        name: As `find_row` takes it; None: the pick.
+        name: As `find_rows` takes it; None: the pick.
 
     Raises:
         UnknownNameError: If no shape, or more than one, is called so.
@@ -101,8 +108,9 @@ def explain_shape(view: StudyView, name: str | None) -> tuple[Explanation, Pick 
     if name is None:
         chosen = choose(view)
         return explain(view, chosen.row), chosen
-    row, pick = find_row(view, name), current_pick(view)
-    return explain(view, row), pick if pick and pick.row is row else None
+    pick = current_pick(view)
+    beside, (row,) = find_rows(view, [name])
+    return explain(beside, row), pick if pick and pick.row is row else None
 
 
 def explain(view: StudyView, row: StudyRow) -> Explanation:
@@ -110,7 +118,7 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
 
     Args:
         view: The study.
-        row: One of its rows.
+        row: One of its rows, or a predicted one.
     """
     equals = [r for r in view.sampled if r.shape != row.shape and _equal(r.shape, row.shape)]
     near = sorted(equals, key=lambda r: _distance(r.shape, row.shape))
@@ -119,7 +127,8 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
     effects, missing = _effects(view, row)
     return Explanation(
         row=row,
-        chance=None if row.name else view.front_probabilities.get(row.shape.shape_id),
+        chance=front_chance(view, row),
+        kept=keeping_probability(view, row) if view.budgets else None,
         equals=len(equals),
         faster=tuple(_neighbour(r, row) for r in faster),
         better=tuple(_neighbour(r, row) for r in better),
@@ -127,6 +136,7 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
         missing=missing,
         cliffs=tuple(_cliffs(row, view)),
         memory=tuple(_memory(row.shape, view, context) for context in CONTEXTS),
+        memory_bytes=memory_bytes(view, row.shape),
         worth=worth_of(view, row),
     )
 
@@ -201,6 +211,8 @@ def _cliffs(row: StudyRow, view: StudyView) -> list[str]:
 
 def _evidence(row: StudyRow, view: StudyView) -> str:
     """How the measured times compare to what bytes and operations predict from all shapes."""
+    if row.kind == "predicted":
+        return "no evidence: its time is predicted from other shapes; more --trials may measure it"
     if row.kind != "measured":
         return "no evidence: its time is an estimate from blocks; `profile` measures it whole"
     told = []
@@ -211,7 +223,8 @@ def _evidence(row: StudyRow, view: StudyView) -> str:
         points = [(r.shape, workload, r.times[row.device].parts[place].latency_ms) for r in rows]
         ratios = against_prices(points, scheme)
         if ratios is None:
-            return f"no evidence: {len(rows)} measured shapes are too few to predict one from"
+            few = format_counted(len(rows), "measured shape")
+            return f"no evidence: {few} {'is' if len(rows) == 1 else 'are'} too few to predict from"
         told.append(f"{workload.name} {ratios[own]:.2f}")
     return (
         f"measured over predicted, from bytes, FLOPs and operators of {len(rows)} shapes: "

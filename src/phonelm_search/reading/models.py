@@ -187,7 +187,7 @@ def _place_model(readings: Readings, baseline: ModelShape, number: int) -> Place
         ids = known.ids if known else []
         if known is None or len(ids) < LEAST_SHAPES:
             raise ModelError(
-                f"{LEAST_SHAPES} shapes must be measured to predict others, there are {len(ids)}"
+                f"{LEAST_SHAPES} shapes must be measured to predict others, got {len(ids)}"
             )
         model = known.fitted
         error = model.held_out.median

@@ -10,17 +10,20 @@ from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.statistics import Floats, less_probability
+from phonelm_search.core.units import format_count, format_counted
 from phonelm_search.reading.budgets import (
     KEPT,
     keeping_probability,
     keeping_rows,
+    memory_bytes,
+    memory_text,
     nearest,
     standings,
     wants_speed,
 )
-from phonelm_search.reading.losses import extrapolations
+from phonelm_search.reading.losses import TOKENS_PER_PARAMETER, extrapolations
 from phonelm_search.reading.modelled import ModelledFront
-from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.row import StudyRow, names_of
 from phonelm_search.reading.view import StudyView
 
 Rule = Literal["knee", "fastest", "best"]
@@ -59,6 +62,11 @@ class Pick:
     """Rivals that neither axis tells from the pick, fastest first."""
     equals: tuple[StudyRow, ...]
     """Those of them that are within 1 % of it on both axes: it does not matter which."""
+
+    @property
+    def equal_names(self) -> list[str]:
+        """Of those, names that tell them from each other and from the pick."""
+        return names_of([self.row, *self.equals])[1:]
 
 
 def choose(view: StudyView, rule: Rule | None = None) -> Pick:
@@ -115,12 +123,18 @@ def _within_budgets(view: StudyView) -> tuple[StudyRow, str]:
     if kept:
         fast = wants_speed(view.budgets)
         row = min(kept, key=lambda r: (r.latency if fast else r.loss).value)
-        return row, (
-            f"the {'fastest' if fast else 'lowest loss'} of {len(kept)} measured shapes that keep "
-            f"{told} with at least {KEPT:.0%} probability"
+        which = (
+            "the only measured shape that keeps"
+            if len(kept) == 1
+            else f"the {'fastest' if fast else 'lowest loss'} of {len(kept):,} measured shapes "
+            "that keep"
         )
+        held = f"{which} {told} with at least {KEPT:.0%} probability"
+        return row, f"{held}{memory_text(view, row)}"
     row, _ = nearest(view, view.sampled)
-    return row, f"none of {len(view.sampled)} measured shapes keeps {told}, it is the nearest"
+    if len(view.sampled) == 1:
+        return row, f"the only measured shape, which does not keep {told}"
+    return row, f"none of {len(view.sampled):,} measured shapes keeps {told}, it is the nearest"
 
 
 def _missed(view: StudyView, row: StudyRow) -> Iterator[str]:
@@ -137,9 +151,26 @@ def _missed(view: StudyView, row: StudyRow) -> Iterator[str]:
         )
 
 
+def _beyond_memory(view: StudyView, row: StudyRow) -> Iterator[str]:
+    """A budget of memory that weights and cache keep, and the measured peak does not."""
+    for budget in view.budgets:
+        held, peak = memory_bytes(view, row.shape), row.peak_bytes
+        if budget.quantity == "memory" and peak and held <= budget.limit < peak:
+            yield (
+                f"its weights and KV cache keep {budget.text}, its measured peak of "
+                f"{budget.shown(peak)} does not, in which activations and the runtime itself "
+                "count; if the device must hold that, lower --max-memory by the difference"
+            )
+
+
 def current_pick(view: StudyView) -> Pick | None:
     """The pick where there is one yet; else None."""
     return choose(view) if view.front else None
+
+
+def near_in_time(view: StudyView, row: StudyRow) -> list[StudyRow]:
+    """Other sampled shapes that may be faster than a row, or slower, fastest first."""
+    return [r for r in view.sampled if r is not row and _tied(r.draws, row.draws)]
 
 
 def front_pairs(view: StudyView) -> list[dict[str, Any]]:
@@ -183,6 +214,17 @@ def law_text(view: StudyView, row: StudyRow) -> str:
     return f"by {known} and {count} of this study, which left {row.prior_share:.0%} of the variance"
 
 
+def tokens_text(view: StudyView) -> str:
+    """Where the number of tokens comes from that losses are told for, and how to change it."""
+    tokens, name = format_count(view.train_tokens), view.record.name
+    if view.record.config.get("train_tokens"):
+        return f"{tokens} tokens: as --train-tokens said"
+    return (
+        f"{tokens} tokens: {TOKENS_PER_PARAMETER} for each decoder parameter of the median shape; "
+        f"`phonelm-search score {name} --train-tokens 300B` takes another number"
+    )
+
+
 def trust(view: StudyView) -> str:
     """One sentence that stands below every loss of a study."""
     name = view.record.name
@@ -194,25 +236,22 @@ def trust(view: StudyView) -> str:
     rung = view.held_out
     if rung is None:
         return (
-            f"trust: {len(view.evidence)} trainings, too few of their largest size to hold the "
-            f"law against; `phonelm-search score {name} --validate` trains a larger one"
+            f"trust: {format_counted(len(view.evidence), 'training')}, too few of the largest size "
+            f"to hold the law against; `phonelm-search score {name} --validate` trains a larger one"
         )
     return f"trust: {rung.summary}"
-
-
-def _name(row: StudyRow, beside: StudyRow) -> str:
-    """A label, where that tells two shapes apart."""
-    return row.label if row.label != beside.label else row.shape.shape_id
 
 
 def _doubts(
     view: StudyView, row: StudyRow, tied: Sequence[StudyRow], equals: Sequence[StudyRow]
 ) -> Iterator[str]:
     yield from _missed(view, row)
+    yield from _beyond_memory(view, row)
     rivals = [r for r in tied if r not in equals]
     if rivals:
-        names = ", ".join(f"{_name(r, row)} ({r.latency_text})" for r in rivals)
-        yield f"neither its latency nor its loss is told from that of {names}"
+        names = zip(names_of([row, *rivals])[1:], rivals, strict=True)
+        told = ", ".join(f"{name} ({r.latency_text})" for name, r in names)
+        yield f"neither its latency nor its loss is told from that of {told}"
     if not view.evidence:
         yield "nothing was trained for it: its loss is told from published trainings alone"
     else:

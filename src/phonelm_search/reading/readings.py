@@ -1,13 +1,13 @@
 """What the database knows of shapes at one place: a device in one environment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from phonelm_search.core.judged_round import JudgedRound
-from phonelm_search.core.latency import ScenarioTime
+from phonelm_search.core.latency import LatencySummary, ScenarioTime
 from phonelm_search.core.records import (
     LatencyEstimate,
     StudyRecord,
@@ -17,7 +17,7 @@ from phonelm_search.core.records import (
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import LatencyComparison, summarise
+from phonelm_search.measure import LatencyComparison, extent, summarise
 from phonelm_search.reading.pooled import WorkloadModel
 from phonelm_search.store import Store
 
@@ -131,13 +131,28 @@ class Readings:
         self._estimates: dict[str, LatencyEstimate] = {e.key: e for e in found}
 
     def measured(self, shape_id: str) -> ScenarioTime | None:
-        """As measured whole."""
-        found = {
+        """As measured whole, by the same draws as `end_to_end_draws`."""
+        found = {w: self._pooled(w, shape_id, f) for w, f in self._summaries(shape_id).items()}
+        return ScenarioTime.of(self.scenario, found)
+
+    def own_time(self, shape_id: str) -> ScenarioTime | None:
+        """As measured whole, by the rounds of the shape alone: no other one moves it."""
+        return ScenarioTime.of(self.scenario, self._summaries(shape_id))
+
+    def _summaries(self, shape_id: str) -> dict[Workload, LatencySummary]:
+        return {
             w: summarise(self._measured[k], self.comparisons.get(w))
             for w, k in self._keys(shape_id).items()
             if k in self._measured
         }
-        return ScenarioTime.of(self.scenario, found)
+
+    def _pooled(self, workload: Workload, shape_id: str, own: LatencySummary) -> LatencySummary:
+        """The same with the time that all measured shapes tell, where they are enough for that."""
+        pooled = self._log_ms.get(workload, {}).get(shape_id)
+        if pooled is None:
+            return own
+        ms, low, high = extent(np.exp(pooled.astype(float, copy=False)))
+        return replace(own, latency_ms=ms, ci_low_ms=low, ci_high_ms=high)
 
     def estimated(self, shape_id: str) -> ScenarioTime | None:
         """As an earlier release estimated it from blocks of its layers."""

@@ -1,6 +1,7 @@
 """What a study knows of one shape: its times, its loss, and how sure both are."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
@@ -21,7 +22,7 @@ def least_coverage(parts: Iterable[Latency]) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRow:
-    """One measured shape of a study."""
+    """One shape of a study: measured, or told by models beside those that were."""
 
     shape: ModelShape
     """The shape."""
@@ -57,7 +58,7 @@ class StudyRow:
 
     @property
     def kind(self) -> Kind:
-        """Measured whole, or estimated from blocks."""
+        """Measured whole, estimated from blocks, or predicted from other shapes."""
         return self.time.kind
 
     @property
@@ -115,6 +116,12 @@ class StudyRow:
     def label(self) -> str:
         """How pictures call it."""
         return visible(self.name) if self.name else self.shape.label
+
+
+def names_of(rows: Sequence[StudyRow]) -> list[str]:
+    """Labels; ids of those that share one."""
+    labels = Counter(label for label, _ in {(r.label, r.shape.shape_id) for r in rows})
+    return [r.label if labels[r.label] == 1 else r.shape.shape_id for r in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

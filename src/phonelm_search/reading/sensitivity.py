@@ -10,7 +10,7 @@ import numpy.typing as npt
 from phonelm_search.core.errors import TrainingError
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, percentile_interval
-from phonelm_search.core.units import format_count
+from phonelm_search.core.units import format_count, format_counted
 from phonelm_search.reading.row import StudyRow
 from phonelm_search.reading.view import StudyView
 
@@ -121,11 +121,8 @@ def too_few(shapes: Sequence[ModelShape], what: str) -> str | None:
     least = max(LEAST_SHAPES, len(free) + 3)
     if len(shapes) >= least:
         return None
-    dimensions = f"{len(free)} dimensions" if free else "any dimension"
-    return (
-        f"at least {least} shapes {what} to tell the effects of {dimensions}, there are "
-        f"{len(shapes)}"
-    )
+    dimensions = format_counted(len(free), "dimension") if free else "any dimension"
+    return f"at least {least} shapes {what} to tell the effects of {dimensions}, got {len(shapes)}"
 
 
 def analyse(view: StudyView, shape_ids: Collection[str]) -> Sensitivity:
@@ -177,9 +174,12 @@ class _Quantity:
 
 def _speeds(view: StudyView, rows: Sequence[StudyRow]) -> Iterator[_Quantity]:
     """Of each device apart: two devices' milliseconds are no spread of shapes."""
-    for name in view.devices:
+    for readings in view.readings:
+        name = readings.place.device.name
         device = name if len(view.devices) > 1 else None
-        times = [r.times[name] for r in rows]
+        # By own rounds: what all shapes say of one draws them together.
+        told = [readings.own_time(r.shape.shape_id) for r in rows]
+        times = [t for t in told if t is not None]
         for phase, tokens, spans in (
             ("prefill", view.scenario.prompt_tokens, [t.ttft for t in times]),
             ("decode", 1, [t.tpot for t in times]),
@@ -363,7 +363,7 @@ def _effect(dimension: _Dimension, fits: Mapping[str, _Fit]) -> Effect:
 
 def _told(view: StudyView) -> str:
     count = len(view.evidence)
-    own = f" and {count} trainings of this study" if count else ""
+    own = f" and {format_counted(count, 'training')} of this study" if count else ""
     return (
         f"a law over sizes, from published trainings{own}, after "
         f"{format_count(view.train_tokens)} tokens"

@@ -20,6 +20,11 @@ class TwinPair:
     ratio: Extent
     """Its second latency of the whole scenario over the first: 1, but for noise."""
 
+    @property
+    def holds_one(self) -> bool:
+        """Whether the interval holds 1, as nineteen of twenty do."""
+        return self.ratio.low <= 1 <= self.ratio.high
+
 
 def twin_pairs(readings: Readings, shapes: Mapping[str, ModelShape]) -> Iterator[TwinPair]:
     """The A/A pairs of some shapes at one place."""

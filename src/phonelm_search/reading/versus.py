@@ -1,15 +1,19 @@
 """Two shapes of a study beside each other: speed, loss, memory, and where they cross over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from phonelm_search.core.latency import Extent, LatencySummary
 from phonelm_search.core.statistics import Floats, less_probability
-from phonelm_search.measure import extent
+from phonelm_search.measure import DRAWS, extent
 from phonelm_search.reading.budgets import memory_bytes
 from phonelm_search.reading.row import StudyRow
 from phonelm_search.reading.view import StudyView
+from phonelm_search.space import Columns
+
+_NAMES = {"latency": "end to end", "ttft": "TTFT", "tpot": "TPOT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ def compare_shapes(view: StudyView, one: StudyRow, other: StudyRow) -> Versus:
     """Compare two rows of a study."""
     scheme = view.device.scheme
     kv = [r.shape.kv_bytes_per_token(scheme.kv_bytes_per_element) for r in (one, other)]
-    first, second = (_times(view, r) for r in (one, other))
+    first, second = _times(view, (one, other))
     ratios = [_ratio(name, first[name], second[name]) for name in first if name in second]
     return Versus(
         one=one,
@@ -59,8 +63,25 @@ def compare_shapes(view: StudyView, one: StudyRow, other: StudyRow) -> Versus:
     )
 
 
-def _times(view: StudyView, row: StudyRow) -> dict[str, Floats]:
-    """``[draws]`` each on the first device; nothing of what earlier releases estimated."""
+def _times(view: StudyView, rows: Sequence[StudyRow]) -> list[dict[str, Floats]]:
+    """``[draws]`` each on the first device; what was predicted is drawn together.
+
+    Its errors and those of what was measured are taken as independent.
+    """
+    predicted = [r.shape for r in rows if r.kind == "predicted"]
+    if not predicted:
+        return [_measured_times(view, r) for r in rows]
+    told = view.models.places[0].time_draws(Columns.of(predicted), DRAWS)
+    return [
+        {_NAMES[n]: drawn[:, predicted.index(r.shape)] for n, drawn in told.items()}
+        if r.shape in predicted
+        else _measured_times(view, r)
+        for r in rows
+    ]
+
+
+def _measured_times(view: StudyView, row: StudyRow) -> dict[str, Floats]:
+    """Of one row; nothing of what earlier releases estimated."""
     readings, shape_id = view.readings[0], row.shape.shape_id
     drawn = [readings.log_ms(w, shape_id) for w in view.scenario.workloads]
     known = [np.exp(d) for d in drawn if d is not None]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phonelm_search.core.budget import Budget, budgets_of, check_budgets
+from phonelm_search.core.budget import Budget, budgets_of, check_budgets, with_budgets
 from phonelm_search.core.errors import ConfigurationError, ModelError, UnknownNameError
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.pareto import front, membership_probability
@@ -227,13 +227,13 @@ def find_row(view: StudyView, shape_id: str) -> StudyRow:
     )
 
 
-def load_view(store: Store, study: str, *, budgets: Sequence[Budget] | None = None) -> StudyView:
+def load_view(store: Store, study: str, *, budgets: Sequence[Budget] = ()) -> StudyView:
     """Read a study.
 
     Args:
         store: The database.
         study: Name of the study.
-        budgets: What the pick must keep; None: as the study has it.
+        budgets: What the pick must keep beside what the study has, see `with_budgets`.
 
     Raises:
         UnknownNameError: If there is none of that name.
@@ -243,7 +243,7 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] | None = No
     record = store.study(study)
     scenario = Scenario.parse(record.config["scenario"])
     places = tuple(places_of(record))
-    if budgets is not None:
+    if budgets:
         check_budgets(budgets, [p.device.name for p in places], str(scenario))
     parts = store.study_shapes(study)
     ids = [p.shape_id for p in parts]
@@ -294,7 +294,7 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] | None = No
         prior=prior,
         trainings=trainings,
         readings=tuple(readings),
-        budgets=budgets_of(record.config) if budgets is None else tuple(budgets),
+        budgets=with_budgets(budgets_of(record.config), budgets),
         baseline_shape=shapes.get(baseline.shape_id, REFERENCE) if baseline else None,
         cache=store.results / "cache",
         twins=tuple(t for r in readings for t in twin_pairs(r, shapes)),
@@ -312,6 +312,9 @@ def _row(
 ) -> StudyRow:
     """A shape with its times at all places; in every draw the place where it is worst counts."""
     told = [baseline.relative(i, r, part.shape_id) for i, r in enumerate(readings)]
+    times = [
+        _as_told(t, d, baseline.ms(i)) for i, (t, d) in enumerate(zip(times, told, strict=True))
+    ]
     draws = np.max(told, axis=0)
     worst = int(np.argmax(np.median(told, axis=1))) if len(told) > 1 else 0
     latency = extent(draws)
@@ -338,6 +341,16 @@ def _row(
         score=score,
         estimate_ms=estimated.end_to_end.ms if estimated else None,
     )
+
+
+def _as_told(time: ScenarioTime, shares: Floats, unit_ms: float) -> ScenarioTime:
+    """A time whose whole is its share of the baseline's: both order shapes alike.
+
+    What an earlier release estimated stays as it was told.
+    """
+    if time.kind != "measured":
+        return time
+    return time.scaled(float(np.median(shares)) * unit_ms / time.end_to_end.ms)
 
 
 def _train_tokens(sampled: Sequence[ModelShape]) -> float:

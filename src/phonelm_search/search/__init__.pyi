@@ -6,4 +6,5 @@ from .driver import TrialReport as TrialReport
 from .objectives import Goals as Goals
 from .objectives import choose_objectives as choose_objectives
 from .samplers import SAMPLERS as SAMPLERS
+from .samplers import check_sampler as check_sampler
 from .worst import WorstDevice as WorstDevice

@@ -13,6 +13,16 @@ _STARTUP = 10
 _POPULATION = 20
 
 
+def check_sampler(name: str) -> None:
+    """Refuse an unknown sampler before anything is started with it.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    if name not in SAMPLERS:
+        raise UnknownNameError("sampler", name, list(SAMPLERS))
+
+
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """A sampler; ``grid`` draws nothing itself, its points are enqueued.
 

@@ -14,7 +14,7 @@ from .new_phone import add_phone as add_phone
 from .new_phone import describe as describe
 from .new_phone import reason_text as reason_text
 from .plan import DryRun as DryRun
-from .plan import finished_trials as finished_trials
+from .plan import finished_shapes as finished_shapes
 from .plan import plan_run as plan_run
 from .profile import ProfilePlan as ProfilePlan
 from .profile import profile_shapes as profile_shapes

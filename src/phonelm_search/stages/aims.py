@@ -1,10 +1,11 @@
 """What a person says of the model that they will train; a study keeps it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from phonelm_search.core.budget import Budget
+from phonelm_search.core.budget import Budget, budgets_of, with_budgets
 from phonelm_search.core.defaults import SHIPPED_LAW
 from phonelm_search.quality.law import encode_prior, load_prior
 from phonelm_search.stages.session import Session
@@ -21,22 +22,37 @@ def own_law(law: str | Path | None) -> Path | None:
     return None if law is None or str(law) == SHIPPED_LAW else Path(law)
 
 
-def set_law(session: Session, law: str | Path | None) -> None:
-    """Keep the law that tells the study's losses before it trains anything.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenLaw:
+    """The law that shall tell a study's losses before it trains anything."""
+
+    document: dict[str, Any] | None
+    """As a study keeps it; None: the package's own."""
+
+
+def read_law(law: str | Path | None) -> ChosenLaw | None:
+    """Read a law before anything is started with it.
 
     Args:
-        session: The study.
-        law: A file that `fit_law` wrote; ``shipped``: the package's own again; None leaves it.
+        law: A file that `fit_law` wrote; ``shipped``: the package's own again; None: leave it.
 
     Raises:
         ConfigurationError: If the file cannot be read, or is no law.
     """
+    if law is None:
+        return None
+    file = own_law(law)
+    return ChosenLaw(document=encode_prior(load_prior(file)) if file else None)
+
+
+def set_law(session: Session, law: ChosenLaw | None) -> None:
+    """Keep a law with the study; None leaves the one that it has."""
     if law is not None:
-        file = own_law(law)
-        session.configure("law", encode_prior(load_prior(file)) if file else None)
+        session.configure("law", law.document)
 
 
 def set_budgets(session: Session, budgets: Sequence[Budget]) -> None:
-    """Keep what the pick must keep, where there is anything."""
+    """Keep what the pick must keep; quantities that are not given stay as they are."""
     if budgets:
-        session.configure("budgets", [asdict(b) for b in budgets])
+        known = budgets_of(session.store.study(session.study).config)
+        session.configure("budgets", [asdict(b) for b in with_budgets(known, budgets)])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from phonelm_search.core.statistics import Z_95
+from phonelm_search.core.units import format_counted
 from phonelm_search.quality.law import (
     LOGARITHMS,
     SHARED,
@@ -78,7 +79,7 @@ def fit_law(observations: Path, output: Path, *, law: Path | None = None) -> Law
     fitted = QualityLaw(prior, observed, dataset=trainings[0].dataset).coefficients
     shared = slice(0, len(SHARED))
     largest = max(prior.evidence.sizes[1], float(observed.points.shapes.parameters.max()))
-    sources = (*prior.sources, f"{observations.name}: {len(trainings)} trainings")
+    sources = (*prior.sources, f"{observations.name}: {format_counted(len(trainings), 'training')}")
     new = replace(
         prior,
         shared=Gaussian(mean=fitted.mean[shared], covariance=fitted.covariance[shared, shared]),

@@ -12,10 +12,17 @@ from phonelm_search.core.errors import MeasurementError
 from phonelm_search.core.records import StudyShape, rejection
 from phonelm_search.core.reporting import Reporter, RoundProgress
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.units import format_counted
 from phonelm_search.measure import REFERENCE, Outcome, Profiler, Request
 from phonelm_search.outputs.export import write_tables
 from phonelm_search.reading import Place, Readings, StudyView
-from phonelm_search.search import LatencySource, SearchDriver, TrialReport, WorstDevice
+from phonelm_search.search import (
+    LatencySource,
+    SearchDriver,
+    TrialReport,
+    WorstDevice,
+    check_sampler,
+)
 from phonelm_search.stages.affordable import affordable_shapes
 from phonelm_search.stages.predict import telling_shapes
 from phonelm_search.stages.race import race
@@ -28,7 +35,11 @@ _BATCH = 8  # trials that are measured together, so that companions change
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
-    """How a search looks for shapes."""
+    """How a search looks for shapes.
+
+    Raises:
+        UnknownNameError: If there is no such sampler.
+    """
 
     trials: int
     """Distinct shapes that the study shall have in total."""
@@ -40,6 +51,9 @@ class SearchPlan:
     """Measure what the study has already, too."""
     minutes: float | None = None
     """Time for measuring, and for training where that follows; None: as long as it takes."""
+
+    def __post_init__(self) -> None:
+        check_sampler(self.sampler)
 
     def deadline(self) -> Deadline:
         """From now on."""
@@ -260,7 +274,9 @@ class _Trials:
     def retry(self) -> None:
         """Measure once more what was cut off or left out for a reason that may pass."""
         if (left := self.driver.left_out()) and self.has_time():
-            self._begin(f"measuring {left} shapes again that were left out", left)
+            self._begin(
+                f"measuring {format_counted(left, 'shape')} again after being left out", left
+            )
             self.driver.retry(self._tell)
             self._end()
 
@@ -297,7 +313,7 @@ def _measure_again(session: MeasuringSession) -> None:
     shapes = [r.shape for r in session.view.rows if r.kind == "measured"]
     progress = RoundProgress(session.report)
     rounds = sum(p.settings.rounds for p in profilers)
-    progress.begin(f"measuring {len(shapes)} shapes again", len(shapes) * rounds)
+    progress.begin(f"measuring {format_counted(len(shapes), 'shape')} again", len(shapes) * rounds)
     for profiler in profilers:
         requests = [Request(shape=s, workloads=workloads) for s in shapes]
         profiler.measure(requests, remeasure=True, on_round=progress.on_round)

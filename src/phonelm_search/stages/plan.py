@@ -29,6 +29,16 @@ _COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What a study has already."""
+
+    trials: int = 0
+    """Its trials."""
+    references: int = 0
+    """Known models that were measured beside them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
     """What a run would do."""
 
@@ -38,6 +48,8 @@ class DryRun:
     """References to measure."""
     trials: int
     """Trials to measure."""
+    finished: Finished
+    """What the study has already."""
     search_seconds: float
     """About how long measuring takes."""
     rungs: tuple[Rung, ...]
@@ -46,13 +58,16 @@ class DryRun:
     """About how long training takes."""
 
 
-def finished_trials(results: Path, url: str | None, study: str) -> int:
-    """Shapes that a study has already; 0 where there is no database or no such study."""
+def finished_shapes(results: Path, url: str | None, study: str) -> Finished:
+    """Shapes that a study has already; none where there is no database or no such study."""
     try:
         parts = Store(results, url=url, create=False).study_shapes(study)
     except StoreMissingError:
-        return 0
-    return sum(p.role == "trial" for p in parts)
+        return Finished()
+    return Finished(
+        trials=sum(p.role == "trial" for p in parts),
+        references=sum(p.role == "reference" and p.reason is None for p in parts),
+    )
 
 
 def plan_run(
@@ -61,6 +76,7 @@ def plan_run(
     top: int,
     settings: ScoreSettings,
     *,
+    finished: Finished | None = None,
     train_tokens: float | None = None,
     law: str | Path | None = None,
     data: Sequence[str] = (),
@@ -71,9 +87,10 @@ def plan_run(
 
     Args:
         setup: What is to be run.
-        trials: Shapes to measure.
+        trials: Shapes that the study shall have in total.
         top: Shapes whose differences the trainings are chosen for.
         settings: How to train.
+        finished: What it has already; None: nothing.
         train_tokens: That the pick will be trained on.
         law: File of the law; None and ``shipped``: the package's own.
         data: Text to train on, which is read; nothing: the embedded corpus.
@@ -101,13 +118,16 @@ def plan_run(
         seconds=60 * settings.minutes * workers,
     )
     references = len(setup.space.references)
-    spaced = range(0, count, max(1, count // max(1, trials)))
-    asked = [setup.feasible.shape(r) for r in spaced][:trials]
+    finished = finished or Finished()
+    left = max(0, trials - finished.trials)
+    spaced = range(0, count, max(1, count // max(1, left)))
+    asked = [setup.feasible.shape(r) for r in spaced][:left]
     shapes = [*asked, *(r.shape(setup.space) for r in setup.space.references)]
     return DryRun(
         shapes=count,
         references=references,
-        trials=trials,
+        trials=left,
+        finished=finished,
         search_seconds=sum(
             _search_seconds(shapes, setup.goals.workloads, d) for d in setup.devices
         ),

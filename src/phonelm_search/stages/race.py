@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.reporting import RoundProgress
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.units import format_counted
 from phonelm_search.measure import Request
 from phonelm_search.reading import StudyRow, StudyView
 from phonelm_search.stages.session import MeasuringSession
@@ -99,9 +100,10 @@ def _what_more_would_tell(view: StudyView) -> str | None:
     wide = [r for r, openness in rows if openness < 1]
     parts = []
     if front:
-        parts.append(f"{len(front)} shapes may or may not belong to the front")
+        parts.append(f"{format_counted(len(front), 'shape')} may or may not belong to the front")
     if wide:
-        parts.append(f"{len(wide)} have intervals wider than ± 3 %")
+        has = "has an interval" if len(wide) == 1 else "have intervals"
+        parts.append(f"{len(wide)} {has} wider than ± 3 %")
     if not parts:
         return None
     names: list[ModelShape] = [r.shape for r in (front or wide)[:3]]

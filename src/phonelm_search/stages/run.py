@@ -8,7 +8,7 @@ from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import Pick, Rule, StudyView
-from phonelm_search.stages.aims import set_budgets, set_law, set_train_tokens
+from phonelm_search.stages.aims import read_law, set_budgets, set_law, set_train_tokens
 from phonelm_search.stages.decide import decide, measure_peak
 from phonelm_search.stages.measure import SearchPlan, search, search_on
 from phonelm_search.stages.race import race
@@ -46,20 +46,21 @@ def run_all(
         report: Shows progress.
         data: Text to train on; nothing: the embedded corpus.
         train_tokens: That a person will train the pick on; None: 100 for each decoder parameter.
-        budgets: What the pick must keep; none leave those that the study has.
+        budgets: What the pick must keep, see `with_budgets`.
         law: A file that `fit_law` wrote; ``shipped`` goes back to the package's own.
 
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
     check_budgets(budgets, [d.name for d in setup.devices], str(setup.goals.scenario))
+    chosen_law = read_law(law)
     with open_measuring(store, setup, report=report) as session:
         deadline = plan.deadline()  # from where nothing is waited for
         ending = deadline.earlier(_FINISHING_SECONDS)
         # Text that cannot be used is refused before hours of measuring, not after them.
         corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None
         session.start()
-        set_law(session, law)
+        set_law(session, chosen_law)
         set_train_tokens(session, train_tokens)
         set_budgets(session, budgets)
         search(session, plan, ending.earlier(60 * settings.minutes))

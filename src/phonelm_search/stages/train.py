@@ -30,7 +30,7 @@ from phonelm_search.reading import (
     ladder_of,
     law_of,
 )
-from phonelm_search.stages.aims import set_budgets, set_law, set_train_tokens
+from phonelm_search.stages.aims import read_law, set_budgets, set_law, set_train_tokens
 from phonelm_search.stages.decide import decide
 from phonelm_search.stages.session import Session, open_session
 from phonelm_search.store import Store
@@ -75,8 +75,8 @@ def run_score(
         retrain: Drop what was trained for the study, and begin anew.
         validate: Whether a rung of twice the largest size is trained, too, see `validate_law`.
         train_tokens: That a person will train the pick on; None leaves it.
-        budgets: What the pick must keep; none leave those that the study has.
-        law: See `set_law`.
+        budgets: What the pick must keep, see `with_budgets`.
+        law: See `read_law`.
         rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
         pool: Makes what trains; by default child processes, one per core or GPU.
@@ -90,9 +90,10 @@ def run_score(
     with open_session(store, study, report=report, pool=pool) as session:
         store.study(study)  # one that is unknown needs no text
         corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None
-        set_law(session, law)
-        set_train_tokens(session, train_tokens)
+        chosen_law = read_law(law)
         check_budgets(budgets, session.view.devices, str(session.view.scenario))
+        set_law(session, chosen_law)
+        set_train_tokens(session, train_tokens)
         set_budgets(session, budgets)
         score(
             session, settings, top=top, data=data, retrain=retrain, command=command, corpus=corpus

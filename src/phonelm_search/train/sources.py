@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.units import format_counted
 from phonelm_search.train.messages import shortened
 from phonelm_search.train.packed import PACKED
 from phonelm_search.train.textfile import LINES, PLAIN, ending
@@ -57,9 +58,8 @@ class Sources:
             )
         fresh = [f for f in files if self._is_fresh(f)]
         if len(fresh) < len(files):
-            self._note(
-                f"named twice and read once: {len(files) - len(fresh)} files of {shortened(path)}"
-            )
+            twice = format_counted(len(files) - len(fresh), "file")
+            self._note(f"named twice and read once: {twice} of {shortened(path)}")
         return fresh
 
     def _is_fresh(self, file: Path) -> bool:

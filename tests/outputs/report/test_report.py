@@ -298,7 +298,7 @@ def test_the_pick_and_its_ties_are_told(tmp_path: Path, opened: Open) -> None:
     expect(told).to_contain_text(pick.row.shape.shape_id)
     expect(told).to_contain_text(f"{pick.why}.")
     expect(told).to_contain_text(f"as good, within 1 % on both axes: {equal.label}.")
-    expect(told).to_contain_text("too few of their largest size to hold the law against")
+    expect(told).to_contain_text("too few of the largest size to hold the law against")
     expect(page.locator("#pick code").last).to_have_text("phonelm-search score study --validate")
     names = page.locator("#shapes tbody tr td:nth-child(2)").all_text_contents()
     marks = {pick.row.label: " ★", equal.label: " (tied)"}

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.pareto import front
 from phonelm_search.core.statistics import spearman
+from phonelm_search.core.units import format_counted
 from phonelm_search.outputs.plots.canvas import (
     BLUE,
     GREY,
@@ -65,7 +66,7 @@ def devices_info(store: Store, view: StudyView) -> DevicesInfo:
         if len(common) >= 3 and (order := spearman(table[:, i], table[:, i + 1])) is not None
     ]
     return DevicesInfo(
-        title=f"{view.record.name}: {len(common)} shapes on {len(names)} devices",
+        title=f"{view.record.name}: {format_counted(len(common), 'shape')} on {len(names)} devices",
         devices=names,
         shapes=tuple(
             (r.label, tuple(map(float, relative[i])), r.shape.shape_id in best)

@@ -5,7 +5,7 @@ from itertools import cycle
 
 from matplotlib.figure import Figure
 
-from phonelm_search.core.units import format_count
+from phonelm_search.core.units import format_count, format_counted
 from phonelm_search.outputs.plots.canvas import (
     BLACK,
     BLUE,
@@ -46,7 +46,9 @@ def sensitivity_info(view: StudyView, found: Sensitivity) -> SensitivityInfo:
     sizes = [s.decoder_parameters for s in found.shapes]
     precision = view.device.precision
     explained = ", ".join(f"{name} {share:.0%}" for name, share in found.explained.items())
-    suspect = f" · {found.suspect} shapes of suspect latency" if found.suspect else ""
+    suspect = (
+        f" · {format_counted(found.suspect, 'shape')} of suspect latency" if found.suspect else ""
+    )
     return SensitivityInfo(
         title=f"{len(found.shapes)} shapes of {format_count(min(sizes))} to "
         f"{format_count(max(sizes))} decoder parameters on {', '.join(view.devices)} ({precision})",

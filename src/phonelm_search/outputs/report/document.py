@@ -11,7 +11,7 @@ from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.records import ProxyScore, judged_together
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
-from phonelm_search.outputs import advise
+from phonelm_search.outputs import advise, next_steps, resolution_sentences
 from phonelm_search.outputs.report.evidence import (
     device_cards,
     rounds_of_places,
@@ -24,6 +24,7 @@ from phonelm_search.reading import (
     StudyView,
     current_pick,
     longest_trainings,
+    tokens_text,
     trust,
 )
 from phonelm_search.space import ParameterTarget
@@ -65,6 +66,9 @@ def document(store: Store, view: StudyView) -> Document:
         "modelled": _modelled(view),
         "limits": _limits(view),
         "trust": trust(view),
+        "tokens": tokens_text(view),
+        "checked": list(resolution_sentences(view)),
+        "next": [list(step) for step in next_steps(view)],
         "curves": list(map(_curve, longest_trainings(view.trainings))),
         "estimated": any(r.kind == "estimated" for r in view.rows),
         "time": time_spent(store, view, rounds),
@@ -296,7 +300,7 @@ def _pick(pick: Pick | None) -> Document | None:
         "label": pick.row.label,
         "why": pick.why,
         "provisional": list(pick.provisional),
-        "equals": [r.label for r in pick.equals],
+        "equals": pick.equal_names,
     }
 
 

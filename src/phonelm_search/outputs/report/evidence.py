@@ -7,6 +7,8 @@ from typing import Any
 
 from phonelm_search.core.judged_round import RoundConditions
 from phonelm_search.core.latency import LatencySummary
+from phonelm_search.core.units import format_counted
+from phonelm_search.outputs import TWIN_MISSES
 from phonelm_search.reading import Place, StudyRow, StudyView, environments
 from phonelm_search.store import Store
 
@@ -42,7 +44,7 @@ def time_spent(
             {
                 "what": what,
                 "seconds": sum(r.seconds for r in runs),
-                "detail": f"{len(runs)} trainings",
+                "detail": format_counted(len(runs), "training"),
             }
         )
     return [f for f in found if f["seconds"] > 0]
@@ -50,7 +52,7 @@ def time_spent(
 
 def _spent(what: str, rounds: Sequence[RoundConditions]) -> Card:
     seconds = sum(sum(m.warmup_ns) + sum(m.samples_ns) for m in rounds) / _NS
-    return {"what": what, "seconds": seconds, "detail": f"{len(rounds)} rounds"}
+    return {"what": what, "seconds": seconds, "detail": format_counted(len(rounds), "round")}
 
 
 def _shapes(view: StudyView) -> set[str]:
@@ -124,8 +126,9 @@ def _quiet(rounds: Sequence[RoundConditions], halves: Sequence[float]) -> Iterat
         releases = sorted({m.package_version for m in rounds})
         yield ["phonelm-search", ", ".join(releases)]
     if halves:
+        count = format_counted(len(halves), "shape")
         yield ["noise floor", f"± {statistics.median(halves):.1%} of the end-to-end time, the "
-                              f"median of {len(halves)} shapes' 95 % intervals"]  # fmt: skip
+                              f"median of {count} (95 % intervals)"]  # fmt: skip
     speeds = [m.bandwidth_bytes_per_s / 1e9 for m in rounds if m.bandwidth_bytes_per_s]
     if speeds:
         yield ["read bandwidth", f"{statistics.median(speeds):.1f} GB/s in the median round, "
@@ -146,8 +149,9 @@ def _resolution(view: StudyView, device: str) -> Iterator[list[str]]:
     for pair in view.twins:
         if pair.device == device:
             value, low, high = pair.ratio
+            note = "" if pair.holds_one else f"; {TWIN_MISSES}"
             yield ["A/A pair", f"{pair.shape.label} against itself: {value:.3f} "
-                               f"({low:.3f} to {high:.3f})"]  # fmt: skip
+                               f"({low:.3f} to {high:.3f}){note}"]  # fmt: skip
 
 
 def _estimates(both: Iterable[tuple[float | None, float]]) -> Iterator[list[str]]:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from phonelm_search.core.errors import ExportError
+from phonelm_search.core.units import format_counted
 from phonelm_search.outputs.report.document import Document, document
 from phonelm_search.reading import StudyView
 from phonelm_search.store import Store
@@ -45,6 +46,7 @@ def render(content: Document) -> str:
         lstrip_blocks=True,
     )
     environment.filters["commands"] = _commands
+    environment.filters["counted"] = format_counted
     assets = files("phonelm_search.outputs.report") / "assets"
     return environment.get_template("page.html").render(
         content=content,

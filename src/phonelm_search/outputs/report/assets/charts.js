@@ -70,6 +70,8 @@ function number(value) {
   return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(4)));
 }
 
+const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 function spanText(span) {
   if (!span) return "–";
   const [value, low, high] = span;
@@ -117,8 +119,9 @@ function baseLayout(colours) {
   };
 }
 
-function axisTitle(label, width) {
-  return wrapped(label, Math.max(24, Math.round(width / 8)));
+// A title has the room of its axis: the length of the chart without margins and ticks.
+function axisTitle(label, length) {
+  return wrapped(label, Math.max(20, Math.floor((length - 110) / 7)));
 }
 
 // Bars alone: `x` and `y` tell a row's [value, low, high].
@@ -194,7 +197,7 @@ function limitNames(study, x, y, colours) {
 
 const limitsOf = (study, key) => study.limits.filter((l) => l.axis === key).map((l) => l.value);
 
-function frontFigure(study, rows, chosen, width) {
+function frontFigure(study, rows, chosen, width, height) {
   const colours = theme();
   const axis = (key) => study.axes.find((a) => a.key === key);
   const [x, y] = [axis(chosen.x), axis(chosen.y)];
@@ -247,7 +250,7 @@ function frontFigure(study, rows, chosen, width) {
     marker: { symbol: "circle-open", size: 17, color: colours.accent, line: { width: 2.5 } } });
   const layout = baseLayout(colours);
   layout.xaxis.title.text = axisTitle(x.label, width);
-  layout.yaxis.title.text = axisTitle(y.label, 360);
+  layout.yaxis.title.text = axisTitle(y.label, height);
   layout.shapes = guideLines(study, rows, x, y, colours);
   layout.annotations = limitNames(study, x, y, colours);
   if (data[0] && data[0].type === "heatmap") { // the slow shapes of a density may be beyond
@@ -312,7 +315,7 @@ function spreadFigure(study, rows, width) {
     const axis = study.axes.find((a) => a.key === key);
     const suffix = i ? "2" : "";
     layout[`xaxis${suffix}`] = { ...layout.xaxis, title: { text: "layers", font: { size: 13 } }, anchor: `y${suffix}` };
-    layout[`yaxis${suffix}`] = { ...layout.yaxis, title: { text: axisTitle(axis.label, 260), font: { size: 13 } },
+    layout[`yaxis${suffix}`] = { ...layout.yaxis, title: { text: axisTitle(axis.label, 340), font: { size: 13 } },
       anchor: `x${suffix}`, rangemode: "tozero" };
     const at = { xaxis: `x${suffix}`, yaxis: `y${suffix}` };
     const barred = rows.length > MOST_INTERVALS ? [] : rows;
