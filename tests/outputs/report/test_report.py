@@ -330,3 +330,28 @@ def test_an_unwritable_place_is_one_line(
     words = ["report", "study", "--results", str(tmp_path), "-o", str(tmp_path / "file" / "x.html")]
     assert run_command(words) == 1
     assert "must be writable" in capsys.readouterr().err
+
+
+CUT = """() => [...document.querySelectorAll(".chart svg text")].filter((text) => {
+    const chart = text.closest(".chart").getBoundingClientRect(), box = text.getBoundingClientRect();
+    return box.width && (box.left < chart.left - 1 || box.right > chart.right + 1
+      || box.top < chart.top - 1 || box.bottom > chart.bottom + 1);
+  }).map((text) => text.textContent)"""
+
+
+def test_no_title_is_cut_on_a_phone(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"), width=360)
+    assert page.evaluate(CUT) == []
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+
+
+def test_the_page_ends_with_what_next(report_of: ReportOf, opened: Open) -> None:
+    page = opened(report_of("some"))
+    last = page.locator("main section").last
+    expect(last.get_by_role("heading")).to_have_text("What next")
+    for command in ("export study -o winner", "score study --validate", "pareto study --regret"):
+        expect(last).to_contain_text(f"phonelm-search {command}")
+    checked = page.locator("section", has=page.get_by_role("heading", name="What was checked"))
+    expect(checked).to_contain_text("5 of 5 shapes have a valid latency")
+    expect(page.locator("#pick")).to_contain_text("100 for each decoder parameter of the median")

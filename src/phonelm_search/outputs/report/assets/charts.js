@@ -335,16 +335,19 @@ function spreadFigure(study, rows, width) {
   return { data, layout };
 }
 
-function timeFigure(study) {
+function timeFigure(study, width) {
   const colours = theme();
   const words = (s) => (s < 90 ? `${s.toFixed(0)} s` : s < 5400 ? `${(s / 60).toFixed(1)} min` : `${(s / 3600).toFixed(1)} h`);
   const layout = baseLayout(colours);
   layout.xaxis.title.text = "minutes";
   layout.yaxis.autorange = "reversed";
   layout.xaxis.rangemode = "tozero";
+  const narrow = width < 560; // no bar has room for its text, so all have room beside them
+  if (narrow) layout.xaxis.range = [0, (2.4 / 60) * Math.max(...study.time.map((t) => t.seconds))];
   const data = [{
     type: "bar", orientation: "h", x: study.time.map((t) => t.seconds / 60), y: study.time.map((t) => wrapped(t.what, 22)),
-    text: study.time.map((t) => `${words(t.seconds)}, ${t.detail}`), textposition: "auto", hoverinfo: "none",
+    text: study.time.map((t) => `${words(t.seconds)}, ${t.detail}`), textposition: narrow ? "outside" : "auto", hoverinfo: "none",
+    textfont: { size: narrow ? 10 : 12 },
     marker: { color: colours.accent },
   }];
   return { data, layout };

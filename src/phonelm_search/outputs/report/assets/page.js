@@ -237,7 +237,7 @@ function refresh() {
 }
 
 function drawAll() {
-  if (study.time.length) draw("time", timeFigure(study));
+  if (study.time.length) draw("time", timeFigure(study, $("time").clientWidth));
   if (!study.rows.length) return;
   paintSwatches();
   refresh();
