@@ -333,7 +333,8 @@ def test_an_unwritable_place_is_one_line(
 
 
 CUT = """() => [...document.querySelectorAll(".chart svg text")].filter((text) => {
-    const chart = text.closest(".chart").getBoundingClientRect(), box = text.getBoundingClientRect();
+    const chart = text.closest(".chart").getBoundingClientRect();
+    const box = text.getBoundingClientRect();
     return box.width && (box.left < chart.left - 1 || box.right > chart.right + 1
       || box.top < chart.top - 1 || box.bottom > chart.bottom + 1);
   }).map((text) => text.textContent)"""
