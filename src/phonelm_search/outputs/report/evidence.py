@@ -80,10 +80,14 @@ def device_cards(view: StudyView, rounds_of: Sequence[Sequence[RoundConditions]]
     """
     known = environments(view.record)
     cards = []
-    for place, rounds in zip(view.places, rounds_of, strict=True):
-        name = place.device.name
+    for readings, rounds in zip(view.readings, rounds_of, strict=True):
+        name = readings.place.device.name
         measured = [r for r in view.rows if r.times[name].kind == "measured"]
-        both = [(r.estimate_ms, r.end_to_end_ms) for r in measured if r.device == name]
+        both = [
+            (r.estimate_ms, own.end_to_end.ms)
+            for r in measured
+            if r.device == name and (own := readings.own_time(r.shape.shape_id))
+        ]
         cards.append(
             {
                 "name": name,
