@@ -23,7 +23,7 @@ MOST_EXACT = 256
 LEAST_OWN = 0.01
 """Deviation of what a shape has for itself, which no smooth model tells: never less than this, for
 a few noisy measurements cannot show that there is none."""
-_CHUNK, _FEW = 200_000, 20_000  # shapes at a time, for a bounded memory
+_CHUNK = 20_000  # shapes at a time, for a bounded memory
 _JITTER = 1e-8  # of the variance, so that near places can be told apart
 
 
@@ -259,10 +259,10 @@ class InducedSmooth:
 
     def means(self, places: Floats) -> Floats:
         """Mean of the residual."""
-        chunks = range(0, len(places), _FEW)
+        chunks = range(0, len(places), _CHUNK)
         inducing = self._fitted.places
         told = [
-            self._pulls @ self._fitted.covariance(inducing, places[i : i + _FEW]) for i in chunks
+            self._pulls @ self._fitted.covariance(inducing, places[i : i + _CHUNK]) for i in chunks
         ]
         found: Floats = np.concatenate(told) + self.middle
         return found
@@ -280,8 +280,8 @@ class InducedSmooth:
         from scipy.linalg import solve_triangular
 
         means, deviations = [], []
-        for start in range(0, len(places), _FEW):
-            known = self._known(places[start : start + _FEW])
+        for start in range(0, len(places), _CHUNK):
+            known = self._known(places[start : start + _CHUNK])
             left = solve_triangular(self._inner, known, lower=True)
             variance = self._fitted.variance - (known**2).sum(axis=0) + (left**2).sum(axis=0)
             means.append(self._weights @ known + self.middle)

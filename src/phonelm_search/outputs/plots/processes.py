@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.latency import Extent
+from phonelm_search.core.statistics import middles_and_ends
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import LatencyComparison, extent
+from phonelm_search.measure import LatencyComparison
 from phonelm_search.outputs.plots.canvas import (
     BLACK,
     CYCLE,
@@ -72,8 +73,8 @@ def processes_info(view: StudyView) -> ProcessesInfo:
 def _wandering(workload: Workload, comparison: LatencyComparison) -> Wandering:
     ends = {m.process: datetime.fromisoformat(m.created_at) for m in comparison.rounds}
     begin = min(ends.values())
-    percent = 100 * np.expm1(comparison.effects.processes)
-    slower = [extent(drawn) for drawn in percent.T]
+    percent = 100 * np.expm1(np.ascontiguousarray(comparison.effects.processes.T))
+    slower = [Extent(*told) for told in middles_and_ends(percent).tolist()]
     order = sorted(range(len(slower)), key=lambda i: ends[comparison.processes[i]])
     return Wandering(
         label=workload.name,
