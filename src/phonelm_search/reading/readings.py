@@ -270,9 +270,7 @@ class Readings:
         return found[-1].peak_bytes if found else None
 
 
-def _keys_of(
-    shape_ids: Sequence[str], keys: Sequence[Iterator[str]]
-) -> dict[str, tuple[str, ...]]:
+def _keys_of(shape_ids: Sequence[str], keys: Sequence[Iterator[str]]) -> dict[str, tuple[str, ...]]:
     """Shape id → its keys."""
     return dict(zip(shape_ids, zip(*keys, strict=True), strict=True))
 

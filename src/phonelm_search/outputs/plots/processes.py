@@ -15,6 +15,7 @@ from phonelm_search.outputs.plots.canvas import (
     BLACK,
     CYCLE,
     add_footnote,
+    legend_place,
     literally,
     new_figure,
     tidy,
@@ -95,7 +96,8 @@ def draw_processes(info: ProcessesInfo) -> Figure:
             workload.minutes, middle, yerr=[middle - low, high - middle], fmt="o-", markersize=4,
             linewidth=0.8, capsize=2, color=CYCLE[i % len(CYCLE)], label=workload.label,
         )  # fmt: skip
-    axes.legend(frameon=False, fontsize=8)
+    place = legend_place(max((len(w.minutes) for w in info.workloads), default=0), "upper right")
+    axes.legend(frameon=False, fontsize=8, loc=place)
     axes.set(
         title=info.title,
         xlabel="time since the first process ended [min]",
