@@ -72,8 +72,7 @@ def identity(content: Mapping[str, Any]) -> str:
     return _digest(_canonical(content))
 
 
-def _canonical(content: Any) -> str:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False)
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # one, for many
 
 
 def _digest(canonical: str) -> str:

@@ -27,6 +27,7 @@ SIZES = (
     "num_key_value_heads", "head_dim", "vocab_size",
 )  # fmt: skip
 """Fields of a shape that are positive integers."""
+_SIZES_OF = attrgetter(*SIZES)
 _NAMES = (("hidden_act", get_args(HiddenAct)), ("ffn", get_args(Ffn)))
 """Fields that are one of some names."""
 _ID = re.compile(
@@ -127,10 +128,11 @@ class ModelShape:
     """How rotary positions are scaled, as `rotary.RotaryScaling.text`; empty: they are not."""
 
     def __post_init__(self) -> None:
-        for name in SIZES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ShapeError(f"{name} must be a positive integer, got {shown(value)}")
+        sizes = _SIZES_OF(self)
+        if set(map(type, sizes)) != {int} or min(sizes) < 1:
+            for name, value in zip(SIZES, sizes, strict=True):
+                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                    raise ShapeError(f"{name} must be a positive integer, got {shown(value)}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ShapeError(
                 "num_attention_heads must be a multiple of num_key_value_heads, "
@@ -308,6 +310,7 @@ class ModelShape:
         )
 
 
+_JSON = json.JSONEncoder(sort_keys=True)
 _FIELDS: Callable[[ModelShape], tuple[Any, ...]] = attrgetter(*ModelShape.__slots__)
 """Values of all fields, in order; the scaling of rotary positions is the last one."""
 
@@ -315,7 +318,7 @@ _FIELDS: Callable[[ModelShape], tuple[Any, ...]] = attrgetter(*ModelShape.__slot
 @lru_cache(maxsize=65_536, typed=True)  # typed: 64 and 64.0 are written differently
 def _digest(*values: Any) -> str:
     """Of fields, in order; the last one is left out where it says nothing."""
-    canonical = json.dumps(dict(zip(ModelShape.__slots__, values)), sort_keys=True)  # noqa: B905
+    canonical = _JSON.encode(dict(zip(ModelShape.__slots__, values)))  # noqa: B905
     return hashlib.sha256(canonical.encode()).hexdigest()[:6]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.judged_round import JudgedRound
-from phonelm_search.core.latency import LatencySummary, ScenarioTime
+from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.records import (
     LatencyEstimate,
     Measurement,
@@ -133,9 +133,6 @@ class Readings:
         for m in store.judged_rounds(shape_ids=shape_ids, environment_id=where):
             self._rounds.setdefault(m.key, []).append(m)
         self._keys = _keys_of(shape_ids, [place.keys(shape_ids, w) for w in scenario.workloads])
-        self._file_keys = _keys_of(
-            shape_ids, [place.keys(shape_ids, scenario.workloads[0], "file")]
-        )
         self.comparisons = comparisons(store, place, scenario, shape_ids)
         """Shapes beside each other, and all that shared a process with them, by workload."""
         self.shapes = _all_shapes(store, self.comparisons.values(), shapes or {})
@@ -155,15 +152,20 @@ class Readings:
 
     def measured(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole."""
-        keys = zip(self.scenario.workloads, self._keys[shape_id], strict=True)
-        found = {w: self._summary(w, shape_id, k) for w, k in keys if k in self._rounds}
-        return ScenarioTime.of(self.scenario, found)
+        found = []
+        for comparison, key in zip(self._compared, self._keys[shape_id], strict=True):
+            if key not in self._rounds:
+                return None
+            if comparison is None or shape_id not in comparison:
+                found.append(summarise(self._apart[key], None))
+            else:
+                found.append(summarise_judged(self._rounds[key], comparison))
+        return ScenarioTime(scenario=self.scenario, prefill=found[0], steps=tuple(found[1:]))
 
-    def _summary(self, workload: Workload, shape_id: str, key: str) -> LatencySummary:
-        comparison = self.comparisons.get(workload)
-        if comparison is None or shape_id not in comparison:
-            return summarise(self._apart[key], None)
-        return summarise_judged(self._rounds[key], comparison)
+    @cached_property
+    def _compared(self) -> list[LatencyComparison | None]:
+        """Of each workload, in order."""
+        return [self.comparisons.get(w) for w in self.scenario.workloads]
 
     @cached_property
     def _apart(self) -> dict[str, list[Measurement]]:
@@ -174,8 +176,8 @@ class Readings:
         keys = [
             key
             for shape_id, known in self._keys.items()
-            for workload, key in zip(self.scenario.workloads, known, strict=True)
-            if key in self._rounds and shape_id not in self.comparisons.get(workload, ())
+            for comparison, key in zip(self._compared, known, strict=True)
+            if key in self._rounds and (comparison is None or shape_id not in comparison)
         ]
         found: dict[str, list[Measurement]] = {}
         for m in self._store.measurements(keys=keys):
@@ -220,16 +222,14 @@ class Readings:
     ) -> tuple[npt.NDArray[np.bool_], Floats]:
         """``[n]``, which of some shapes have them; ``[those, draws]`` of those."""
         workloads = self.scenario.workloads
-        known = np.array([all(self._is_known(w, i) for w in workloads) for i in shape_ids], bool)
-        some = [i for i, k in zip(shape_ids, known, strict=True) if k]
+        known = np.ones(len(shape_ids), bool)
+        for workload, comparison in zip(workloads, self._compared, strict=True):
+            places, own = self._pooled.get(workload, _NOTHING)[0], comparison or ()
+            known &= [i in places or i in own for i in shape_ids]
+        some = [i for i, k in zip(shape_ids, known.tolist(), strict=True) if k]
         if not some:
             return known, np.empty((0, 0))
         return known, self._sum([np.exp(self._many_log_ms(w, some)) for w in workloads])
-
-    def _is_known(self, workload: Workload, shape_id: str) -> bool:
-        return shape_id in self._pooled.get(workload, _NOTHING)[0] or (
-            workload in self.comparisons and shape_id in self.comparisons[workload]
-        )
 
     def _many_log_ms(self, workload: Workload, shape_ids: Sequence[str]) -> Floats:
         """``[n, draws]`` of shapes that are known."""
@@ -265,9 +265,17 @@ class Readings:
 
     def peak_bytes(self, shape_id: str) -> int | None:
         """Peak memory, where it was measured."""
-        (key,) = self._file_keys[shape_id]
+        (key,) = self._file_keys.get(shape_id, ("",))
         found = self._rounds.get(key, [])
         return found[-1].peak_bytes if found else None
+
+    @cached_property
+    def _file_keys(self) -> dict[str, tuple[str, ...]]:
+        """Of rounds that exist for their peak memory; nothing where there are none."""
+        if all(m.peak_bytes is None for rounds in self._rounds.values() for m in rounds):
+            return {}
+        ids = list(self._keys)
+        return _keys_of(ids, [self.place.keys(ids, self.scenario.workloads[0], "file")])
 
 
 def _keys_of(shape_ids: Sequence[str], keys: Sequence[Iterator[str]]) -> dict[str, tuple[str, ...]]:
