@@ -75,8 +75,8 @@ def membership_probability(first: npt.ArrayLike, second: npt.ArrayLike) -> Point
     two = np.broadcast_to(two, one.shape)
     rows, _ = _comparable(np.stack([one.mean(axis=0), two.mean(axis=0)], axis=1))
     count = np.zeros(one.shape[1])
-    # By the transposed: draws of one point may lie together.
-    one, two = one.T[rows].T, two.T[rows].T
+    if len(rows) < len(count):
+        one, two = one.T[rows].T, two.T[rows].T  # draws of one point may lie together
     left = np.flatnonzero(~_always_dominated(one, two))
     rows, one, two = rows[left], one.T[left].T, two.T[left].T
     for start in range(0, len(one) if len(rows) else 0, _DRAWS_AT_ONCE):
@@ -101,7 +101,7 @@ def _fronts(first: Points, second: Points) -> Mask:
     before = np.take_along_axis(lowest, np.maximum(start - 1, 0), axis=1)
     kept = (start == 0) | (losses < before)
     kept &= losses == np.take_along_axis(losses, start, axis=1)
-    found = np.empty_like(kept)
+    found: Mask = np.empty_like(kept)
     np.put_along_axis(found, order, kept, axis=1)
     return found
 
