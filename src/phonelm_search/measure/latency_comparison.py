@@ -5,6 +5,7 @@ from dataclasses import fields
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,14 +93,17 @@ class LatencyComparison:
         Raises:
             KeyError: If it has no round.
         """
-        return self._log_ms[self._index[shape_id, twin]].astype(float, copy=False)
+        drawn: Floats = self._log_ms[self._index[shape_id, twin]].astype(float, copy=False)
+        return drawn
 
     @cached_property
     def _log_ms(self) -> Floats | Singles:
         """``[shapes, draws]``: what is read shape by shape lies together."""
         # Those of processes, which few commands ask for, are as many.
         kept = None if "effects" in vars(self) else kept_arrays(self.file, self.digest, ["shapes"])
-        return np.ascontiguousarray((self.effects.shapes if kept is None else kept["shapes"]).T)
+        drawn: Any = self.effects.shapes if kept is None else kept["shapes"]
+        found: Floats | Singles = np.ascontiguousarray(drawn.T)
+        return found
 
     @cached_property
     def _usual(self) -> Floats:
