@@ -17,7 +17,7 @@ from phonelm_search.quality import (
 )
 from phonelm_search.quality.ladder import _joint_covariance
 from phonelm_search.quality.law import QualityLaw, load_prior
-from phonelm_search.quality.relatives import _of_size, _of_width, relatives
+from phonelm_search.quality.relatives import _of_size, relatives
 
 TOKENS = 8.5e9
 
@@ -35,6 +35,22 @@ def rungs(*candidates: ModelShape, largest: int | None = 250_000) -> list[Rung]:
     return possible_rungs(
         candidates, largest=largest, tokens_per_parameter=2, vocab_size=512, step_tokens=2048
     )
+
+
+def narrowed(of: ModelShape, layers: int, width: int) -> ModelShape:
+    """One relative by numbers alone: whole heads, and whole groups of them where they are enough."""
+    attention, head_dim, groups = of.q_size * width / of.hidden_size, of.head_dim, of.kv_groups
+    while head_dim > max(attention, 64) and head_dim % 2 == 0:
+        head_dim //= 2
+    heads = max(1, round(attention / head_dim))
+    if heads >= groups:
+        heads -= heads % groups
+    inner = round(of.intermediate_size * width / of.hidden_size / 2) * 2
+    return replace(
+        of, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=heads // groups if heads >= groups else 1, head_dim=head_dim,
+        intermediate_size=max(2, inner),
+    )  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)
@@ -62,7 +78,7 @@ def test_a_relative_is_the_widest_that_is_no_larger(
     )  # fmt: skip
     fitting = None
     for narrow in range(32, width + 1, 4):
-        relative = _of_width(of, layers, narrow)
+        relative = narrowed(of, layers, narrow)
         if relative.decoder_parameters > parameters:
             break
         fitting = relative

@@ -64,11 +64,12 @@ def _of_size(shape: ModelShape, layers: int, parameters: int) -> ModelShape | No
 
 
 def _of_width(shape: ModelShape, layers: int, width: int) -> ModelShape:
-    columns = _columns(shape, layers, np.array([width]))
-    sizes = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
+    one = _columns(shape, layers, np.array([width]))
     return replace(
         shape, hidden_size=width, num_hidden_layers=layers,
-        **{name: int(getattr(columns, name)[0]) for name in sizes},
+        num_attention_heads=int(one.num_attention_heads[0]),
+        num_key_value_heads=int(one.num_key_value_heads[0]),
+        head_dim=int(one.head_dim[0]), intermediate_size=int(one.intermediate_size[0]),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,6 +26,8 @@ MANY_POINTS = 3000
 MANY_TO_AVOID = 200
 """Beyond so many points labels and legends do not keep off each of them: that takes a minute."""
 _STEPS, _FEW_STEPS = 200, 50  # of labels that give way to each other; the second of many
+LegendPlace = Literal["best", "upper left", "upper right"]
+"""As matplotlib calls it."""
 _SUFFIXES = (".png", ".svg", ".pdf")
 _LETTERS = 14  # of small print to an inch
 
@@ -145,7 +147,7 @@ def place_labels(
     )  # fmt: skip
 
 
-def legend_place(points: int, otherwise: str) -> str:
+def legend_place(points: int, otherwise: LegendPlace) -> LegendPlace:
     """Where a legend stands: where it covers least, which is found by a look at every point.
 
     Args:
