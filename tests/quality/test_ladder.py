@@ -38,7 +38,7 @@ def rungs(*candidates: ModelShape, largest: int | None = 250_000) -> list[Rung]:
 
 
 def narrowed(of: ModelShape, layers: int, width: int) -> ModelShape:
-    """One relative by numbers alone: whole heads, and whole groups of them where they are enough."""
+    """One relative by numbers alone: whole heads, and whole groups of them where they suffice."""
     attention, head_dim, groups = of.q_size * width / of.hidden_size, of.head_dim, of.kv_groups
     while head_dim > max(attention, 64) and head_dim % 2 == 0:
         head_dim //= 2
