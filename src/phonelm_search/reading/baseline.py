@@ -33,7 +33,7 @@ class Baseline:
         if not known.all():
             told = np.empty((len(shape_ids), len(self.draws[place])))
             told[known] = drawn
-            for i in np.flatnonzero(~known):
+            for i in np.flatnonzero(~known).tolist():
                 told[i] = self._estimated(place, readings, shape_ids[i])
             drawn = told
         drawn /= self.draws[place]

@@ -203,7 +203,8 @@ class Readings:
         """
         places, pooled = self._pooled.get(workload, _NOTHING)
         if shape_id in places:
-            return pooled[places[shape_id]].astype(float)
+            drawn: Floats = pooled[places[shape_id]].astype(float)
+            return drawn
         comparison = self.comparisons.get(workload)
         if comparison is None or shape_id not in comparison:
             return None
@@ -234,9 +235,9 @@ class Readings:
     def _many_log_ms(self, workload: Workload, shape_ids: Sequence[str]) -> Floats:
         """``[n, draws]`` of shapes that are known."""
         places, pooled = self._pooled.get(workload, _NOTHING)
-        rows = [places.get(i) for i in shape_ids]
-        if None not in rows:
-            return pooled[rows].astype(float)
+        if all(i in places for i in shape_ids):
+            drawn: Floats = pooled[[places[i] for i in shape_ids]].astype(float)
+            return drawn
         told = [self.log_ms(workload, i) for i in shape_ids]
         return np.stack([t for t in told if t is not None])
 
