@@ -37,7 +37,7 @@ FEASIBLE = enumerate_space(SPACE, INT4)
 
 def summary(ms: float, verdict: Any = "valid") -> LatencySummary:
     return LatencySummary(
-        latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms, p99_ms=ms, samples=9, rounds=3,
+        latency_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms, p99_ms=ms, rounds=3,
         bandwidth_bytes_per_s=None, verdict=verdict, reasons=(Reason(kind="why", what="why"),),
     )  # fmt: skip
 

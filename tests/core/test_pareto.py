@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from moocore import is_nondominated
 
 from phonelm_search.core.pareto import (
     dominance_rank,
@@ -117,3 +118,22 @@ def test_membership_follows_what_both_objectives_share() -> None:
     nan = np.where([False, True], np.nan, error)
     assert membership_probability(error, nan).tolist() == [1, 0]
     assert membership_probability(nan, error).tolist() == [1, 0]
+
+
+def test_membership_of_many_points_and_draws_is_what_each_draw_tells() -> None:
+    # More of both than are looked at together; what all share is much more than what is theirs.
+    random = np.random.default_rng(1)
+    first, second = random.normal(size=(2, 2100))
+    draws = [
+        values + 3 * random.normal(size=(120, 1)) + 0.05 * random.normal(size=(120, 2100))
+        for values in (first, second)
+    ]
+    counts = sum(
+        is_nondominated(np.transpose(d), keep_weakly=True).astype(int)
+        for d in zip(*draws, strict=True)
+    )
+    found = membership_probability(*draws)
+    assert found.tolist() == (counts / 120).tolist()
+    assert 0 < (found > 0).sum() < 100
+    lying_together = membership_probability(*(np.asfortranarray(d) for d in draws))
+    assert found.tolist() == lying_together.tolist()

@@ -79,5 +79,17 @@ def test_a_quantile_of_what_is_ordered_is_numpys_to_the_bit(values: list[float],
     assert float(quantile_of_ordered(ordered, q)) == np.quantile(ordered, q)
 
 
+@pytest.mark.parametrize("precision", [np.float32, float])
+@given(shape=st.tuples(st.integers(1, 4), st.integers(1, 60)), seed=st.integers(0, 99))
+def test_middles_and_ends_of_logarithms_are_those_of_the_raised_draws(
+    shape: tuple[int, int], seed: int, precision: type
+) -> None:
+    logs = np.random.default_rng(seed).normal(size=shape).astype(precision)
+    told = middles_and_ends(logs, of_logarithms=True)
+    assert told.dtype == float
+    np.testing.assert_allclose(told, middles_and_ends(np.exp(logs.astype(float))), rtol=4e-16)
+
+
 def test_draws_that_are_no_numbers_have_no_middle() -> None:
     assert np.isnan(middles_and_ends([1.0, np.nan, 2.0])).all()
+    assert np.isnan(middles_and_ends([1.0, np.nan, 2.0], of_logarithms=True)).all()

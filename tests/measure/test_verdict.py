@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import measurement
+from phonelm_search.core.judged_round import JudgedRound, Judgement
 from phonelm_search.core.latency import Extent, LatencySummary
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement
@@ -20,6 +21,7 @@ from phonelm_search.measure import (
     LatencyComparison,
     judged_alone,
     summarise,
+    summarise_judged,
     too_wide,
 )
 from phonelm_search.measure.verdict import judge_round, judge_rounds
@@ -156,7 +158,23 @@ def together(rounds: list[Measurement]) -> LatencySummary:
             (1 - m.round % 2, REFERENCE.shape_id, 1e6),
         )
     ]  # fmt: skip
-    return summarise(rounds, LatencyComparison(medians) if medians else None)
+    if not medians:
+        return summarise(rounds, None)
+    comparison = LatencyComparison(medians)
+    found = summarise(rounds, comparison)
+    # Studies are read without samples, and by the same rules.
+    alike = replace(found, relative=None, p90_ms=None, p99_ms=None)
+    assert summarise_judged([judged_round(m) for m in rounds], comparison) == alike
+    return found
+
+
+def judged_round(m: Measurement) -> JudgedRound:
+    """As a study's reading takes it from the database."""
+    said = {f.name: getattr(m, f.name) for f in fields(Judgement)}
+    return JudgedRound(
+        key=m.key, shape_id=m.shape_id, peak_bytes=m.peak_bytes,
+        bandwidth_bytes_per_s=m.bandwidth_bytes_per_s, judgement=Judgement(**said),
+    )  # fmt: skip
 
 
 def test_rejected_rounds_are_left_out() -> None:

@@ -1,5 +1,7 @@
 """Relatives, and which of them tell candidates apart for the time they take."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from phonelm_search.quality import (
 )
 from phonelm_search.quality.ladder import _joint_covariance
 from phonelm_search.quality.law import QualityLaw, load_prior
-from phonelm_search.quality.relatives import relatives
+from phonelm_search.quality.relatives import _of_size, relatives
 
 TOKENS = 8.5e9
 
@@ -33,6 +35,59 @@ def rungs(*candidates: ModelShape, largest: int | None = 250_000) -> list[Rung]:
     return possible_rungs(
         candidates, largest=largest, tokens_per_parameter=2, vocab_size=512, step_tokens=2048
     )
+
+
+def narrowed(of: ModelShape, layers: int, width: int) -> ModelShape:
+    """One relative by numbers alone: whole heads, and whole groups of them where they suffice."""
+    attention, head_dim, groups = of.q_size * width / of.hidden_size, of.head_dim, of.kv_groups
+    while head_dim > max(attention, 64) and head_dim % 2 == 0:
+        head_dim //= 2
+    heads = max(1, round(attention / head_dim))
+    if heads >= groups:
+        heads -= heads % groups
+    inner = round(of.intermediate_size * width / of.hidden_size / 2) * 2
+    return replace(
+        of, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=heads // groups if heads >= groups else 1, head_dim=head_dim,
+        intermediate_size=max(2, inner),
+    )  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    width=st.sampled_from([96, 512, 576, 1536]),
+    layers=st.integers(1, 12),
+    groups=st.sampled_from([1, 2, 4]),
+    ratio=st.floats(1.5, 6),
+    head_dim=st.sampled_from([32, 64, 96, 128, 256]),
+    kinds=st.fixed_dictionaries(
+        {"ffn": st.sampled_from(["gated", "plain"]), "qkv_bias": st.booleans(),
+         "qk_norm": st.booleans()}
+    ),
+    parameters=st.sampled_from([62_500, 250_000, 10**7]),
+)  # fmt: skip
+def test_a_relative_is_the_widest_that_is_no_larger(
+    width: int, layers: int, groups: int, ratio: float, head_dim: int, kinds: dict[str, object],
+    parameters: int,
+) -> None:  # fmt: skip
+    """Held against widths that are looked at one after another, until one is too large."""
+    heads = max(groups, width // head_dim // groups * groups)
+    of = shape(
+        width, layers, num_attention_heads=heads, num_key_value_heads=heads // groups,
+        head_dim=head_dim, intermediate_size=round(ratio * width / 64) * 64, **kinds,
+    )  # fmt: skip
+    fitting = None
+    for narrow in range(32, width + 1, 4):
+        relative = narrowed(of, layers, narrow)
+        if relative.decoder_parameters > parameters:
+            break
+        fitting = relative
+    found = _of_size(of, layers, parameters)
+    if found is not None:
+        assert fitting is not None
+        assert found.hidden_size == fitting.hidden_size
+        assert found == replace(fitting, intermediate_size=found.intermediate_size)
+    assert fitting is not None or found is None
 
 
 @settings(max_examples=60, deadline=None)

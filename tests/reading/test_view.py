@@ -197,9 +197,10 @@ def test_a_study_is_read_without_what_stands_beside_samples(tmp_path: Path) -> N
     ids, where = [r.shape.shape_id for r in view.rows], view.places[0].environment_id
     whole = store.measurements(shape_ids=ids, environment_id=where)
     judged = list(store.judged_rounds(shape_ids=ids, environment_id=where))
-    assert [(m.key, m.samples_ns, m.verdict, m.protocol) for m in judged] == [
-        (m.key, m.samples_ns, m.verdict, m.protocol) for m in whole
+    assert [(m.key, m.judgement.verdict, m.judgement.protocol) for m in judged] == [
+        (m.key, m.verdict, m.protocol) for m in whole
     ]
+    assert len({m.judgement for m in judged}) == 1  # of which the same was said, decoded once
     made = store.round_conditions(shape_ids=ids, environment_id=where)
     assert [(m.phase, m.warmup_ns, m.conditions) for m in made] == [
         (m.workload.phase, m.warmup_ns, m.conditions) for m in whole

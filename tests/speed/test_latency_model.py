@@ -8,8 +8,9 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import decode
 from phonelm_search.space import Columns, enumerate_space, load_space
 from phonelm_search.speed import LatencyModel
-from phonelm_search.speed.features import features
+from phonelm_search.speed.features import coordinates, features
 from phonelm_search.speed.prices import against_prices, far_off, fit_prices
+from phonelm_search.speed.smooth import InducedSmooth, smooth
 
 INT4 = get_precision("int4-b32")
 FEASIBLE = enumerate_space(load_space("slm-100m"), INT4)
@@ -118,6 +119,31 @@ def test_prices_are_found_and_never_negative() -> None:
     found = fit_prices(costs, latencies)
     assert (found >= 0).all()
     np.testing.assert_allclose(costs @ found, latencies, rtol=1e-3)
+
+
+def test_prices_of_many_are_those_of_all_their_equations() -> None:
+    from scipy.optimize import nnls
+
+    costs = features(Columns.of(drawn(5, 400)), INT4, STEP)
+    latencies = np.exp(truth(drawn(5, 400), 5))
+    scale = costs.max(axis=0)
+    expected, _ = nnls(costs / scale / latencies[:, None], np.ones(400))
+    np.testing.assert_allclose(costs @ fit_prices(costs, latencies), costs / scale @ expected)
+
+
+def test_what_some_of_many_tell_of_the_rest_is_a_fit_to_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("phonelm_search.speed.smooth.MOST_EXACT", 40)
+    places = coordinates(Columns.of(drawn(3, 120)))
+    random = np.random.default_rng(3)
+    residual, noise = random.normal(0, 0.02, 120), random.uniform(1e-4, 2e-4, 120)
+    fitted = smooth(places, residual, noise)
+    assert isinstance(fitted, InducedSmooth)
+    rest = np.arange(120) % 10 != 4
+    alone = InducedSmooth(fitted._fitted, places[rest], residual[rest], noise[rest])
+    told = fitted.told_by(rest, residual)
+    np.testing.assert_allclose(told, alone.predict(places[~rest])[0], rtol=0, atol=1e-9)
 
 
 def test_measurements_are_held_against_prices_of_their_own_workload() -> None:

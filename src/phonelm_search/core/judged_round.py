@@ -8,33 +8,44 @@ from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedRound:
-    """What a study's reading needs of a `Measurement`, whose fields are called the same.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judgement:
+    """What was said of a round when it was made.
 
-    What was recorded beside every sample is most of a record, and is left in the database.
+    Rounds of which the same was said share one, and two are equal where they are the same object:
+    what thousands of rounds come to is worked out once for each.
     """
 
-    key: str
-    """Digest of everything that makes measurements comparable."""
-    shape_id: str
-    """The shape."""
-    samples_ns: tuple[int, ...]
-    """Timed runs in nanoseconds, in order."""
-    peak_bytes: int | None
-    """High-water mark of resident memory, only of ``file`` rounds."""
-    coverage: float | None = None
-    """Share of the graph's nodes that the accelerator took; None on a processor."""
-    bandwidth_bytes_per_s: float | None = None
-    """Read bandwidth in the round's process."""
-    protocol: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters of the measuring protocol."""
     verdict: Verdict
     """How far to trust the round."""
     reasons: tuple[Reason, ...]
     """Why it is not valid; empty when it is."""
     notes: tuple[str, ...]
     """What is unusual about the graph."""
+    coverage: float | None = None
+    """Share of the graph's nodes that the accelerator took; None on a processor."""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the measuring protocol."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRound:
+    """What a study's reading needs of a `Measurement`, whose fields are called the same.
+
+    Its samples, and what was recorded beside them, are most of a record and are left in the
+    database: what they come to is the comparison's to tell.
+    """
+
+    key: str
+    """Digest of everything that makes measurements comparable."""
+    shape_id: str
+    """The shape."""
+    peak_bytes: int | None
+    """High-water mark of resident memory, only of ``file`` rounds."""
+    bandwidth_bytes_per_s: float | None = None
+    """Read bandwidth in the round's process."""
+    judgement: Judgement
+    """What was said of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,13 +22,12 @@ class LatencySummary:
     ci_high_ms: float
     """Upper end."""
     relative: "Extent | None" = None
-    """The same over the reference shape's latency, which shares its processes."""
-    p90_ms: float
-    """90th percentile of all samples."""
-    p99_ms: float
-    """99th percentile."""
-    samples: int
-    """Number of samples that count."""
+    """The same over the reference shape's latency, which shares its processes; None where a study
+    is read, whose latencies are shares of its own baseline's."""
+    p90_ms: float | None = None
+    """90th percentile of all samples; None where a study is read, which leaves samples alone."""
+    p99_ms: float | None = None
+    """99th percentile, likewise."""
     rounds: int
     """Number of rounds that count."""
     bandwidth_bytes_per_s: float | None

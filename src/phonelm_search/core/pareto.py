@@ -9,6 +9,7 @@ import numpy.typing as npt
 Points = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Item = TypeVar("Item")
+_DRAWS_AT_ONCE, _POINTS_AT_ONCE = 100, 1000  # for a bounded memory
 
 
 def _checked(points: npt.ArrayLike) -> Points:
@@ -37,12 +38,15 @@ def non_dominated(points: npt.ArrayLike) -> Mask:
     Returns:
         ``[n]`` booleans.
     """
-    from moocore import is_nondominated  # here, as few commands need a front
-
     values = _checked(points)
     front = np.zeros(len(values), bool)
     rows, usable = _comparable(values)
-    front[rows] = is_nondominated(usable, keep_weakly=True)
+    if usable.shape[1] == 2:  # as nearly always: a sort is quicker than to load the library
+        front[rows] = _fronts(usable[None, :, 0], usable[None, :, 1])[0]
+    else:
+        from moocore import is_nondominated
+
+        front[rows] = is_nondominated(usable, keep_weakly=True)
     return front
 
 
@@ -65,21 +69,41 @@ def membership_probability(first: npt.ArrayLike, second: npt.ArrayLike) -> Point
     Returns:
         ``[n]``: the share of draws in which the point is not dominated.
     """
-    from moocore import is_nondominated
-
     one, two = _checked(first), np.asarray(second, np.float64)
     if two.shape not in (one.shape, one.shape[1:]):
         raise ValueError(f"second must be {one.shape} or {one.shape[1:]}, got shape {two.shape}")
     two = np.broadcast_to(two, one.shape)
-    rows, usable = _comparable(np.stack([one.mean(axis=0), two.mean(axis=0)], axis=1))
-    rows = rows[~_always_dominated(one[:, rows], two[:, rows])]
-    usable = np.empty((len(rows), 2))
+    rows, _ = _comparable(np.stack([one.mean(axis=0), two.mean(axis=0)], axis=1))
     count = np.zeros(one.shape[1])
-    for drawn in zip(one[:, rows], two[:, rows], strict=True):
-        usable[:] = np.transpose(drawn)
-        count[rows] += is_nondominated(usable, keep_weakly=True)
+    if len(rows) < len(count):
+        one, two = one.T[rows].T, two.T[rows].T  # draws of one point may lie together
+    left = np.flatnonzero(~_always_dominated(one, two))
+    rows, one, two = rows[left], one.T[left].T, two.T[left].T
+    for start in range(0, len(one) if len(rows) else 0, _DRAWS_AT_ONCE):
+        some = slice(start, start + _DRAWS_AT_ONCE)
+        count[rows] += _fronts(*map(np.ascontiguousarray, (one[some], two[some]))).sum(axis=0)
     share: Points = count / len(one)
     return share
+
+
+def _fronts(first: Points, second: Points) -> Mask:
+    """``[draws, n]``: which points no other dominates in a draw; as of `non_dominated`."""
+    order = np.argsort(first, axis=1)
+    times, losses = (np.take_along_axis(v, order, axis=1) for v in (first, second))
+    if (times[:, 1:] == times[:, :-1]).any():  # of equally fast ones the best comes first
+        order = np.lexsort((second, first), axis=1)
+        times, losses = (np.take_along_axis(v, order, axis=1) for v in (first, second))
+    places = np.arange(first.shape[1])
+    begins = np.ones(first.shape, bool)
+    begins[:, 1:] = times[:, 1:] != times[:, :-1]
+    start = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    lowest = np.minimum.accumulate(losses, axis=1)
+    before = np.take_along_axis(lowest, np.maximum(start - 1, 0), axis=1)
+    kept = (start == 0) | (losses < before)
+    kept &= losses == np.take_along_axis(losses, start, axis=1)
+    found: Mask = np.empty_like(kept)
+    np.put_along_axis(found, order, kept, axis=1)
+    return found
 
 
 def _always_dominated(first: Points, second: Points) -> Mask:
@@ -87,13 +111,28 @@ def _always_dominated(first: Points, second: Points) -> Mask:
 
     Who is dominated by such a point is by that other one, too: they can be left out.
     """
-    worst, least = first.max(axis=0), second.max(axis=0)
+    (fastest, worst), (best, least) = map(_ends, (first, second))
     order = np.argsort(worst)
     reached = np.minimum.accumulate(least[order])
-    before = np.searchsorted(worst[order], first.min(axis=0))  # strictly faster in all draws
-    best = np.concatenate([[np.inf], reached])[before]
-    beyond: Mask = best < second.min(axis=0)
+    before = np.searchsorted(worst[order], fastest)  # strictly faster in all draws
+    beyond: Mask = np.concatenate([[np.inf], reached])[before] < best
     return beyond
+
+
+def _ends(draws: Points) -> tuple[Points, Points]:
+    """``[n]``: least and largest of ``[draws, n]``, what all have in common taken out.
+
+    A number less for all points of a draw puts none before another.
+    """
+    common = draws.mean(axis=1, keepdims=True) if draws.size else np.zeros((1, 1))
+    if not np.isfinite(common).all():
+        common = np.zeros_like(common)
+    least, largest = np.empty((2, draws.shape[1]))
+    for start in range(0, draws.shape[1], _POINTS_AT_ONCE):
+        some = slice(start, start + _POINTS_AT_ONCE)
+        apart = draws[:, some] - common
+        least[some], largest[some] = apart.min(axis=0), apart.max(axis=0)
+    return least, largest
 
 
 def dominance_rank(points: npt.ArrayLike) -> npt.NDArray[np.int64]:

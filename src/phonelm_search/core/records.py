@@ -5,7 +5,7 @@ A predicted value never shares a type with a measured one.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -44,6 +44,8 @@ def judged_together(parts: Iterable[Judged]) -> tuple[Verdict, tuple[Reason, ...
     """
     judged = list(parts)
     worst = max((p.verdict for p in judged), key=VERDICTS.index)
+    if not any(p.reasons for p in judged):  # most of them
+        return worst, ()
     reasons: list[Reason] = []
     advices: set[tuple[str, int]] = set()
     for reason in dict.fromkeys(r for p in judged for r in p.reasons):
@@ -67,7 +69,13 @@ def rejection(parts: Iterable[Judged]) -> MeasurementError | None:
 
 def identity(content: Mapping[str, Any]) -> str:
     """A short digest of a JSON-able mapping; equal content, equal digest."""
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return _digest(_canonical(content))
+
+
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # one, for many
+
+
+def _digest(canonical: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
@@ -182,9 +190,35 @@ def measurement_key(
         parts: Shape, precision, environment, cache mode, source of the weights, versions.
         twin: See `Measurement.twin`.
     """
+    return identity(_identified(workload, parts, twin=twin))
+
+
+def measurement_keys(
+    shape_ids: Iterable[str], *, workload: Workload, parts: Mapping[str, str | int]
+) -> Iterator[str]:
+    """The same of many shapes.
+
+    Args:
+        shape_ids: The shapes.
+        workload: What is timed.
+        parts: All but the shape.
+    """
+    whole = _canonical(_identified(workload, {**parts, "shape_id": _ANY}, twin=False))
+    before, after = whole.split(_canonical(_ANY))
+    for shape_id in shape_ids:
+        yield _digest(before + _canonical(shape_id) + after)
+
+
+_ANY = "any shape"
+"""Stands for a shape's id, which has no blanks."""
+
+
+def _identified(
+    workload: Workload, parts: Mapping[str, str | int], *, twin: bool
+) -> dict[str, Any]:
     work = (workload.phase, workload.tokens, workload.past_tokens, workload.logits)
     second = {"twin": True} if twin else {}  # keys from before there were twins stay
-    return identity({**parts, **second, "workload": list(work)})
+    return {**parts, **second, "workload": list(work)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,28 +25,52 @@ def percentile_interval(draws: npt.ArrayLike) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def middles_and_ends(draws: npt.ArrayLike) -> Floats:
+def middles_and_ends(draws: npt.ArrayLike, *, of_logarithms: bool = False) -> Floats:
     """Median and ends of the central 95 % along the last axis: ``[..., 3]`` of ``[..., draws]``.
 
     The same numbers as `numpy.median` and `percentile_interval`, by one sort for all three.
+
+    Args:
+        draws: In double or single precision; they are put in order as they are.
+        of_logarithms: Whether they are logarithms of what is asked for. The few that are needed
+            are raised after the sort: the same numbers for a tenth of the work.
     """
-    ordered = np.sort(np.asarray(draws, float), axis=-1)
+    ordered = np.sort(draws, axis=-1)
     count = ordered.shape[-1]
     tail = (1 - _CONFIDENCE) / 2
-    middle = (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
-    ends = [quantile_of_ordered(ordered, share) for share in (tail, 1 - tail)]
-    found: Floats = np.stack([middle, *ends], axis=-1)
+    middles = ordered[..., [(count - 1) // 2, count // 2]]
+    ends = [_beside(share, count) for share in (tail, 1 - tail)]
+    needed = np.concatenate([middles, *(ordered[..., [a, b]] for a, b, _ in ends)], axis=-1)
+    values = np.exp(needed.astype(float)) if of_logarithms else needed.astype(float)
+    found: Floats = np.stack(
+        [
+            (values[..., 0] + values[..., 1]) / 2,
+            *(
+                _between(values[..., k], values[..., k + 1], part)
+                for k, (_, _, part) in zip((2, 4), ends, strict=True)
+            ),
+        ],
+        axis=-1,
+    )
     found[np.isnan(ordered[..., -1])] = np.nan
     return found
 
 
 def quantile_of_ordered(ordered: Floats, share: float) -> Floats:
     """A quantile along the last axis of ascending numbers: that of `numpy.quantile`, to the bit."""
-    count = ordered.shape[-1]
+    before, after, part = _beside(share, ordered.shape[-1])
+    return _between(ordered[..., before], ordered[..., after], part)
+
+
+def _beside(share: float, count: int) -> tuple[int, int, float]:
+    """Places of the two of so many ordered numbers beside a quantile, and the part between."""
     at = share * (count - 1)
     before = int(at)
-    low, high = ordered[..., before], ordered[..., min(before + 1, count - 1)]
-    part, span = at - before, high - low
+    return before, min(before + 1, count - 1), at - before
+
+
+def _between(low: Floats, high: Floats, part: float) -> Floats:
+    span = high - low
     found: Floats = low + span * part if part < 0.5 else high - span * (1 - part)
     return found
 

@@ -1,5 +1,6 @@
 from .effects import DRAWS as DRAWS
 from .effects_file import cached_arrays as cached_arrays
+from .effects_file import cached_singles as cached_singles
 from .executor import Executor as Executor
 from .executor import Model as Model
 from .jobs import rotation_copies as rotation_copies
@@ -14,8 +15,10 @@ from .placement_sweep import sweep as sweep
 from .profiler import Profiler as Profiler
 from .reference import REFERENCE as REFERENCE
 from .settings import MeasureSettings as MeasureSettings
+from .summary import beside_reference as beside_reference
 from .summary import judged_alone as judged_alone
 from .summary import summarise as summarise
+from .summary import summarise_judged as summarise_judged
 from .tasks import Outcome as Outcome
 from .tasks import Request as Request
 from .verdict import WIDEST_HALF as WIDEST_HALF

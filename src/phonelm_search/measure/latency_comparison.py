@@ -5,6 +5,7 @@ from dataclasses import fields
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from phonelm_search.core.latency import Extent
 from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.statistics import Z_95, Floats, middles_and_ends, spread_over
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
-from phonelm_search.measure.effects_file import cached_arrays
+from phonelm_search.measure.effects_file import Singles, cached_arrays, kept_arrays
 
 _FIRST, _PHONE = 0.05, 0.2
 """Deviation of how much slower a session is that was made first, and a phone than its kind, before
@@ -92,13 +93,17 @@ class LatencyComparison:
         Raises:
             KeyError: If it has no round.
         """
-        drawn: Floats = self._log_ms[self._index[shape_id, twin]]
-        return drawn.astype(float, copy=False)
+        drawn: Floats = self._log_ms[self._index[shape_id, twin]].astype(float, copy=False)
+        return drawn
 
     @cached_property
-    def _log_ms(self) -> Floats:
+    def _log_ms(self) -> Floats | Singles:
         """``[shapes, draws]``: what is read shape by shape lies together."""
-        return np.ascontiguousarray(self.effects.shapes.T)
+        # Those of processes, which few commands ask for, are as many.
+        kept = None if "effects" in vars(self) else kept_arrays(self.file, self.digest, ["shapes"])
+        drawn: Any = self.effects.shapes if kept is None else kept["shapes"]
+        found: Floats | Singles = np.ascontiguousarray(drawn.T)
+        return found
 
     @cached_property
     def _usual(self) -> Floats:
@@ -134,12 +139,12 @@ def extent(draws: Floats) -> Extent:
     return Extent(*middles_and_ends(draws).tolist())
 
 
-def _extents(log_ms: Floats, to: Floats | None) -> Floats:
+def _extents(log_ms: Floats | Singles, to: Floats | None) -> Floats:
     """``[shapes, 3]`` of ``[shapes, draws]``: milliseconds, or shares of another shape's."""
     told = []
     for start in range(0, len(log_ms), _CHUNK):
-        some = log_ms[start : start + _CHUNK].astype(float)
-        told.append(middles_and_ends(np.exp(some if to is None else some - to)))
+        some = log_ms[start : start + _CHUNK]
+        told.append(middles_and_ends(some if to is None else some - to, of_logarithms=True))
     return np.concatenate(told)
 
 

@@ -1,22 +1,27 @@
 """Rounds of one measurement → one latency with its interval and verdict."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 
-from phonelm_search.core.judged_round import JudgedRound
+from phonelm_search.core.judged_round import JudgedRound, Judgement
 from phonelm_search.core.latency import Extent, LatencySummary
-from phonelm_search.core.records import Measurement
+from phonelm_search.core.reason import Reason
+from phonelm_search.core.records import Measurement, Verdict
 from phonelm_search.core.statistics import median_of_rounds, quantile_of_ordered
 from phonelm_search.measure.latency_comparison import LatencyComparison
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.verdict import judge_rounds, too_wide
 
+_Round = TypeVar("_Round", Measurement, Judgement)
+
 
 def summarise(
-    rounds: Sequence[Measurement | JudgedRound], comparison: LatencyComparison | None
+    rounds: Sequence[Measurement], comparison: LatencyComparison | None
 ) -> LatencySummary:
     """Sum up the rounds of one measurement.
 
@@ -32,7 +37,7 @@ def summarise(
         raise ValueError(
             f"rounds must be of one measurement, got {sorted({m.key for m in rounds})}"
         )
-    counted = [m for m in rounds if m.verdict != "rejected"] or rounds
+    counted = _counted(rounds)
     verdict, reasons = judge_rounds(counted, made=len(rounds))
     shape_id = rounds[0].shape_id
     samples_ms = [np.asarray(m.samples_ns) / 1e6 for m in counted]
@@ -41,14 +46,9 @@ def summarise(
         usual, relative = Extent(middle, middle, middle), None
     else:
         usual = comparison.usual_ms(shape_id)
-        relative = (
-            comparison.ratio(shape_id, REFERENCE.shape_id)
-            if REFERENCE.shape_id in comparison
-            else None
-        )
+        relative = beside_reference(shape_id, comparison)
     pooled = np.concatenate(samples_ms)
     pooled.sort()
-    bandwidths = [m.bandwidth_bytes_per_s for m in counted if m.bandwidth_bytes_per_s]
     return LatencySummary(
         latency_ms=usual.value,
         ci_low_ms=usual.low,
@@ -56,14 +56,84 @@ def summarise(
         relative=relative,
         p90_ms=float(quantile_of_ordered(pooled, 0.90)),
         p99_ms=float(quantile_of_ordered(pooled, 0.99)),
-        samples=len(pooled),
         rounds=len(counted),
-        bandwidth_bytes_per_s=float(median(bandwidths)) if bandwidths else None,
+        bandwidth_bytes_per_s=_bandwidth(m.bandwidth_bytes_per_s for m in counted),
         verdict=verdict,
         reasons=reasons,
         coverage=counted[0].coverage,
-        notes=tuple(dict.fromkeys(n for m in counted for n in m.notes)),
+        notes=_notes(counted),
     )
+
+
+def summarise_judged(
+    rounds: Sequence[JudgedRound], comparison: LatencyComparison
+) -> LatencySummary:
+    """The same without samples, for studies of thousands of shapes.
+
+    Args:
+        rounds: Of one key, whose shape has rounds in the comparison.
+        comparison: As of `summarise`.
+    """
+    together = _judged_together(tuple(r.judgement for r in rounds))
+    usual = comparison.usual_ms(rounds[0].shape_id)
+    return LatencySummary(
+        latency_ms=usual.value,
+        ci_low_ms=usual.low,
+        ci_high_ms=usual.high,
+        rounds=len(together.counted),
+        bandwidth_bytes_per_s=_bandwidth(rounds[i].bandwidth_bytes_per_s for i in together.counted),
+        verdict=together.verdict,
+        reasons=together.reasons,
+        coverage=together.coverage,
+        notes=together.notes,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Together:
+    """What judgements of the rounds of one measurement come to."""
+
+    counted: tuple[int, ...]
+    """Numbers of the rounds that count."""
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    coverage: float | None
+    notes: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)
+def _judged_together(judgements: tuple[Judgement, ...]) -> _Together:
+    counted = _counted(judgements)
+    verdict, reasons = judge_rounds(counted, made=len(judgements))
+    return _Together(
+        counted=tuple(i for i, j in enumerate(judgements) if j in counted),
+        verdict=verdict,
+        reasons=reasons,
+        coverage=counted[0].coverage,
+        notes=_notes(counted),
+    )
+
+
+def _counted(rounds: Sequence[_Round]) -> list[_Round]:
+    """Those that are not rejected; where all are, all."""
+    return [m for m in rounds if m.verdict != "rejected"] or list(rounds)
+
+
+def _bandwidth(speeds: Iterable[float | None]) -> float | None:
+    known = [s for s in speeds if s]
+    if len(known) == 2:  # as nearly always
+        return (known[0] + known[1]) / 2
+    return float(median(known)) if known else None
+
+
+def _notes(rounds: Iterable[Measurement | Judgement]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(n for m in rounds for n in m.notes))
+
+
+def beside_reference(shape_id: str, comparison: LatencyComparison) -> Extent | None:
+    """A shape's latency over the reference shape's; None where one of them has no round."""
+    both = shape_id in comparison and REFERENCE.shape_id in comparison
+    return comparison.ratio(shape_id, REFERENCE.shape_id) if both else None
 
 
 def judged_alone(found: LatencySummary) -> LatencySummary:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from phonelm_search.core.judged_round import JudgedRound
+from phonelm_search.core.judged_round import Judgement
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Measurement, Verdict
@@ -134,7 +134,7 @@ def _throttled_at_the_start(before: Mapping[str, Any]) -> list[Reason]:
 
 
 def judge_rounds(
-    rounds: Sequence[Measurement | JudgedRound], *, made: int
+    rounds: Sequence[Measurement | Judgement], *, made: int
 ) -> tuple[Verdict, tuple[Reason, ...]]:
     """Judge the rounds of one measurement together.
 

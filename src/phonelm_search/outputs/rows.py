@@ -8,7 +8,7 @@ from phonelm_search.core.memory import decode_bytes
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.records import Compilation, error_of_columns, judged_together
 from phonelm_search.core.shape import TILE, ModelShape
-from phonelm_search.core.workload import Scenario, Workload
+from phonelm_search.core.workload import PHASES, Scenario, Workload
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.quality import Score
 from phonelm_search.reading import (
@@ -330,7 +330,8 @@ def _far_off(view: StudyView, device: DeviceProfile) -> list[Row]:
     ]
     ratios: dict[int, float] = {}
     for part in device.parts:  # one roofline for each processor and precision
-        mine = [i for i, (_, w, _) in enumerate(found) if device.for_phase(w.phase) == part]
+        phases = {p for p in PHASES if device.for_phase(p) == part}
+        mine = [i for i, (_, w, _) in enumerate(found) if w.phase in phases]
         points = [(found[i][0].shape, found[i][1], found[i][2]) for i in mine]
         off = far_off(points, part.scheme) if points else []
         ratios |= {i: r for i, r in zip(mine, off, strict=True) if r is not None}

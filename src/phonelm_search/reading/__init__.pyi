@@ -1,6 +1,8 @@
 from .budgets import keeping_rows as keeping_rows
 from .budgets import modelled_keeping as modelled_keeping
 from .budgets import wants_speed as wants_speed
+from .cells import Cells as Cells
+from .cells import cells_of as cells_of
 from .counts import count_shapes as count_shapes
 from .explanation import Explanation as Explanation
 from .explanation import Neighbour as Neighbour

@@ -28,20 +28,29 @@ class Baseline:
         """Its milliseconds at one place."""
         return float(np.median(self.draws[place]))
 
-    def relative(self, place: int, readings: Readings, shape_id: str) -> Floats:
-        """``[draws]`` of a shape's time as a share of it at one place.
+    def shares(self, place: int, readings: Readings, shape_ids: Sequence[str]) -> Floats:
+        """``[n, draws]`` of shapes' times as shares of it at one place.
 
         Of a shape that only an earlier release's estimate is known of, they are independent.
         """
-        drawn = readings.end_to_end_draws(shape_id)
-        if drawn is None:
-            time = readings.time(shape_id)
-            assert time is not None, "only shapes with a time are asked for"
-            span, random = time.end_to_end, np.random.default_rng(int.from_bytes(shape_id.encode()))
-            noise = random.standard_normal(len(self.draws[place]))
-            drawn = np.maximum(span.ms + span.deviation_ms * noise, 0.01 * span.ms)
-        found: Floats = drawn / self.draws[place]
-        return found
+        known, drawn = readings.many_end_to_end_draws(shape_ids)
+        if not known.all():
+            told = np.empty((len(shape_ids), len(self.draws[place])))
+            told[known] = drawn
+            for i in np.flatnonzero(~known).tolist():
+                told[i] = self._estimated(place, readings, shape_ids[i])
+            drawn = told
+        drawn /= self.draws[place]
+        return drawn
+
+    def _estimated(self, place: int, readings: Readings, shape_id: str) -> Floats:
+        """``[draws]`` of milliseconds."""
+        time = readings.time(shape_id)
+        assert time is not None, "only shapes with a time are asked for"
+        span, random = time.end_to_end, np.random.default_rng(int.from_bytes(shape_id.encode()))
+        noise = random.standard_normal(len(self.draws[place]))
+        drawn: Floats = np.maximum(span.ms + span.deviation_ms * noise, 0.01 * span.ms)
+        return drawn
 
 
 def find_baseline(parts: Sequence[StudyShape], readings: Sequence[Readings]) -> Baseline | None:

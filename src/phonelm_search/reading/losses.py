@@ -11,7 +11,7 @@ import numpy as np
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, Floats
-from phonelm_search.measure import DRAWS, cached_arrays
+from phonelm_search.measure import DRAWS, cached_singles
 from phonelm_search.quality.law import (
     Dimensions,
     Evidence,
@@ -94,18 +94,18 @@ def relative_losses(
 
     everything = [[s.as_dict() for s in shapes.values()], baseline.as_dict(), tokens]
     parts = (str(LAW_VERSION), json.dumps(everything), repr(prior), repr(trainings))
-    found = cached_arrays(file, sha256("\n".join(parts).encode()).hexdigest(), told)
-    half = Z_95 * found["deviation"]
-    ends = np.exp([found["mean"], found["mean"] - half, found["mean"] + half])
+    found = cached_singles(file, sha256("\n".join(parts).encode()).hexdigest(), told)
+    mean, deviation, before = (found[n].astype(float) for n in ("mean", "deviation", "before"))
+    half = Z_95 * deviation
+    ends = np.exp([mean, mean - half, mean + half]).T.tolist()
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.nan_to_num((found["deviation"] / found["before"]) ** 2, nan=1.0)
+        shares = np.minimum(1.0, np.nan_to_num((deviation / before) ** 2, nan=1.0)).tolist()
+    # Those of one shape lie together: a column of thousands of shapes is a page for each draw.
+    draws = np.ascontiguousarray(found["draws"].T).astype(float)
+    np.exp(draws, out=draws)
     return {
-        shape_id: RelativeLoss(
-            share=Extent(*map(float, ends[:, i])),
-            draws=np.exp(found["draws"][:, i]),
-            prior_share=float(min(1.0, shares[i])),
-        )
-        for i, shape_id in enumerate(shapes)
+        shape_id: RelativeLoss(share=Extent(*end), draws=drawn, prior_share=share)
+        for shape_id, end, drawn, share in zip(shapes, ends, draws, shares, strict=True)
     }
 
 

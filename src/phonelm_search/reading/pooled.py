@@ -5,13 +5,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.records import identity
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import REFERENCE, LatencyComparison, cached_arrays
+from phonelm_search.measure import REFERENCE, LatencyComparison, cached_arrays, cached_singles
 
 if TYPE_CHECKING:
     from phonelm_search.speed import LatencyModel
@@ -63,21 +64,21 @@ class WorkloadModel:
             ),
         )  # fmt: skip
 
-    def pooled_log_ms(self) -> dict[str, Floats]:
-        """``[draws]`` of the logarithm of milliseconds, by shape id.
+    def pooled_log_ms(self) -> npt.NDArray[np.float32] | None:
+        """``[ids, draws]`` of the logarithm of milliseconds, in the order of `ids`.
 
         Shapes of a space follow a smooth law, so that two dozen shapes of two rounds each tell one
         of them better than its own rounds do; see `speed.LatencyModel.measured_draws`.
 
         Returns:
-            Nothing where too few shapes were measured.
+            None where too few shapes were measured.
         """
         if len(self.ids) < LEAST_POOLED:
-            return {}
+            return None
         file = self._comparison.file.with_suffix(".pooled.npz") if self._comparison.file else None
 
         def told() -> dict[str, Floats]:
             return {"log_ms": self.fitted.measured_draws()}
 
-        found = cached_arrays(file, self._digest, told)["log_ms"]
-        return dict(zip(self.ids, np.ascontiguousarray(found.T), strict=True))
+        found = cached_singles(file, self._digest, told)["log_ms"]
+        return np.ascontiguousarray(found.T)

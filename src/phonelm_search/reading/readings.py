@@ -1,28 +1,34 @@
 """What the database knows of shapes at one place: a device in one environment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from phonelm_search.core.judged_round import JudgedRound
-from phonelm_search.core.latency import LatencySummary, ScenarioTime
+from phonelm_search.core.latency import Extent, Latency, ScenarioTime
 from phonelm_search.core.records import (
     LatencyEstimate,
+    Measurement,
     StudyRecord,
     identity,
-    measurement_key,
+    measurement_keys,
 )
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Floats, middles_and_ends
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import LatencyComparison, extent, summarise
+from phonelm_search.measure import LatencyComparison, summarise, summarise_judged
 from phonelm_search.reading.pooled import WorkloadModel
 from phonelm_search.store import Store
 
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
 """Of studies that were started before versions were kept."""
+_NOTHING: tuple[dict[str, int], npt.NDArray[np.float32]] = {}, np.empty((0, 0), np.float32)
+"""Pooled latencies of a workload that has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +42,11 @@ class Place:
     versions: Mapping[str, int]
     """Of graph and protocol."""
 
-    def key(self, shape_id: str, workload: Workload, source: str = "memory") -> str:
-        """Key of measurements of a shape here."""
-        common = self.common(workload, source)
-        return measurement_key(workload=workload, parts={"shape_id": shape_id, **common})
+    def keys(
+        self, shape_ids: Iterable[str], workload: Workload, source: str = "memory"
+    ) -> Iterator[str]:
+        """Keys of measurements of shapes here."""
+        return measurement_keys(shape_ids, workload=workload, parts=self.common(workload, source))
 
     def common(self, workload: Workload, source: str = "memory") -> dict[str, str | int]:
         """What keys of measurements here are made of, but for shape and workload."""
@@ -104,62 +111,114 @@ class Readings:
         place: Where.
         scenario: Of what.
         shape_ids: Of which shapes.
+        shapes: Some of them that were read before, by id.
 
     Raises:
         StoreError: If the database cannot be read.
     """
 
     def __init__(
-        self, store: Store, place: Place, scenario: Scenario, shape_ids: Sequence[str]
+        self,
+        store: Store,
+        place: Place,
+        scenario: Scenario,
+        shape_ids: Sequence[str],
+        *,
+        shapes: Mapping[str, ModelShape] | None = None,
     ) -> None:
         self.place, self.scenario = place, scenario
-        self._measured: dict[str, list[JudgedRound]] = {}
+        self._store = store
+        self._rounds: dict[str, list[JudgedRound]] = {}
         where = place.environment_id
         for m in store.judged_rounds(shape_ids=shape_ids, environment_id=where):
-            self._measured.setdefault(m.key, []).append(m)
+            self._rounds.setdefault(m.key, []).append(m)
+        self._keys = _keys_of(shape_ids, [place.keys(shape_ids, w) for w in scenario.workloads])
         self.comparisons = comparisons(store, place, scenario, shape_ids)
         """Shapes beside each other, and all that shared a process with them, by workload."""
-        self.shapes = store.shapes({i for c in self.comparisons.values() for i in c.shape_ids})
+        self.shapes = _all_shapes(store, self.comparisons.values(), shapes or {})
         """All of them, by id."""
         self.models = {
             w: WorkloadModel(c, self.shapes, place.device.scheme_of(w.phase), w)
             for w, c in self.comparisons.items()
         }
         """What tells the latency of other shapes, by workload."""
-        self._log_ms = {w: m.pooled_log_ms() for w, m in self.models.items()}
+        self._pooled = {
+            w: (dict(zip(m.ids, range(len(m.ids)), strict=True)), told)
+            for w, m in self.models.items()
+            if (told := m.pooled_log_ms()) is not None
+        }
         found = store.estimates(shape_ids=shape_ids, environment_id=where)
         self._estimates: dict[str, LatencyEstimate] = {e.key: e for e in found}
 
     def measured(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the same draws as `end_to_end_draws`."""
-        found = {w: self._pooled(w, shape_id, f) for w, f in self._summaries(shape_id).items()}
-        return ScenarioTime.of(self.scenario, found)
+        own = self.own_time(shape_id)
+        if own is None:
+            return None
+        pairs = zip(self.scenario.workloads, own.parts, strict=True)
+        first, *steps = (self._by_all(w, shape_id, p) for w, p in pairs)
+        return replace(own, prefill=first, steps=tuple(steps))
+
+    def _by_all(self, workload: Workload, shape_id: str, own: Latency) -> Latency:
+        """The same with the time that all measured shapes tell, where they are enough for that."""
+        pooled = self._pooled_extents.get(workload, {}).get(shape_id)
+        if pooled is None:
+            return own
+        return replace(own, latency_ms=pooled.value, ci_low_ms=pooled.low, ci_high_ms=pooled.high)
+
+    @cached_property
+    def _pooled_extents(self) -> dict[Workload, dict[str, Extent]]:
+        """Milliseconds that all measured shapes tell of each, by workload and id."""
+        return {
+            w: {
+                i: Extent(*ends)
+                for i, ends in zip(
+                    places, middles_and_ends(told, of_logarithms=True).tolist(), strict=True
+                )
+            }
+            for w, (places, told) in self._pooled.items()
+        }
 
     def own_time(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the rounds of the shape alone: no other one moves it."""
-        return ScenarioTime.of(self.scenario, self._summaries(shape_id))
+        found = []
+        for comparison, key in zip(self._compared, self._keys[shape_id], strict=True):
+            if key not in self._rounds:
+                return None
+            if comparison is None or shape_id not in comparison:
+                found.append(summarise(self._apart[key], None))
+            else:
+                found.append(summarise_judged(self._rounds[key], comparison))
+        return ScenarioTime(scenario=self.scenario, prefill=found[0], steps=tuple(found[1:]))
 
-    def _summaries(self, shape_id: str) -> dict[Workload, LatencySummary]:
-        return {
-            w: summarise(self._measured[k], self.comparisons.get(w))
-            for w, k in self._keys(shape_id).items()
-            if k in self._measured
-        }
+    @cached_property
+    def _compared(self) -> list[LatencyComparison | None]:
+        """Of each workload, in order."""
+        return [self.comparisons.get(w) for w in self.scenario.workloads]
 
-    def _pooled(self, workload: Workload, shape_id: str, own: LatencySummary) -> LatencySummary:
-        """The same with the time that all measured shapes tell, where they are enough for that."""
-        pooled = self._log_ms.get(workload, {}).get(shape_id)
-        if pooled is None:
-            return own
-        ms, low, high = extent(np.exp(pooled.astype(float, copy=False)))
-        return replace(own, latency_ms=ms, ci_low_ms=low, ci_high_ms=high)
+    @cached_property
+    def _apart(self) -> dict[str, list[Measurement]]:
+        """Rounds of shapes that the comparisons know nothing of, by key, with their samples.
+
+        All of such a shape's rounds were rejected, or an early release made them.
+        """
+        keys = [
+            key
+            for shape_id, known in self._keys.items()
+            for comparison, key in zip(self._compared, known, strict=True)
+            if key in self._rounds and (comparison is None or shape_id not in comparison)
+        ]
+        found: dict[str, list[Measurement]] = {}
+        for m in self._store.measurements(keys=keys):
+            found.setdefault(m.key, []).append(m)
+        return found
 
     def estimated(self, shape_id: str) -> ScenarioTime | None:
         """As an earlier release estimated it from blocks of its layers."""
         if not self._estimates:
             return None
-        keys = self._keys(shape_id)
-        found = {w: self._estimates[k] for w, k in keys.items() if k in self._estimates}
+        keys = zip(self.scenario.workloads, self._keys[shape_id], strict=True)
+        found = {w: self._estimates[k] for w, k in keys if k in self._estimates}
         return ScenarioTime.of(self.scenario, found)
 
     def time(self, shape_id: str) -> ScenarioTime | None:
@@ -171,9 +230,10 @@ class Readings:
 
         By its own rounds and what all measured shapes say of it, where they are enough for that.
         """
-        pooled = self._log_ms.get(workload, {}).get(shape_id)
-        if pooled is not None:
-            return pooled.astype(float, copy=False)
+        places, pooled = self._pooled.get(workload, _NOTHING)
+        if shape_id in places:
+            drawn: Floats = pooled[places[shape_id]].astype(float)
+            return drawn
         comparison = self.comparisons.get(workload)
         if comparison is None or shape_id not in comparison:
             return None
@@ -184,9 +244,31 @@ class Readings:
 
         None where a workload has no round that counts.
         """
-        told = [self.log_ms(w, shape_id) for w in self.scenario.workloads]
-        known = [np.exp(t) for t in told if t is not None]
-        return self._sum(known) if len(known) == len(told) else None
+        known, drawn = self.many_end_to_end_draws([shape_id])
+        return drawn[0] if known[0] else None
+
+    def many_end_to_end_draws(
+        self, shape_ids: Sequence[str]
+    ) -> tuple[npt.NDArray[np.bool_], Floats]:
+        """``[n]``, which of some shapes have them; ``[those, draws]`` of those."""
+        workloads = self.scenario.workloads
+        known = np.ones(len(shape_ids), bool)
+        for workload, comparison in zip(workloads, self._compared, strict=True):
+            places, own = self._pooled.get(workload, _NOTHING)[0], comparison or ()
+            known &= [i in places or i in own for i in shape_ids]
+        some = [i for i, k in zip(shape_ids, known.tolist(), strict=True) if k]
+        if not some:
+            return known, np.empty((0, 0))
+        return known, self._sum([np.exp(self._many_log_ms(w, some)) for w in workloads])
+
+    def _many_log_ms(self, workload: Workload, shape_ids: Sequence[str]) -> Floats:
+        """``[n, draws]`` of shapes that are known."""
+        places, pooled = self._pooled.get(workload, _NOTHING)
+        if all(i in places for i in shape_ids):
+            drawn: Floats = pooled[[places[i] for i in shape_ids]].astype(float)
+            return drawn
+        told = [self.log_ms(workload, i) for i in shape_ids]
+        return np.stack([t for t in told if t is not None])
 
     def own_draws(self, shape_id: str, *, twin: bool = False) -> Floats | None:
         """The same by the rounds of the shape alone, or of its twin."""
@@ -200,7 +282,9 @@ class Readings:
 
     def _sum(self, parts: Sequence[Floats]) -> Floats:
         """Milliseconds of the whole scenario from those of its workloads."""
-        drawn: Floats = np.array(self.scenario.weights) @ np.stack(parts)
+        drawn = np.zeros_like(parts[0])
+        for weight, part in zip(self.scenario.weights, parts, strict=True):
+            drawn += weight * part
         return drawn
 
     @property
@@ -211,9 +295,28 @@ class Readings:
 
     def peak_bytes(self, shape_id: str) -> int | None:
         """Peak memory, where it was measured."""
-        key = self.place.key(shape_id, self.scenario.workloads[0], "file")
-        found = self._measured.get(key, [])
+        (key,) = self._file_keys.get(shape_id, ("",))
+        found = self._rounds.get(key, [])
         return found[-1].peak_bytes if found else None
 
-    def _keys(self, shape_id: str) -> dict[Workload, str]:
-        return {w: self.place.key(shape_id, w) for w in self.scenario.workloads}
+    @cached_property
+    def _file_keys(self) -> dict[str, tuple[str, ...]]:
+        """Of rounds that exist for their peak memory; nothing where there are none."""
+        if all(m.peak_bytes is None for rounds in self._rounds.values() for m in rounds):
+            return {}
+        ids = list(self._keys)
+        return _keys_of(ids, [self.place.keys(ids, self.scenario.workloads[0], "file")])
+
+
+def _keys_of(shape_ids: Sequence[str], keys: Sequence[Iterator[str]]) -> dict[str, tuple[str, ...]]:
+    """Shape id → its keys."""
+    return dict(zip(shape_ids, zip(*keys, strict=True), strict=True))
+
+
+def _all_shapes(
+    store: Store, found: Iterable[LatencyComparison], shapes: Mapping[str, ModelShape]
+) -> dict[str, ModelShape]:
+    """Shapes of comparisons, those that are not there yet read."""
+    ids = {i for comparison in found for i in comparison.shape_ids}
+    there = {i: shapes[i] for i in ids & shapes.keys()}
+    return there | store.shapes(ids - there.keys())

@@ -17,10 +17,10 @@ from phonelm_search.core.statistics import Floats
 from phonelm_search.core.study_name import folder_name
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import REFERENCE, extent, smallest_difference, too_wide
+from phonelm_search.measure import REFERENCE, smallest_difference, too_wide
 from phonelm_search.quality import HeldOutRung, Score, held_out_rung
 from phonelm_search.quality.law import LawPrior, Training, decode_prior, load_prior
-from phonelm_search.reading.baseline import Baseline, find_baseline
+from phonelm_search.reading.baseline import find_baseline
 from phonelm_search.reading.losses import (
     LAW_VERSION,
     TOKENS_PER_PARAMETER,
@@ -32,6 +32,7 @@ from phonelm_search.reading.modelled import ModelledFront, model_front
 from phonelm_search.reading.models import ShapeModels, place_models
 from phonelm_search.reading.readings import Place, Readings, places_of
 from phonelm_search.reading.row import FailedShape, StudyRow
+from phonelm_search.reading.shares import Share, shares_of
 from phonelm_search.reading.trainings import law_trainings, load_ladder, old_scores
 from phonelm_search.reading.twins import TwinPair, twin_pairs
 from phonelm_search.space import SearchSpace
@@ -148,8 +149,9 @@ class StudyView:
     def _probabilities(self, losses: Sequence[Floats]) -> dict[str, float]:
         if not losses:
             return {}
-        latencies = np.stack([r.draws for r in self.sampled], axis=1)
-        found = membership_probability(latencies, np.stack(losses, axis=-1))
+        # Draws of one shape lie together, and stay so.
+        latencies = np.stack([r.draws for r in self.sampled]).T
+        found = membership_probability(latencies, np.stack(losses).T)
         return {r.shape.shape_id: float(p) for r, p in zip(self.sampled, found, strict=True)}
 
     @cached_property
@@ -180,14 +182,19 @@ class StudyView:
                 SearchSpace.model_validate(self.record.config["space"]),
                 self.device.schemes,
                 (min(sizes), max(sizes)),
-                digest=self._digest,
-                file=self.cache / "front" / f"{self.record.name}.npz" if self.cache else None,
+                digest=self.digest,
+                file=self.cached("front"),
             )
         except ModelError:
             return None
 
-    @property
-    def _digest(self) -> str:
+    def cached(self, what: str) -> Path | None:
+        """Where something that was derived is kept; None where nothing is."""
+        name = f"{folder_name(self.record.name)}.npz"
+        return self.cache / what / name if self.cache else None
+
+    @cached_property
+    def digest(self) -> str:
         """Of all that predictions depend on."""
         rounds = [[(c.digest, *c.shape_ids) for c in r.comparisons.values()] for r in self.readings]
         config = {k: self.record.config.get(k) for k in ("space", "device", "beside", "scenario")}
@@ -252,7 +259,7 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] = ()) -> St
     trainings = (*(r for s in scores.values() for r in s.runs), *load_ladder(store, record))
     law = record.config.get("law")
     prior = decode_prior(law) if law else load_prior()
-    readings = [Readings(store, place, scenario, ids) for place in places]
+    readings = [Readings(store, place, scenario, ids, shapes=shapes) for place in places]
     baseline = find_baseline(_in_order(parts, record), readings)
     tokens = record.config.get("train_tokens") or _train_tokens(
         [shapes[p.shape_id] for p in parts if p.name is None]
@@ -264,25 +271,33 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] = ()) -> St
         losses = relative_losses(
             shapes, other, prior, law_trainings(trainings), tokens=tokens, file=file
         )
-    rows: list[StudyRow] = []
     failed = [
         FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
         for p in parts
         if p.reason is not None
     ]
-    for part in _one_part_each(parts):
-        if part.reason is not None or baseline is None:
-            continue
-        shape = shapes[part.shape_id]
-        times = [r.time(part.shape_id) for r in readings]
+    timed: list[tuple[StudyShape, list[ScenarioTime]]] = []
+    for part in _one_part_each(parts) if baseline is not None else ():
+        times = [r.time(part.shape_id) for r in readings] if part.reason is None else []
         known = [t for t in times if t is not None]
-        if len(known) < len(readings):
+        if not known or len(known) < len(readings):
             continue
         if error := rejection(p for t in known for p in t.parts):
+            shape = shapes[part.shape_id]
             failed.append(FailedShape(shape=shape, name=part.name, reason=str(error)))
             continue
-        score, loss = scores.get(part.shape_id), losses[part.shape_id]
-        rows.append(_row(part, shape, readings, known, baseline, score, loss))
+        timed.append((part, known))
+    rows: list[StudyRow] = []
+    if baseline is not None:
+        shares = shares_of(baseline, readings, [part.shape_id for part, _ in timed])
+        unit_ms = [baseline.ms(i) for i in range(len(readings))]
+        rows = [
+            _row(
+                part, shapes[part.shape_id], readings, known, share, baseline.name, unit_ms,
+                scores.get(part.shape_id), losses[part.shape_id],
+            )
+            for (part, known), share in zip(timed, shares, strict=True)
+        ]  # fmt: skip
     return StudyView(
         record=record,
         places=places,
@@ -306,20 +321,19 @@ def _row(
     shape: ModelShape,
     readings: Sequence[Readings],
     times: Sequence[ScenarioTime],
-    baseline: Baseline,
+    share: Share,
+    baseline: str,
+    baseline_ms: Sequence[float],
     score: Score | None,
     loss: RelativeLoss,
 ) -> StudyRow:
-    """A shape with its times at all places; in every draw the place where it is worst counts."""
-    told = [baseline.relative(i, r, part.shape_id) for i, r in enumerate(readings)]
+    """A shape with its times at all places."""
     times = [
-        _as_told(t, d, baseline.ms(i)) for i, (t, d) in enumerate(zip(times, told, strict=True))
+        _as_told(t, m * ms) for t, m, ms in zip(times, share.middles, baseline_ms, strict=True)
     ]
-    draws = np.max(told, axis=0)
-    worst = int(np.argmax(np.median(told, axis=1))) if len(told) > 1 else 0
-    latency = extent(draws)
+    worst = share.worst
     estimated = readings[worst].estimated(part.shape_id)
-    wide = too_wide(latency, baseline.name)
+    wide = too_wide(share.extent, baseline)
     return StudyRow(
         shape=shape,
         name=part.name,
@@ -330,9 +344,9 @@ def _row(
             if i != worst
         },
         device=readings[worst].place.device.name,
-        latency=latency,
-        baseline=baseline.name,
-        draws=draws,
+        latency=share.extent,
+        baseline=baseline,
+        draws=share.draws,
         loss=loss.share,
         loss_draws=loss.draws,
         prior_share=loss.prior_share,
@@ -343,14 +357,15 @@ def _row(
     )
 
 
-def _as_told(time: ScenarioTime, shares: Floats, unit_ms: float) -> ScenarioTime:
-    """A time whose whole is its share of the baseline's: both order shapes alike.
+def _as_told(time: ScenarioTime, ms: float) -> ScenarioTime:
+    """A time whose whole is its share of the baseline's, here in milliseconds.
 
+    So shares and milliseconds order shapes alike.
     What an earlier release estimated stays as it was told.
     """
     if time.kind != "measured":
         return time
-    return time.scaled(float(np.median(shares)) * unit_ms / time.end_to_end.ms)
+    return time.scaled(ms / time.end_to_end.ms)
 
 
 def _train_tokens(sampled: Sequence[ModelShape]) -> float:

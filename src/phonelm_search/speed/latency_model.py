@@ -179,7 +179,7 @@ class LatencyModel:
             rest, own = folds != fold, np.flatnonzero(folds == fold)
             prices = fit_prices(self._costs[rest], np.exp(self._targets[rest]))
             residual = self._targets - np.log(self._costs @ prices)
-            told, _ = self._smooth.without(rest, residual).predict(self._places[own])
+            told = self._smooth.told_by(rest, residual)
             errors[own] = np.expm1(told - residual[own])
         noise = float(np.median(np.sqrt(self._noise)))
         return HeldOut(errors=errors, noise=noise)

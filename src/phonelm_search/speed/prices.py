@@ -13,6 +13,7 @@ from phonelm_search.speed.features import features
 
 _LEAST_FOR_A_FIT = 12  # measurements; some prices are fitted to them
 _FAR = 0.25
+_MANY = 256  # measurements beyond which as many equations as there are prices stand for all
 _MOST_STEPS = 1000  # of the solver; it takes a few
 
 
@@ -30,9 +31,11 @@ def fit_prices(costs: Floats, latencies: Floats) -> Floats:
 
     scale = costs.max(axis=0)  # bytes and operators differ by nine orders
     scale[scale == 0] = 1.0
-    prices, _ = nnls(
-        costs / scale / latencies[:, None], np.ones(len(latencies)), maxiter=_MOST_STEPS
-    )
+    asked, wanted = costs / scale / latencies[:, None], np.ones(len(latencies))
+    if len(asked) > _MANY:
+        rotated, asked = np.linalg.qr(asked)
+        wanted = rotated.T @ wanted
+    prices, _ = nnls(asked, wanted, maxiter=_MOST_STEPS)
     found: Floats = prices / scale
     return found
 

@@ -23,7 +23,7 @@ MOST_EXACT = 256
 LEAST_OWN = 0.01
 """Deviation of what a shape has for itself, which no smooth model tells: never less than this, for
 a few noisy measurements cannot show that there is none."""
-_CHUNK, _FEW = 200_000, 20_000  # shapes at a time, for a bounded memory
+_CHUNK = 20_000  # shapes at a time, for a bounded memory
 _JITTER = 1e-8  # of the variance, so that near places can be told apart
 
 
@@ -38,8 +38,11 @@ class Smooth(Protocol):
         """Of what each shape has for itself."""
         ...
 
-    def without(self, rows: Rows, residual: Floats) -> "Smooth":
-        """The same hyperparameters on a part of the data."""
+    def told_by(self, rows: Rows, residual: Floats) -> Floats:
+        """Mean of the residual at the places of all other data, as these rows tell it.
+
+        The hyperparameters are those of all.
+        """
         ...
 
     def means(self, places: Floats) -> Floats:
@@ -182,11 +185,12 @@ class ExactSmooth:
         found: Floats = drawn + (draws - drawn) @ gain
         return found
 
-    def without(self, rows: Rows, residual: Floats) -> "ExactSmooth":
-        """The same hyperparameters on a part of the data."""
-        return ExactSmooth(
+    def told_by(self, rows: Rows, residual: Floats) -> Floats:
+        """See `Smooth.told_by`."""
+        some = ExactSmooth(
             self._places[rows], residual[rows], self._noise[rows], kernel=self._model.kernel_
         )
+        return some.means(self._places[~rows])
 
     def means(self, places: Floats) -> Floats:
         """Mean of the residual."""
@@ -227,19 +231,24 @@ class InducedSmooth:
         self, fitted: ExactSmooth, places: Floats, residual: Floats, noise: Floats
     ) -> None:
         self._fitted, self._places, self._noise = fitted, places, noise
-        self.middle = _middle(residual, noise)
         inducing = fitted.covariance(fitted.places)
         inducing[np.diag_indices_from(inducing)] += _JITTER * fitted.variance
         self._root = np.asarray(np.linalg.cholesky(inducing), float)
-        known = self._known(places)  # [m, n]
-        self._own_part = np.maximum(fitted.variance - (known**2).sum(axis=0), 0)
-        apart = self._own_part + fitted.own_deviation**2 + noise
-        inner = np.eye(len(known)) + (known / apart) @ known.T
+        self._there = self._known(places)  # [m, n]
+        self._own_part = np.maximum(fitted.variance - (self._there**2).sum(axis=0), 0)
+        self.middle = _middle(residual, noise)
+        inner, self._weights = self._solved(slice(None), residual)
         self._inner = np.asarray(np.linalg.cholesky(inner), float)
-        pulled = known @ ((residual - self.middle) / apart)
-        self._weights = np.linalg.solve(inner, pulled)
         # Of the inducing places' own covariances: means need no equations solved.
         self._pulls = np.linalg.solve(self._root.T, self._weights)
+
+    def _solved(self, rows: Rows | slice, residual: Floats) -> tuple[Floats, Floats]:
+        """Equations ``[m, m]`` of the inducing places by some of the data; their solution."""
+        known, noise = self._there[:, rows], self._noise[rows]
+        apart = self._own_part[rows] + self._fitted.own_deviation**2 + noise
+        inner = np.eye(len(known)) + (known / apart) @ known.T
+        off = residual[rows] - _middle(residual[rows], noise)
+        return inner, np.linalg.solve(inner, known @ (off / apart))
 
     @property
     def own_deviation(self) -> float:
@@ -253,16 +262,18 @@ class InducedSmooth:
         crossed = self._fitted.covariance(self._fitted.places, places)
         return np.asarray(solve_triangular(self._root, crossed, lower=True, overwrite_b=True))
 
-    def without(self, rows: Rows, residual: Floats) -> "InducedSmooth":
-        """The same hyperparameters and inducing places on a part of the data."""
-        return InducedSmooth(self._fitted, self._places[rows], residual[rows], self._noise[rows])
+    def told_by(self, rows: Rows, residual: Floats) -> Floats:
+        """See `Smooth.told_by`; the inducing places are those of all, too."""
+        _, weights = self._solved(rows, residual)
+        told: Floats = weights @ self._there[:, ~rows]
+        return told + _middle(residual[rows], self._noise[rows])
 
     def means(self, places: Floats) -> Floats:
         """Mean of the residual."""
-        chunks = range(0, len(places), _FEW)
+        chunks = range(0, len(places), _CHUNK)
         inducing = self._fitted.places
         told = [
-            self._pulls @ self._fitted.covariance(inducing, places[i : i + _FEW]) for i in chunks
+            self._pulls @ self._fitted.covariance(inducing, places[i : i + _CHUNK]) for i in chunks
         ]
         found: Floats = np.concatenate(told) + self.middle
         return found
@@ -280,8 +291,8 @@ class InducedSmooth:
         from scipy.linalg import solve_triangular
 
         means, deviations = [], []
-        for start in range(0, len(places), _FEW):
-            known = self._known(places[start : start + _FEW])
+        for start in range(0, len(places), _CHUNK):
+            known = self._known(places[start : start + _CHUNK])
             left = solve_triangular(self._inner, known, lower=True)
             variance = self._fitted.variance - (known**2).sum(axis=0) + (left**2).sum(axis=0)
             means.append(self._weights @ known + self.middle)
@@ -297,7 +308,7 @@ class InducedSmooth:
         random: np.random.Generator,
     ) -> Floats:
         """See `Smooth.measured_draws`."""
-        known = self._known(self._places)
+        known = self._there
         apart = self._own_part + own**2
         drawn = random.standard_normal((len(draws), len(known))) @ known
         drawn += np.sqrt(apart) * random.standard_normal(draws.shape) + middle

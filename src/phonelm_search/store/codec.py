@@ -104,7 +104,8 @@ class Codec(Generic[R]):
 
     def _values(self, row: dict[str, Any]) -> dict[str, Any]:
         for name, inner in self._nested.items():
-            row[name] = {n: row[n] for n in inner}
+            if name not in row:  # else it was decoded before
+                row[name] = {n: row[n] for n in inner}
         for name in self._defaulted:
             if row[name] is None:
                 del row[name]

@@ -1,10 +1,9 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from dataclasses import fields
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
 from phonelm_search.core.cache_probe import CacheProbe
 from phonelm_search.core.errors import (
@@ -28,12 +27,11 @@ from phonelm_search.store import schema as t
 from phonelm_search.store.codec import Codec, shape_of
 from phonelm_search.store.counts import Common, StudyCounts, count_shapes
 from phonelm_search.store.opening import Database
+from phonelm_search.store.rounds import companion_rounds, judged_rounds
 from phonelm_search.store.statements import among, upsert
 
-R = TypeVar("R")
 _AT_ONCE = 2000  # rows, for a bounded memory
 _MEASUREMENT = Codec(Measurement, t.measurements)
-_JUDGED = Codec(JudgedRound, t.measurements)
 _CONDITIONS = Codec(RoundConditions, t.measurements)
 _ESTIMATE = Codec(LatencyEstimate, t.estimates)
 _CACHE_PROBE = Codec(CacheProbe, t.cache_probes)
@@ -103,20 +101,18 @@ class Store(Database):
         self, *, shape_ids: Collection[str], environment_id: str
     ) -> Iterator[JudgedRound]:
         """Rounds of shapes in one environment, in the order they were made, some at a time."""
-        return self._rounds(_JUDGED, JudgedRound, shape_ids, environment_id)
+        m = t.measurements.c
+        where = and_(self._among(m.shape_id, shape_ids), m.environment_id == environment_id)
+        with self._transaction("read") as connection:
+            yield from judged_rounds(connection, where, at_once=_AT_ONCE)
 
     def round_conditions(
         self, *, shape_ids: Collection[str], environment_id: str
     ) -> Iterator[RoundConditions]:
         """When and how the same rounds were made."""
-        return self._rounds(_CONDITIONS, RoundConditions, shape_ids, environment_id)
-
-    def _rounds(
-        self, codec: Codec[R], kind: type[Any], shape_ids: Collection[str], environment_id: str
-    ) -> Iterator[R]:
         m = t.measurements.c
         query = (
-            select(*(m[f.name] for f in fields(kind)))
+            select(*(m[f.name] for f in fields(RoundConditions)))
             .where(self._among(m.shape_id, shape_ids), m.environment_id == environment_id)
             .order_by(m.id)
         )
@@ -124,7 +120,7 @@ class Store(Database):
             result = connection.execution_options(yield_per=_AT_ONCE).execute(query)
             names = tuple(result.keys())
             for rows in result.partitions():
-                yield from codec.records_of(names, rows)
+                yield from _CONDITIONS.records_of(names, rows)
 
     def companion_rounds(
         self, shape_ids: Collection[str], workload: Workload, common: Mapping[str, str | int]
@@ -139,15 +135,9 @@ class Store(Database):
             common: Columns that rounds must have in common to be compared: precision, environment,
                 cache mode, versions.
         """
-        m = t.measurements.c
-        alike = [m[name] == value for name, value in {**asdict(workload), **common}.items()]
-        alike.append(m.verdict != "rejected")
-        processes = select(m.process).where(*alike, self._among(m.shape_id, shape_ids))
-        columns = [m[f.name] for f in fields(RoundMedian)]
-        query = select(*columns).where(*alike, m.process.in_(processes)).order_by(m.id)
+        measured = self._among(t.measurements.c.shape_id, shape_ids)
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return [RoundMedian(**{**r, "twin": bool(r["twin"])}) for r in found]
+            return companion_rounds(connection, measured, workload, common)
 
     def forget_measurements(self, keys: Sequence[str], *, below_round: int) -> None:
         """Drop earlier rounds of measurements that were made again."""

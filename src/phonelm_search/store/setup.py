@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, func, select
 
 from phonelm_search.core.errors import StoreError
@@ -35,6 +34,8 @@ def alone(engine: Engine) -> Iterator[None]:
     if file is None:
         yield
         return
+    from filelock import FileLock, Timeout  # loads asyncio; what only reads takes no lock
+
     path = file.with_name(f".{file.name}.lock")
     lock = FileLock(path, timeout=_LOCK_SECONDS)
     try:

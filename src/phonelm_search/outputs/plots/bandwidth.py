@@ -13,7 +13,7 @@ from phonelm_search.outputs.plots.canvas import (
     GREEN,
     GREY,
     MANY_LABELS,
-    MANY_POINTS,
+    MANY_TO_AVOID,
     ORANGE,
     Mark,
     add_footnote,
@@ -106,7 +106,7 @@ def draw_bandwidth(info: BandwidthInfo) -> Figure:
     axes.yaxis.label.set_color(BLACK)
     axes.spines["left"].set_color(GREY)
     add_footnote(figure, info.footnote)
-    if len(info.points) <= MANY_POINTS:
+    if len(info.points) <= MANY_TO_AVOID:
         place_labels(axes, labels, [(p[1], p[2]) for p in info.points])
     else:
         place_labels(axes, labels, [(p[1], p[2]) for p in info.points if p[4]])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,6 +23,11 @@ MANY_LABELS = 12
 """Beyond so many points only those that matter are labelled."""
 MANY_POINTS = 3000
 """Beyond so many points they are drawn as an image, in files of lines, too."""
+MANY_TO_AVOID = 200
+"""Beyond so many points labels and legends do not keep off each of them: that takes a minute."""
+_STEPS, _FEW_STEPS = 200, 50  # of labels that give way to each other; the second of many
+LegendPlace = Literal["best", "upper left", "upper right"]
+"""As matplotlib calls it."""
 _SUFFIXES = (".png", ".svg", ".pdf")
 _LETTERS = 14  # of small print to an inch
 
@@ -133,12 +138,23 @@ def place_labels(
     xs, ys = zip(*points, strict=True)
     targets, heights, *_ = zip(*labels, strict=True)
     axes.figure.draw_without_rendering()  # the layout settles the axes' size
+    steps = _FEW_STEPS if len(labels) > MANY_LABELS else _STEPS
     # By iterations, not seconds: the same picture on every machine.
     adjust_text(
         texts, x=list(xs), y=list(ys), target_x=list(targets), target_y=list(heights), ax=axes,
-        iter_lim=200, expand=(1.15, 1.6), force_static=(0.2, 0.4),
+        iter_lim=steps, expand=(1.15, 1.6), force_static=(0.2, 0.4),
         arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
     )  # fmt: skip
+
+
+def legend_place(points: int, otherwise: LegendPlace) -> LegendPlace:
+    """Where a legend stands: where it covers least, which is found by a look at every point.
+
+    Args:
+        points: How many a picture has.
+        otherwise: Where it stands in one of too many to look at.
+    """
+    return "best" if points <= MANY_TO_AVOID else otherwise
 
 
 def add_footnote(figure: Figure, text: str) -> None:

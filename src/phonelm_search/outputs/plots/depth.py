@@ -13,6 +13,7 @@ from phonelm_search.outputs.plots.canvas import (
     Mark,
     add_footnote,
     add_marks,
+    legend_place,
     literally,
     new_figure,
     tidy,
@@ -136,7 +137,8 @@ def draw_depth(info: DepthInfo) -> Figure:
         axes.annotate(name, (layers, ms), xytext=(6, 6), textcoords="offset points", fontsize=8,
                       color=BLACK)  # fmt: skip
     if info.widths:
-        axes.legend(frameon=False, fontsize=8, title="width", title_fontsize=8)
+        place = legend_place(sum(len(w.points) for w in info.widths), "upper left")
+        axes.legend(frameon=False, fontsize=8, title="width", title_fontsize=8, loc=place)
     else:
         axes.text(0.5, 0.5, "no measured shapes yet", ha="center", color=BLACK,
                   transform=axes.transAxes)  # fmt: skip

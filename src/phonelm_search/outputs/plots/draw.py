@@ -15,12 +15,13 @@ from phonelm_search.outputs.plots.canvas import (
     GREEN,
     GREY,
     MANY_LABELS,
-    MANY_POINTS,
+    MANY_TO_AVOID,
     ORANGE,
     SKY,
     Mark,
     add_footnote,
     add_marks,
+    legend_place,
     literally,
     new_figure,
     place_labels,
@@ -80,9 +81,10 @@ def draw_front(info: FrontInfo) -> Figure:
     axes.set(title=info.title, xlabel=info.x_label, ylabel=info.y_label)
     add_footnote(figure, info.footnote)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
+        place = legend_place(len(info.points), "upper right")
+        axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc=place)
     tidy(axes)
-    many = len(info.points) > MANY_POINTS  # labels keep off the front's then
+    many = len(info.points) > MANY_TO_AVOID  # labels keep off the front's then
     beside = [p for p in info.points if p.front or p.reference] if many else info.points
     place_labels(axes, labels, [(p.x, p.y) for p in beside])
     return figure

@@ -12,8 +12,7 @@ from phonelm_search.core.statistics import Floats
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs.plots.canvas import BLACK, add_footnote, literally, new_figure, tidy
 from phonelm_search.outputs.plots.info import latency_label, loss_label
-from phonelm_search.reading import StudyView
-from phonelm_search.space import Columns, SearchSpace, enumerate_space
+from phonelm_search.reading import StudyView, cells_of
 
 _LABEL = 44  # letters of a line along the axis
 _MANY = 3000  # cells beyond which points are drawn as an image
@@ -53,29 +52,17 @@ def map_info(view: StudyView) -> MapInfo:
     Raises:
         ModelError: If nothing tells them.
     """
-    models, space = view.models, SearchSpace.model_validate(view.record.config["space"])
-    columns = Columns.of_space(enumerate_space(space, *view.device.schemes))
-    deepest = columns.num_hidden_layers.max() + 1
-    cells, cell = np.unique(
-        columns.hidden_size * deepest + columns.num_hidden_layers, return_inverse=True
-    )
-
-    def lowest(values: Floats) -> Floats:
-        found = np.full(len(cells), np.inf)
-        np.minimum.at(found, cell, values)
-        return found
-
-    sizes = columns.decoder_parameters
-    modelled = view.modelled
+    found, modelled = cells_of(view), view.modelled
     front = [modelled.shape(int(i)) for i in modelled.front()] if modelled else []
+    smallest, largest = map(format_count, found.sizes)
     return MapInfo(
-        title=f"{view.record.name}: {len(columns):,} shapes of {format_count(sizes.min())} to "
-        f"{format_count(sizes.max())} decoder parameters",
-        width=cells // deepest,
-        depth=cells % deepest,
+        title=f"{view.record.name}: {found.count:,} shapes of {smallest} to {largest} decoder "
+        "parameters",
+        width=found.width,
+        depth=found.depth,
         panels=(
-            MapPanel(label=latency_label(view), values=lowest(models.latency_means(columns))),
-            MapPanel(label=loss_label(view), values=100 * (lowest(models.loss_means(columns)) - 1)),
+            MapPanel(label=latency_label(view), values=found.latency),
+            MapPanel(label=loss_label(view), values=100 * (found.loss - 1)),
         ),
         line=tuple((s.hidden_size, s.num_hidden_layers) for s in front),
         footnote="each square: the lowest value over feed-forward sizes, heads and activations of "

@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.latency import Extent
+from phonelm_search.core.statistics import middles_and_ends
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import LatencyComparison, extent
+from phonelm_search.measure import LatencyComparison
 from phonelm_search.outputs.plots.canvas import (
     BLACK,
     CYCLE,
     add_footnote,
+    legend_place,
     literally,
     new_figure,
     tidy,
@@ -72,8 +74,8 @@ def processes_info(view: StudyView) -> ProcessesInfo:
 def _wandering(workload: Workload, comparison: LatencyComparison) -> Wandering:
     ends = {m.process: datetime.fromisoformat(m.created_at) for m in comparison.rounds}
     begin = min(ends.values())
-    percent = 100 * np.expm1(comparison.effects.processes)
-    slower = [extent(drawn) for drawn in percent.T]
+    percent = 100 * np.expm1(np.ascontiguousarray(comparison.effects.processes.T))
+    slower = [Extent(*told) for told in middles_and_ends(percent).tolist()]
     order = sorted(range(len(slower)), key=lambda i: ends[comparison.processes[i]])
     return Wandering(
         label=workload.name,
@@ -94,7 +96,8 @@ def draw_processes(info: ProcessesInfo) -> Figure:
             workload.minutes, middle, yerr=[middle - low, high - middle], fmt="o-", markersize=4,
             linewidth=0.8, capsize=2, color=CYCLE[i % len(CYCLE)], label=workload.label,
         )  # fmt: skip
-    axes.legend(frameon=False, fontsize=8)
+    place = legend_place(max((len(w.minutes) for w in info.workloads), default=0), "upper right")
+    axes.legend(frameon=False, fontsize=8, loc=place)
     axes.set(
         title=info.title,
         xlabel="time since the first process ended [min]",

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from phonelm_search.core.judged_round import RoundConditions
-from phonelm_search.core.latency import LatencySummary
 from phonelm_search.core.units import format_counted
+from phonelm_search.measure import beside_reference
 from phonelm_search.outputs import TWIN_MISSES
 from phonelm_search.reading import Place, StudyRow, StudyView, environments
 from phonelm_search.store import Store
@@ -106,7 +106,7 @@ def _rounds(
     store: Store, view: StudyView, place: Place, shape_ids: Collection[str]
 ) -> list[RoundConditions]:
     """Rounds of the study's own workloads at a place: no other study's, precision or prompt."""
-    keys = {place.key(i, w) for i in shape_ids for w in view.scenario.workloads}
+    keys = {key for w in view.scenario.workloads for key in place.keys(shape_ids, w)}
     where = place.environment_id
     found = store.round_conditions(shape_ids=list(shape_ids), environment_id=where)
     return [m for m in found if m.key in keys]
@@ -114,8 +114,11 @@ def _rounds(
 
 def _half_width(row: StudyRow, view: StudyView, device: str) -> float:
     """Of a row's relative interval, as a share; of several devices, of its parts on one."""
-    parts = [p.relative for p in row.times[device].parts if isinstance(p, LatencySummary)]
-    told = [p for p in parts if p] if len(view.devices) > 1 else [row.latency]
+    told = [row.latency]
+    if len(view.devices) > 1:
+        known = view.readings[view.devices.index(device)].comparisons.values()
+        parts = [beside_reference(row.shape.shape_id, c) for c in known]
+        told = [p for p in parts if p]
     return statistics.mean((t.high - t.low) / (2 * t.value) for t in told) if told else 0.0
 
 

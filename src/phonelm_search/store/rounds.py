@@ -1,0 +1,89 @@
+"""Rounds as readings of a study need them: what many have in common is decoded once."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, String, cast, select
+
+from phonelm_search.core.judged_round import JudgedRound, Judgement
+from phonelm_search.core.round_median import RoundMedian
+from phonelm_search.core.workload import Workload
+from phonelm_search.store import schema as t
+from phonelm_search.store.codec import Codec
+
+_JUDGEMENT = Codec(Judgement, t.measurements)
+_ROUND = Codec(JudgedRound, t.measurements)
+_OWN = tuple(f.name for f in fields(JudgedRound) if f.name != "judgement")
+_COMMON = tuple(f.name for f in fields(Judgement))
+_JSON = ("reasons", "notes", "protocol")
+
+
+def judged_rounds(
+    connection: Connection, where: ColumnElement[bool], *, at_once: int
+) -> Iterator[JudgedRound]:
+    """Rounds in the order they were made.
+
+    Args:
+        connection: The database.
+        where: Which rows of measurements.
+        at_once: Rows that are read together.
+
+    Raises:
+        StoreError: If a row holds something else.
+    """
+    m = t.measurements.c
+    # As text: rows that hold the same are parsed once.
+    common = [cast(m[name], String) if name in _JSON else m[name] for name in _COMMON]
+    query = select(*(m[name] for name in _OWN), *common).where(where).order_by(m.id)
+    known: dict[tuple[Any, ...], Judgement] = {}
+    result = connection.execution_options(yield_per=at_once).execute(query)
+    for rows in result.partitions():
+        values = []
+        for row in rows:
+            told = tuple(row[len(_OWN) :])
+            if told not in known:
+                known[told] = _judgement(told)
+            values.append((*row[: len(_OWN)], known[told]))
+        yield from _ROUND.records_of((*_OWN, "judgement"), values)
+
+
+def _judgement(told: tuple[Any, ...]) -> Judgement:
+    row = [
+        json.loads(value) if name in _JSON and value is not None else value
+        for name, value in zip(_COMMON, told, strict=True)
+    ]
+    (found,) = _JUDGEMENT.records_of(_COMMON, [row])
+    return found
+
+
+def companion_rounds(
+    connection: Connection,
+    measured: ColumnElement[bool],
+    workload: Workload,
+    common: Mapping[str, str | int],
+) -> list[RoundMedian]:
+    """All rounds of the processes that measured some rows: see `Store.companion_rounds`.
+
+    Args:
+        connection: The database.
+        measured: Which rows of measurements.
+        workload: What was timed.
+        common: Columns that rounds must have in common.
+    """
+    m = t.measurements.c
+    alike = [m[name] == value for name, value in {**asdict(workload), **common}.items()]
+    alike.append(m.verdict != "rejected")
+    processes = select(m.process).where(*alike, measured)
+    columns = (m.shape_id, m.twin, m.paired_ns, m.process, m.place, m.serial, m.created_at)
+    query = select(*columns).where(*alike, m.process.in_(processes)).order_by(m.id)
+    return [
+        RoundMedian(
+            shape_id=shape_id, twin=bool(twin), paired_ns=paired_ns, process=process, place=place,
+            serial=serial, created_at=created_at,
+        )
+        for shape_id, twin, paired_ns, process, place, serial, created_at in connection.execute(
+            query
+        )
+    ]  # fmt: skip
