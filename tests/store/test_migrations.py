@@ -15,10 +15,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, event
 from sqlalchemy.schema import CreateTable
 
-from phonelm_search.core.errors import StoreError
+from phonelm_search.core.errors import StoreError, StoreVersionError
 from phonelm_search.store import Store
 from phonelm_search.store.engine import for_writing, open_engine
 from phonelm_search.store.migrate import alembic_config
@@ -39,9 +39,9 @@ def ask(folder: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-def differences(folder: Path) -> list[Any]:
+def differences(folder: Path, url: str | None = None) -> list[Any]:
     """What alembic would still have to do."""
-    with create_engine(f"sqlite:///{folder / 'phonelm.db'}").connect() as connection:
+    with open_engine(url or f"sqlite:///{folder / 'phonelm.db'}").connect() as connection:
         options = {
             "version_table": VERSION_TABLE,
             "compare_server_default": True,
@@ -77,6 +77,16 @@ def test_a_fresh_database_is_what_the_tables_say(tmp_path: Path) -> None:
     assert differences(tmp_path) == []
     assert ask(tmp_path, "SELECT version FROM phonelm_schema") == [(SCHEMA_VERSION,)]
     assert ask(tmp_path, f"SELECT * FROM {VERSION_TABLE}") == [(f"{SCHEMA_VERSION:04}",)]
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_tables_of_a_server_are_what_the_tables_say(tmp_path: Path, server_url: str) -> None:
+    store = Store(tmp_path, url=server_url, create=False)
+    assert differences(tmp_path, server_url) == []
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE phonelm_schema SET version = 7")
+    with pytest.raises(StoreVersionError, match="studies upgrade --storage URL"):
+        Store(tmp_path, url=server_url, create=False)
 
 
 def test_revisions_are_the_versions_one_after_another(tmp_path: Path) -> None:
