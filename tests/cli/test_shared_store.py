@@ -1,18 +1,13 @@
 """Commands on a server's database: as on a file, for several at once, and without its password."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from helpers import trials_of
 from phonelm_search.cli.main import run_command
-from phonelm_search.store import Store
-from servers import PASSWORD, Server
+from servers import PASSWORD
 
 pytestmark = pytest.mark.xdist_group("postgresql")
 SEARCH = ["search", "tiny", "--device", "fake-phone", "--trials", "4", "--sampler", "random"]
@@ -63,23 +58,6 @@ def test_a_server_gives_what_a_file_gives_and_tells_no_password(
         assert secret not in "".join(map(str, outputs))
         assert not [t for t in texts if secret.encode() in t]
     assert kept in "".join(map(str, outputs))
-
-
-def test_two_studies_begin_at_once_on_an_empty_server(server: Server, tmp_path: Path) -> None:
-    name = server.new_database()
-    command = [sys.executable, "-m", "phonelm_search.cli.main", *SEARCH, "--storage"]
-    children = [
-        subprocess.Popen(
-            [*command, server.url(name), "--study", study, "--results", study],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ},
-        )
-        for study in ("a", "b")
-    ]  # fmt: skip
-    ends = [c.communicate(timeout=60)[1] for c in children]
-    assert [c.returncode for c in children] == [0, 0], ends
-    store = Store(tmp_path, url=server.url(name), create=False)
-    assert [s.name for s in store.studies()] == ["a", "b"]
-    assert [len(trials_of(store, s)) for s in ("a", "b")] == [4, 4]
 
 
 def test_a_wrong_password_is_one_line_without_it(

@@ -83,7 +83,7 @@ def without_answer(
 
     def do_commit(connection: Any) -> None:
         nonlocal losses
-        if losses or not connection.record_info.get("phonelm_transaction"):
+        if losses or not connection.info.get("phonelm_transaction"):
             plain(connection)
             return
         losses += 1

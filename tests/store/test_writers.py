@@ -14,10 +14,11 @@ from helpers import measurement, score, small_shape
 from phonelm_search.core.errors import StoreError, StudyMismatchError
 from phonelm_search.core.records import StudyRecord, StudyShape
 from phonelm_search.core.workload import prefill
-from phonelm_search.store import Store
+from phonelm_search.store import Store, open_optuna_storage
 from phonelm_search.store import schema as t
 from phonelm_search.store.engine import open_engine
 from phonelm_search.store.statements import among, upsert
+from servers import Server
 
 SHAPE = small_shape()
 RECORD = StudyRecord(name="a", config={"x": 1}, environment_id="e", environment={})
@@ -57,6 +58,17 @@ def test_writers_of_the_same_rows_meet(tmp_path: Path, url: str | None) -> None:
     assert [p.shape_id for p in stores[1].study_shapes("a")] == ids
     assert sorted(s.shape_id for s in stores[2].scores(shape_ids=ids, settings_id="s")) == ids
     assert len(stores[0].measurements()) == 3 * len(shapes)
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_two_may_make_the_tables_of_a_server_at_once(tmp_path: Path, server: Server) -> None:
+    url = server.url(server.new_database())
+
+    def make() -> None:
+        open_optuna_storage(Store(tmp_path, url=url)).engine.dispose()
+
+    together(make, make)
+    assert Store(tmp_path, url=url).studies() == []
 
 
 @pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=lambda d: d.name)

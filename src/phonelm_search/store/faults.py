@@ -34,7 +34,11 @@ _SQLITE = {
     sqlite3.SQLITE_NOMEM: f"free memory; {_AGAIN}",
 }
 """By SQLite's primary codes."""
-_ENDED = r"terminating connection|server closed|shutting down|starting up|recovery mode"
+_ENDED = (
+    r"terminating connection|server closed|shutting down|starting up|recovery mode"
+    r"|accepting connections"
+)
+_UNRESOLVED = r"resolve host|translate host name|name or service not known|nodename nor servname"
 _UNREACHED = (
     r"connection refused|could not connect|time(d )?out|timeout|unreachable|no route|on socket"
 )
@@ -48,7 +52,7 @@ _SERVERS = (
     ),
     (r"database .* does not exist", "make it (`createdb NAME`), or correct it in --storage"),
     (
-        r"resolve host|translate host name|name or service not known|nodename nor servname",
+        _UNRESOLVED,
         "correct the host in --storage; a password's @ is written %40 there",
     ),
     (_ENDED, _AGAIN),
@@ -103,5 +107,5 @@ def is_absence(error: Exception, unconnected: bool) -> bool:
     code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
     if code:
         return code in _ABSENT or code.startswith("08")
-    text = str(error).lower()
-    return unconnected and re.search(f"{_ENDED}|{_UNREACHED}|{_CROWDED}", text) is not None
+    said = re.search(f"{_ENDED}|{_UNREACHED}|{_UNRESOLVED}|{_CROWDED}", str(error).lower())
+    return unconnected and said is not None
