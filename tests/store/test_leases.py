@@ -108,8 +108,9 @@ def test_after_a_kill_the_lease_runs_out_and_the_next_one_takes_over(
     with holder(store.url, tmp_path, 1.0) as child:
         child.send_signal(signal.SIGKILL)
         child.wait()
+    told = rf"process {child.pid} on .*\(if it was killed, wait \d s\)"
     with (
-        pytest.raises(StoreError, match=rf"process {child.pid} on .*\(if it was killed, wait \d s\)"),
+        pytest.raises(StoreError, match=told),
         study_held(store, "st", note=ignored),
     ):
         pass

@@ -44,7 +44,9 @@ def test_records_come_back_as_they_were(tmp_path: Path, url: str | None) -> None
     assert store.scores(shape_ids=[SHAPE.shape_id], settings_id="s") == [failed]
 
 
-def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path, url: str | None) -> None:
+def test_measurements_are_found_by_key_shape_and_environment(
+    tmp_path: Path, url: str | None
+) -> None:
     store = Store(tmp_path, url=url)
     here, there = measurement([1]), measurement([2], environment={"soc": "y"})
     store.add_measurements(SHAPE, [here, there])
@@ -58,7 +60,9 @@ def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path, url
     assert store.measurements() == [again, again, rejected]
 
 
-def test_companion_rounds_are_those_of_processes_that_measured_a_shape(tmp_path: Path, url: str | None) -> None:
+def test_companion_rounds_are_those_of_processes_that_measured_a_shape(
+    tmp_path: Path, url: str | None
+) -> None:
     store = Store(tmp_path, url=url)
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3)]
     names = [s.shape_id for s in shapes]

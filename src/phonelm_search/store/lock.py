@@ -45,7 +45,7 @@ def study_held(store: Database, study: str, *, note: Callable[[str], object]) ->
 
 @contextmanager
 def study_lock(results: Path, study: str, *, url: URL | str | None = None) -> Iterator[None]:
-    """Hold a study of an SQLite database for this process; it is let go of however the process ends.
+    """Hold a study of an SQLite file for this process; it is let go of however the process ends.
 
     Two searches of one study would end each other's trials and disturb each other's timings.
 

@@ -26,6 +26,7 @@ from phonelm_search.store.faults import is_absence, store_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 1.0
 MOST_LOSSES = 5  # of one call: it may itself be what the server does not bear
@@ -187,7 +188,7 @@ class Steadiness:
 class _Steady(Protocol):
     """What has a server that may go away."""
 
-    def again(self, work: Callable[[], R], committed: Callable[[], R]) -> R:
+    def again(self, work: Callable[[], T], committed: Callable[[], T]) -> T:
         """See `Steadiness.call`."""
         ...
 
@@ -206,21 +207,20 @@ def steady(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
     anything else.
     """
 
-    @functools.wraps(method)
-    def call(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         nothing: Any = None
-        return self.again(lambda: method(self, *args, **kwargs), lambda: nothing)
+        given: R = self.again(lambda: method(self, *args, **kwargs), lambda: nothing)
+        return given
 
-    return call
+    return functools.update_wrapper(call, method)
 
 
 def steady_rows(
     method: Callable[Concatenate[S, P], Iterator[R]],
 ) -> Callable[Concatenate[S, P], Iterator[R]]:
-    """The same for a method that gives rows in an order that stays: it goes on with the next one."""
+    """The same for a method that gives rows in an order that stays: the next ones follow."""
 
-    @functools.wraps(method)
-    def call(self: S, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         given = 0
         for left in reversed(range(MOST_LOSSES)):
             try:
@@ -233,4 +233,4 @@ def steady_rows(
                     raise
                 self.wait_for_server(error)
 
-    return call
+    return functools.update_wrapper(call, method)

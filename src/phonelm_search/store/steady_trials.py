@@ -73,9 +73,7 @@ for _name in _OTHERS:
     setattr(SteadyStorage, _name, _steady(getattr(RDBStorage, _name)))
 
 
-def opened_storage(
-    database: "Database", url: str, engine_kwargs: Mapping[str, Any]
-) -> RDBStorage:
+def opened_storage(database: "Database", url: str, engine_kwargs: Mapping[str, Any]) -> RDBStorage:
     """Optuna's storage of a database; of SQLite its own."""
     if database.engine.dialect.name != "postgresql":
         return RDBStorage(url, engine_kwargs=dict(engine_kwargs))
