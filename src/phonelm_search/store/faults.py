@@ -75,15 +75,15 @@ def store_error(what: str, error: Exception) -> StoreError:
         what: What was tried, as in "write the database results/phonelm.db".
         error: What was raised.
     """
-    cause = _cause(error)
+    cause = driver_error(error)
     return StoreError(f"cannot {what}: {first_line(cause)}; {_advice(cause)}")
 
 
-def _cause(error: BaseException) -> Exception:
-    """The driver's own exception, within those of SQLAlchemy and Optuna."""
+def driver_error(error: BaseException) -> Exception:
+    """A driver's own exception, within those of SQLAlchemy and Optuna."""
     inner = getattr(error, "orig", None) or error.__cause__
     if isinstance(inner, Exception):
-        return _cause(inner)
+        return driver_error(inner)
     assert isinstance(error, Exception)
     return error
 
@@ -96,7 +96,7 @@ def _advice(cause: Exception) -> str:
     return next((advice for pattern, advice in _SERVERS if re.search(pattern, text)), _KEPT)
 
 
-def is_absence(error: Exception, unconnected: bool) -> bool:
+def is_absence(error: Exception, *, unconnected: bool) -> bool:
     """Whether a driver says that its server does not answer now, and may do so again.
 
     Args:

@@ -76,7 +76,9 @@ class Steadiness:
             error = context.original_exception
             if context.is_pre_ping or not isinstance(error, Exception):
                 return
-            if not (context.is_disconnect or is_absence(error, context.connection is None)):
+            if not (
+                context.is_disconnect or is_absence(error, unconnected=context.connection is None)
+            ):
                 return
             context.is_disconnect = True  # also of those that a driver has not closed yet
             connection = context.connection

@@ -4,9 +4,14 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optuna.exceptions import OptunaError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from phonelm_search.store.faults import driver_error, is_absence
+from phonelm_search.store.steady import ServerLostError
 
 if TYPE_CHECKING:
     from phonelm_search.store.opening import Database
@@ -77,4 +82,10 @@ def opened_storage(database: "Database", url: str, engine_kwargs: Mapping[str, A
     """Optuna's storage of a database; of SQLite its own."""
     if database.engine.dialect.name != "postgresql":
         return RDBStorage(url, engine_kwargs=dict(engine_kwargs))
-    return SteadyStorage(database, url, dict(engine_kwargs))
+    try:
+        return SteadyStorage(database, url, dict(engine_kwargs))
+    except (SQLAlchemyError, OptunaError) as error:  # nobody watches its connections yet
+        cause = driver_error(error)
+        if is_absence(cause, unconnected=True):
+            raise ServerLostError(database.name, cause) from error
+        raise

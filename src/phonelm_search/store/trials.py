@@ -21,6 +21,10 @@ def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
     Raises:
         StoreError: If its tables are of another release of Optuna.
     """
+    return store.again(lambda: _opened(store), lambda: _opened(store))
+
+
+def _opened(store: Store) -> optuna.storages.RDBStorage:
     engine = store.engine
     with alone(engine):
         try:
