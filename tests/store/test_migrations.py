@@ -23,6 +23,7 @@ from phonelm_search.store import Store
 from phonelm_search.store.engine import for_writing, open_engine
 from phonelm_search.store.migrate import alembic_config
 from phonelm_search.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from servers import Server
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DUMPS = {n: f"phonelm-v{n}.sql" for n in (1, 2, 3, 5)}
@@ -80,13 +81,15 @@ def test_a_fresh_database_is_what_the_tables_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("postgresql")
-def test_tables_of_a_server_are_what_the_tables_say(tmp_path: Path, server_url: str) -> None:
-    store = Store(tmp_path, url=server_url, create=False)
-    assert differences(tmp_path, server_url) == []
-    with store.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE phonelm_schema SET version = 7")
-    with pytest.raises(StoreVersionError, match="studies upgrade --storage URL"):
-        Store(tmp_path, url=server_url, create=False)
+def test_tables_of_a_server_are_brought_up_by_who_writes(tmp_path: Path, server: Server) -> None:
+    url = server.url(server.new_database())
+    with open_engine(url).begin() as connection:
+        command.upgrade(alembic_config(connection), "0008")
+    with pytest.raises(StoreVersionError, match=r"schema 9 to be read, it is 8; .*studies upgr"):
+        Store(tmp_path, url=url, create=False)
+    Store(tmp_path, url=url, create=False, upgrade=True)
+    assert differences(tmp_path, url) == []
+    assert Store(tmp_path, url=url, create=False).studies() == []
 
 
 def test_revisions_are_the_versions_one_after_another(tmp_path: Path) -> None:
