@@ -15,8 +15,10 @@ from filelock import FileLock
 from helpers import QUICK, REFERENCE_MODULES, SMALL_REFERENCE, small_text_of, small_texts
 from phonelm_search.backends.host import available_bytes
 from phonelm_search.backends.native import toolchain
+from phonelm_search.store import Store, open_optuna_storage
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
 from phonelm_search.train.text import Text
+from servers import Server, running_server
 
 MEMORY = Path("/dev/shm")
 _ROOM = 4 * 2**30
@@ -141,3 +143,39 @@ def optuna_records() -> Iterator[list[logging.LogRecord]]:
     yield records
     optuna.removeHandler(handler)
     optuna.setLevel(before)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server; its tests are of one group, so that one worker starts it."""
+    with running_server() as started:
+        if started is None:
+            pytest.skip("no initdb is installed")
+        yield started
+
+
+@pytest.fixture(scope="session")
+def prepared(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a database with our tables and Optuna's: copies of it are quick."""
+    name = server.new_database()
+    store = Store(tmp_path_factory.mktemp("prepared"), url=server.url(name))
+    storage = open_optuna_storage(store)
+    storage.engine.dispose()
+    store.engine.dispose()
+    return name
+
+
+@pytest.fixture
+def server_url(server: Server, prepared: str) -> Iterator[str]:
+    """The URL of a database that is empty but for its tables."""
+    name = server.new_database(prepared)
+    yield server.url(name)
+    server.ask("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))]
+)
+def url(request: pytest.FixtureRequest) -> str | None:
+    """Where a store keeps its tables: in its folder, and on a server."""
+    return None if request.param == "sqlite" else request.getfixturevalue("server_url")

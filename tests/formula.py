@@ -95,11 +95,13 @@ def driver(
     sampler: str = "tpe",
     seed: int = 0,
     wanted: Goals | None = None,
+    store: Store | None = None,
+    study: str = "st",
 ) -> SearchDriver:
-    store = Store(folder)
-    store.save_study(StudyRecord(name="st", config={}, environment_id="e"))
+    store = store or Store(folder)
+    store.save_study(StudyRecord(name=study, config={}, environment_id="e"))
     return SearchDriver(
-        store, "st", FEASIBLE, source, wanted or goals(), sampler=sampler, seed=seed
+        store, study, FEASIBLE, source, wanted or goals(), sampler=sampler, seed=seed
     )
 
 

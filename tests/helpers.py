@@ -201,13 +201,14 @@ def study(
     *,
     verdict: str = "valid",
     shapes: Sequence[ModelShape] = (),
+    url: str | None = None,
     **scores: Any,
 ) -> tuple[Store, StudyView]:
     """A stored study of shapes with given end-to-end milliseconds and bits per byte.
 
     Its space's reference was not measured, so that latencies are shares of the reference shape's.
     """
-    store = Store(folder)
+    store = Store(folder, url=url)
     device = fake_device()
     environment = {"soc": "x"}
     record = study_record(device, environment)

@@ -161,8 +161,8 @@ def test_a_results_folder_that_is_not_writable(capsys: pytest.CaptureFixture[str
 def test_a_database_of_a_newer_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(SEARCH) == 0
     with sqlite3.connect("results/phonelm.db") as connection:
-        connection.execute("UPDATE phonelm_schema SET version = 9")
-    assert "must be of schema 8 or older, it is 9" in complaint(capsys, SEARCH)
+        connection.execute("UPDATE phonelm_schema SET version = 10")
+    assert "must be of schema 9 or older, it is 10" in complaint(capsys, SEARCH)
 
 
 def test_every_trial_failing_ends_with_the_first_reason(

@@ -103,8 +103,10 @@ def known_at(store: Store, place: Place, shape: ModelShape, state: str) -> None:
     store.set_estimates([(shape, list(estimates(place, shape, state)))])
 
 
-def test_every_way_to_be_known_at_one_device_counts_as_it_reads(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_every_way_to_be_known_at_one_device_counts_as_it_reads(
+    tmp_path: Path, url: str | None
+) -> None:
+    store = Store(tmp_path, url=url)
     record = study_record(fake_device(), ENVIRONMENTS[0])
     record = replace(record, config={**record.config, "score": {"settings_id": "s", "seeds": [1]}})
     store.save_study(record)

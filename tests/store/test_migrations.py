@@ -15,14 +15,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, event
 from sqlalchemy.schema import CreateTable
 
-from phonelm_search.core.errors import StoreError
+from phonelm_search.core.errors import StoreError, StoreVersionError
 from phonelm_search.store import Store
 from phonelm_search.store.engine import for_writing, open_engine
 from phonelm_search.store.migrate import alembic_config
 from phonelm_search.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from servers import Server
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DUMPS = {n: f"phonelm-v{n}.sql" for n in (1, 2, 3, 5)}
@@ -39,9 +40,9 @@ def ask(folder: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-def differences(folder: Path) -> list[Any]:
+def differences(folder: Path, url: str | None = None) -> list[Any]:
     """What alembic would still have to do."""
-    with create_engine(f"sqlite:///{folder / 'phonelm.db'}").connect() as connection:
+    with open_engine(url or f"sqlite:///{folder / 'phonelm.db'}").connect() as connection:
         options = {
             "version_table": VERSION_TABLE,
             "compare_server_default": True,
@@ -77,6 +78,18 @@ def test_a_fresh_database_is_what_the_tables_say(tmp_path: Path) -> None:
     assert differences(tmp_path) == []
     assert ask(tmp_path, "SELECT version FROM phonelm_schema") == [(SCHEMA_VERSION,)]
     assert ask(tmp_path, f"SELECT * FROM {VERSION_TABLE}") == [(f"{SCHEMA_VERSION:04}",)]
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_tables_of_a_server_are_brought_up_by_who_writes(tmp_path: Path, server: Server) -> None:
+    url = server.url(server.new_database())
+    with open_engine(url).begin() as connection:
+        command.upgrade(alembic_config(connection), "0008")
+    with pytest.raises(StoreVersionError, match=r"schema 9 to be read, it is 8; .*studies upgr"):
+        Store(tmp_path, url=url, create=False)
+    Store(tmp_path, url=url, create=False, upgrade=True)
+    assert differences(tmp_path, url) == []
+    assert Store(tmp_path, url=url, create=False).studies() == []
 
 
 def test_revisions_are_the_versions_one_after_another(tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ DOUBTS = (
 )
 
 
-def test_records_come_back_as_they_were(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_records_come_back_as_they_were(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
     rounds = [measurement([3, 1, 2]), measurement([5], round=1, verdict="suspect", reasons=DOUBTS)]
     store.add_measurements(SHAPE, rounds)
-    assert Store(tmp_path).measurements() == rounds
+    assert Store(tmp_path, url=url).measurements() == rounds
     kept = score(SHAPE, 2.5, notes=("a",), miniature=True)
     store.add_score(SHAPE, kept)
     assert store.scores(shape_ids=[SHAPE.shape_id], settings_id="s") == [kept]
@@ -44,8 +44,10 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert store.scores(shape_ids=[SHAPE.shape_id], settings_id="s") == [failed]
 
 
-def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_measurements_are_found_by_key_shape_and_environment(
+    tmp_path: Path, url: str | None
+) -> None:
+    store = Store(tmp_path, url=url)
     here, there = measurement([1]), measurement([2], environment={"soc": "y"})
     store.add_measurements(SHAPE, [here, there])
     assert store.measurements(keys=[here.key]) == [here]
@@ -58,8 +60,10 @@ def test_measurements_are_found_by_key_shape_and_environment(tmp_path: Path) -> 
     assert store.measurements() == [again, again, rejected]
 
 
-def test_companion_rounds_are_those_of_processes_that_measured_a_shape(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_companion_rounds_are_those_of_processes_that_measured_a_shape(
+    tmp_path: Path, url: str | None
+) -> None:
+    store = Store(tmp_path, url=url)
     shapes = [small_shape(num_hidden_layers=n) for n in (1, 2, 3)]
     names = [s.shape_id for s in shapes]
     # One and two shared a process, two and three another; one was measured with a twin.
@@ -81,8 +85,8 @@ def test_companion_rounds_are_those_of_processes_that_measured_a_shape(tmp_path:
     assert store.companion_rounds(names, prefill(16), {**common, "cache_mode": "warm"}) == []
 
 
-def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
     for layers in (2, 20):
         store.add_measurements(small_shape(num_hidden_layers=layers), [])
     assert store.shape("w64-l20").num_hidden_layers == 20
@@ -92,8 +96,8 @@ def test_shapes_are_found_by_an_unambiguous_beginning(tmp_path: Path) -> None:
             store.shape(text)
 
 
-def test_studies_are_written_and_changed(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_studies_are_written_and_changed(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
     record = StudyRecord(name="a", config={"x": 1}, environment_id="e", environment={"k": "v"})
     store.save_study(record)
     changed = StudyRecord(name="a", config={"x": 2}, environment_id="e", environment={"k": "v"})
@@ -115,7 +119,7 @@ def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     Store(tmp_path)
     with sqlite3.connect(tmp_path / "phonelm.db") as connection:
         connection.execute("UPDATE phonelm_schema SET version = 99")
-    with pytest.raises(StoreVersionError, match="schema 8 or older, it is 99; update"):
+    with pytest.raises(StoreVersionError, match="schema 9 or older, it is 99; update"):
         Store(tmp_path)
 
 
@@ -260,8 +264,8 @@ def estimate(**changes: Any) -> LatencyEstimate:
     return LatencyEstimate(**{**base, **changes})
 
 
-def test_estimates_are_replaced_by_newer_ones(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_estimates_are_replaced_by_newer_ones(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
     other = estimate(workload=decode(9))
     store.set_estimates([(SHAPE, [estimate(), other])])
     store.set_estimates([(SHAPE, [estimate(latency_ms=3.0)])])
@@ -270,8 +274,8 @@ def test_estimates_are_replaced_by_newer_ones(tmp_path: Path) -> None:
     assert store.estimates(shape_ids=[SHAPE.shape_id], environment_id="f") == []
 
 
-def test_numerics_keep_errors_that_are_no_numbers(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_numerics_keep_errors_that_are_no_numbers(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
     check = NumericsCheck(
         shape_id="s", precision="fp32", environment_id="e", graph_version=1,
         prefill_error=1e-6, decode_error=math.inf, limit=1e-4, created_at="t",
@@ -311,3 +315,38 @@ def test_the_owner_on_another_machine_is_told_with_it(
             study_lock(tmp_path, "st"),
         ):
             pass
+
+
+def test_what_people_and_programs_write_comes_back(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
+    long = "größe 模型 '\"%\\" * 40
+    shape = small_shape(num_hidden_layers=9)
+    odd = measurement(
+        [2**40], device=long, peak_bytes=2**40, notes=(long,), disturbance={"load": math.inf},
+        conditions={"before": {"serial": long, "text": "a\0b"}, "after": {}},
+    )  # fmt: skip
+    store.add_measurements(SHAPE, [odd])
+    (found,) = store.measurements()
+    assert float(found.disturbance.pop("load")) == math.inf
+    assert replace(found, disturbance=odd.disturbance) == odd
+    kept = score(SHAPE, None, seed=2**32 - 1, reason="x\0y", curve=((1, math.inf),))
+    store.add_score(SHAPE, kept)
+    (back,) = store.scores(shape_ids=[SHAPE.shape_id], settings_id="s")
+    assert (back.seed, back.curve) == (kept.seed, kept.curve)
+    assert back.reason in ("x\0y", "x\N{REPLACEMENT CHARACTER}y")
+    store.save_study(StudyRecord(name="a", config={"x": long}, environment_id="e"))
+    part = StudyShape(shape_id=shape.shape_id, role="reference", name=long, reason=long)
+    store.set_study_shape("a", shape, part)
+    assert store.study_shapes("a") == [part]
+
+
+def test_names_are_ordered_by_their_characters(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
+    names = ["b", "B", "a-1", "a1", "a.2", "_a", "a", "A+"]
+    for name in names:
+        store.save_study(StudyRecord(name=name, config={}, environment_id="e"))
+    shapes = [small_shape(num_hidden_layers=n) for n in (2, 20, 10, 1)]
+    parts = [(s, StudyShape(shape_id=s.shape_id, role="trial")) for s in shapes]
+    store.set_study_shapes("a", parts)
+    assert [s.name for s in store.studies()] == sorted(names)
+    assert [p.shape_id for p in store.study_shapes("a")] == sorted(s.shape_id for s in shapes)

@@ -14,10 +14,11 @@ from helpers import measurement, score, small_shape
 from phonelm_search.core.errors import StoreError, StudyMismatchError
 from phonelm_search.core.records import StudyRecord, StudyShape
 from phonelm_search.core.workload import prefill
-from phonelm_search.store import Store
+from phonelm_search.store import Store, open_optuna_storage
 from phonelm_search.store import schema as t
 from phonelm_search.store.engine import open_engine
 from phonelm_search.store.statements import among, upsert
+from servers import Server
 
 SHAPE = small_shape()
 RECORD = StudyRecord(name="a", config={"x": 1}, environment_id="e", environment={})
@@ -36,8 +37,8 @@ def together(*writers: Callable[[], None]) -> None:
             future.result()
 
 
-def test_writers_of_the_same_rows_meet(tmp_path: Path) -> None:
-    stores = [Store(tmp_path) for _ in range(3)]
+def test_writers_of_the_same_rows_meet(tmp_path: Path, url: str | None) -> None:
+    stores = [Store(tmp_path, url=url) for _ in range(3)]
     stores[0].save_study(RECORD)
     shapes = [small_shape(num_hidden_layers=n) for n in range(1, 31)]
 
@@ -59,6 +60,17 @@ def test_writers_of_the_same_rows_meet(tmp_path: Path) -> None:
     assert len(stores[0].measurements()) == 3 * len(shapes)
 
 
+@pytest.mark.xdist_group("postgresql")
+def test_two_may_make_the_tables_of_a_server_at_once(tmp_path: Path, server: Server) -> None:
+    url = server.url(server.new_database())
+
+    def make() -> None:
+        open_optuna_storage(Store(tmp_path, url=url)).engine.dispose()
+
+    together(make, make)
+    assert Store(tmp_path, url=url).studies() == []
+
+
 @pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=lambda d: d.name)
 def test_a_row_that_is_there_is_met_by_the_database(dialect: Any) -> None:
     class Connection:
@@ -77,8 +89,8 @@ def test_a_row_that_is_there_is_met_by_the_database(dialect: Any) -> None:
     assert connection.statement.endswith("ON CONFLICT (shape_id) DO NOTHING")
 
 
-def test_of_rows_given_twice_the_last_one_counts(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_of_rows_given_twice_the_last_one_counts(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
     store.save_study(RECORD)
     part = StudyShape(shape_id=SHAPE.shape_id, role="trial")
     last = replace(part, reason="no")
@@ -86,8 +98,8 @@ def test_of_rows_given_twice_the_last_one_counts(tmp_path: Path) -> None:
     assert store.study_shapes("a") == [last]
 
 
-def test_more_ids_than_a_statement_has_variables(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_more_ids_than_a_statement_has_variables(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
     shapes = [small_shape(num_hidden_layers=n) for n in (9, 5, 7)]
     rounds = [measurement([n], shape_id=s.shape_id) for n, s in enumerate(shapes)]
     for shape, one in zip(shapes, rounds, strict=True):
@@ -149,8 +161,8 @@ def test_the_revision_tells_what_was_committed(tmp_path: Path) -> None:
     assert Store(tmp_path).revision == 0
 
 
-def test_writes_of_many_threads_are_all_counted(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_writes_of_many_threads_are_all_counted(tmp_path: Path, url: str | None) -> None:
+    store = Store(tmp_path, url=url)
 
     def write() -> None:
         for n in range(20):

@@ -13,7 +13,7 @@ from phonelm_search.measure import MeasureSettings, Profiler
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.stages.compile import calibration_tokens
 from phonelm_search.stages.setup import Setup, open_study, remember_command
-from phonelm_search.store import Store, study_lock
+from phonelm_search.store import Store, study_held
 from phonelm_search.train import Pool
 from phonelm_search.work import machine_held, sweep, sweep_temporary
 
@@ -139,7 +139,7 @@ def open_session(
     Raises:
         StoreError: If another process works on it, or the folder cannot be written.
     """
-    with _held(store, study):
+    with _held(store, study, report):
         yield Session(store, study, report, pool=pool)
 
 
@@ -152,7 +152,10 @@ def open_measuring(store: Store, setup: Setup, *, report: Reporter) -> Iterator[
     Raises:
         StoreError: If another process works on it, or the folder cannot be written.
     """
-    with _held(store, setup.study), processors_held(setup.devices, setup.study, report):
+    with (
+        _held(store, setup.study, report),
+        processors_held(setup.devices, setup.study, report),
+    ):
         yield MeasuringSession(store, setup, report)
 
 
@@ -169,9 +172,9 @@ def processors_held(
 
 
 @contextmanager
-def _held(store: Store, study: str) -> Iterator[None]:
+def _held(store: Store, study: str, report: Reporter) -> Iterator[None]:
     """Hold a study; what killed processes left is removed first, for a disk may be full of it."""
-    with study_lock(store.results, study, url=store.engine.url):
+    with study_held(store, study, note=report.note):
         for pattern in _LEFTOVERS:
             sweep(store.results, pattern)
         sweep_temporary()

@@ -28,7 +28,8 @@ from phonelm_search.store.codec import Codec, shape_of
 from phonelm_search.store.counts import Common, StudyCounts, count_shapes
 from phonelm_search.store.opening import Database
 from phonelm_search.store.rounds import companion_rounds, judged_rounds
-from phonelm_search.store.statements import among, upsert
+from phonelm_search.store.statements import among, by_code, upsert
+from phonelm_search.store.steady import steady, steady_rows
 
 _AT_ONCE = 2000  # rows, for a bounded memory
 _MEASUREMENT = Codec(Measurement, t.measurements)
@@ -48,6 +49,10 @@ class Store(Database):
     def _among(self, column: ColumnElement[str], values: Collection[str]) -> ColumnElement[bool]:
         return among(column, values, self._engine.dialect)
 
+    def _by_code(self, column: ColumnElement[str]) -> ColumnElement[str]:
+        return by_code(column, self._engine.dialect)
+
+    @steady
     def shape(self, shape_id: str) -> ModelShape:
         """A shape by its id or an unambiguous beginning of it.
 
@@ -65,6 +70,7 @@ class Store(Database):
             raise UnknownNameError("shape id", shape_id, known, "`pareto STUDY` lists them")
         return shape_of(exact[0]["config"])
 
+    @steady
     def shapes(self, shape_ids: Collection[str]) -> dict[str, ModelShape]:
         """Shapes by id; unknown ids are left out."""
         query = select(t.shapes).where(self._among(t.shapes.c.shape_id, shape_ids))
@@ -72,6 +78,7 @@ class Store(Database):
             found = connection.execute(query).mappings().all()
         return {r["shape_id"]: shape_of(r["config"]) for r in found}
 
+    @steady
     def add_measurements(self, shape: ModelShape, found: Sequence[Measurement]) -> None:
         """Keep the measurements of one job, all or none."""
         with self._transaction("write") as connection:
@@ -79,6 +86,7 @@ class Store(Database):
             if found:
                 connection.execute(insert(t.measurements), [_MEASUREMENT.row(m) for m in found])
 
+    @steady
     def measurements(
         self,
         *,
@@ -97,6 +105,7 @@ class Store(Database):
         with self._transaction("read") as connection:
             return _MEASUREMENT.records(connection.execute(query))
 
+    @steady_rows
     def judged_rounds(
         self, *, shape_ids: Collection[str], environment_id: str
     ) -> Iterator[JudgedRound]:
@@ -106,6 +115,7 @@ class Store(Database):
         with self._transaction("read") as connection:
             yield from judged_rounds(connection, where, at_once=_AT_ONCE)
 
+    @steady_rows
     def round_conditions(
         self, *, shape_ids: Collection[str], environment_id: str
     ) -> Iterator[RoundConditions]:
@@ -122,6 +132,7 @@ class Store(Database):
             for rows in result.partitions():
                 yield from _CONDITIONS.records_of(names, rows)
 
+    @steady
     def companion_rounds(
         self, shape_ids: Collection[str], workload: Workload, common: Mapping[str, str | int]
     ) -> list[RoundMedian]:
@@ -139,6 +150,7 @@ class Store(Database):
         with self._transaction("read") as connection:
             return companion_rounds(connection, measured, workload, common)
 
+    @steady
     def forget_measurements(self, keys: Sequence[str], *, below_round: int) -> None:
         """Drop earlier rounds of measurements that were made again."""
         table = t.measurements
@@ -147,12 +159,14 @@ class Store(Database):
                 delete(table).where(self._among(table.c.key, keys), table.c.round < below_round)
             )
 
+    @steady
     def add_score(self, shape: ModelShape, score: ProxyScore) -> None:
         """Keep a score; one of the same shape, settings and seed is replaced."""
         with self._transaction("write") as connection:
             _ensure_shapes(connection, [shape])
             upsert(connection, t.scores, [_SCORE.row(score)])
 
+    @steady
     def scores(self, *, shape_ids: Collection[str], settings_id: str) -> list[ProxyScore]:
         """Scores of shapes under given settings."""
         query = (
@@ -166,6 +180,7 @@ class Store(Database):
         with self._transaction("read") as connection:
             return _SCORE.records(connection.execute(query))
 
+    @steady
     def forget_scores(self, keys: Collection[tuple[str, str, int]]) -> None:
         """Drop scores by settings, shape and seed."""
         table = t.scores.c
@@ -179,12 +194,14 @@ class Store(Database):
                     )
                 )
 
+    @steady
     def set_estimates(self, found: Sequence[tuple[ModelShape, Sequence[LatencyEstimate]]]) -> None:
         """Keep estimates of shapes; earlier ones of the same key are replaced."""
         with self._transaction("write") as connection:
             _ensure_shapes(connection, (shape for shape, _ in found))
             upsert(connection, t.estimates, [_ESTIMATE.row(e) for _, some in found for e in some])
 
+    @steady
     def estimates(
         self, *, shape_ids: Collection[str], environment_id: str
     ) -> list[LatencyEstimate]:
@@ -196,34 +213,40 @@ class Store(Database):
         with self._transaction("read") as connection:
             return _ESTIMATE.records(connection.execute(query))
 
+    @steady
     def set_numerics(self, check: NumericsCheck) -> None:
         """Keep a numerics check; an earlier one of the same graph is replaced."""
         with self._transaction("write") as connection:
             upsert(connection, t.numerics, [_NUMERICS.row(check)])
 
+    @steady
     def set_cache_probe(self, probe: CacheProbe) -> None:
         """Keep how fast an environment reads; an earlier probe of it is replaced."""
         with self._transaction("write") as connection:
             upsert(connection, t.cache_probes, [_CACHE_PROBE.row(probe)])
 
+    @steady
     def cache_probe(self, environment_id: str) -> CacheProbe | None:
         """How fast an environment reads; None where it was never probed."""
         query = select(t.cache_probes).where(t.cache_probes.c.environment_id == environment_id)
         with self._transaction("read") as connection:
             return next(iter(_CACHE_PROBE.records(connection.execute(query))), None)
 
+    @steady
     def numerics(self, *, environment_id: str) -> list[NumericsCheck]:
         """All numerics checks of an environment."""
         query = select(t.numerics).where(t.numerics.c.environment_id == environment_id)
         with self._transaction("read") as connection:
             return _NUMERICS.records(connection.execute(query))
 
+    @steady
     def set_compilation(self, shape: ModelShape, found: Compilation) -> None:
         """Keep what a compiler made of a shape; an earlier record of the same key is replaced."""
         with self._transaction("write") as connection:
             _ensure_shapes(connection, [shape])
             upsert(connection, t.compilations, [_COMPILATION.row(found)])
 
+    @steady
     def compilation(self, key: str) -> Compilation | None:
         """What a compiler made of a shape, if it was asked before."""
         query = select(t.compilations).where(t.compilations.c.key == key)
@@ -231,17 +254,20 @@ class Store(Database):
             records = _COMPILATION.records(connection.execute(query))
         return records[0] if records else None
 
+    @steady
     def save_study(self, study: StudyRecord) -> None:
         """Write a study's configuration, new or changed."""
         with self._transaction("write") as connection:
             upsert(connection, t.studies, [_STUDY.row(study)])
 
+    @steady
     def studies(self) -> list[StudyRecord]:
         """All studies by name."""
         with self._transaction("read") as connection:
-            query = select(t.studies).order_by(t.studies.c.name)
+            query = select(t.studies).order_by(self._by_code(t.studies.c.name))
             return _STUDY.records(connection.execute(query))
 
+    @steady
     def study(self, name: str) -> StudyRecord:
         """A study by its name.
 
@@ -252,10 +278,11 @@ class Store(Database):
         with self._transaction("read") as connection:
             if records := _STUDY.records(connection.execute(by_name)):
                 return records[0]
-            names = select(t.studies.c.name).order_by(t.studies.c.name)
+            names = select(t.studies.c.name).order_by(self._by_code(t.studies.c.name))
             known = connection.execute(names).scalars().all()
         raise UnknownNameError("study", name, list(known), f"in {self._name}")
 
+    @steady
     def study_counts(
         self,
         study: str,
@@ -278,6 +305,7 @@ class Store(Database):
         """Record a shape's part in a study; an earlier record of the same role is replaced."""
         self.set_study_shapes(study, [(shape, part)])
 
+    @steady
     def set_study_shapes(self, study: str, found: Sequence[tuple[ModelShape, StudyShape]]) -> None:
         """The same for many shapes at once."""
         for shape, part in found:
@@ -288,10 +316,12 @@ class Store(Database):
             _ensure_shapes(connection, (shape for shape, _ in found))
             upsert(connection, t.study_shapes, rows)
 
+    @steady
     def study_shapes(self, study: str) -> list[StudyShape]:
         """The shapes of a study, references first."""
         table = t.study_shapes
-        query = select(table).where(table.c.study == study).order_by(table.c.role, table.c.shape_id)
+        ordered = select(table).order_by(table.c.role, self._by_code(table.c.shape_id))
+        query = ordered.where(table.c.study == study)
         with self._transaction("read") as connection:
             return _PART.records(connection.execute(query))
 

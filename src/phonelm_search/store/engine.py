@@ -1,6 +1,9 @@
 """Connections to the database; our tables are made within a transaction on SQLite, too."""
 
+import json
+import math
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, StaticPool, create_engine, event
@@ -12,7 +15,14 @@ from phonelm_search.store.address import FORM, masked, parse_address
 
 _BEGIN = "phonelm_begin"
 _LOCK_SECONDS = 30
-_CONNECT_SECONDS = 15
+_WAITS = {
+    "connect_timeout": 15,
+    "keepalives_idle": 10,  # a network that swallows everything is noticed after half a minute
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+"""Of PostgreSQL's own client library, in seconds, the last one in milliseconds."""
 _DRIVER = "`pip install 'phonelm-search[postgres]'` brings that of postgresql://"
 
 
@@ -24,7 +34,7 @@ def open_engine(url: URL | str) -> Engine:
     """
     url = parse_address(url) if isinstance(url, str) else url
     try:
-        engine = create_engine(url, connect_args=_connect_args(url))
+        engine = create_engine(url, connect_args=_connect_args(url), **_options(url))
     except ImportError as error:
         remedy = "write sqlite:///FILE" if url.get_backend_name() == "sqlite" else _DRIVER
         raise StoreError(
@@ -53,7 +63,8 @@ def in_place_of(engine: Engine) -> dict[str, Any]:
     dialect, url = engine.dialect, engine.url
     words, options = dialect.create_connect_args(url)
     given = {**options, **_connect_args(url)}
-    return {"creator": lambda: dialect.connect(*words, **given), "poolclass": type(engine.pool)}
+    connect = {"creator": lambda: dialect.connect(*words, **given), "poolclass": type(engine.pool)}
+    return {**connect, **_options(url)}
 
 
 def for_writing(engine: Engine) -> Engine:
@@ -90,8 +101,34 @@ def _connect_args(url: URL) -> dict[str, Any]:
     """How long a driver waits, in seconds: for another process's lock, or for a server."""
     if url.get_backend_name() == "sqlite":
         return {} if "timeout" in url.query else {"timeout": _LOCK_SECONDS}
-    known = url.get_driver_name() in ("psycopg", "psycopg2") and "connect_timeout" not in url.query
-    return {"connect_timeout": _CONNECT_SECONDS} if known else {}
+    if url.get_driver_name() not in ("psycopg", "psycopg2"):
+        return {}
+    return {name: value for name, value in _WAITS.items() if name not in url.query}
+
+
+def _options(url: URL) -> dict[str, Any]:
+    """A server may have ended connections that lay idle: they are tried before use."""
+    if url.get_backend_name() == "sqlite":
+        return {}
+    return {"pool_pre_ping": True, "json_serializer": _strict_json}
+
+
+def _strict_json(value: Any) -> str:
+    """JSON as a server takes it: what is no number is the text that Python reads as such."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
 
 
 def _begin_ourselves(engine: Engine) -> None:

@@ -34,6 +34,16 @@ _SQLITE = {
     sqlite3.SQLITE_NOMEM: f"free memory; {_AGAIN}",
 }
 """By SQLite's primary codes."""
+_ENDED = (
+    r"terminating connection|server closed|shutting down|starting up|recovery mode"
+    r"|accepting connections"
+)
+_UNRESOLVED = r"resolve host|translate host name|name or service not known|nodename nor servname"
+_UNREACHED = (
+    r"connection refused|could not connect|time(d )?out|timeout|unreachable|no route|on socket"
+)
+_CROWDED = r"too many clients|too many connections|connection slots"
+_ABSENT = ("57P01", "57P02", "57P03", "53300")  # it ends, has crashed, begins, or is full
 _SERVERS = (
     (
         r"authentication failed|no password supplied|role .* does not exist|pg_hba\.conf",
@@ -42,15 +52,12 @@ _SERVERS = (
     ),
     (r"database .* does not exist", "make it (`createdb NAME`), or correct it in --storage"),
     (
-        r"resolve host|translate host name|name or service not known|nodename nor servname",
+        _UNRESOLVED,
         "correct the host in --storage; a password's @ is written %40 there",
     ),
-    (r"terminating connection|server closed|shutting down|starting up|recovery mode", _AGAIN),
-    (r"too many clients|too many connections|connection slots", _BUSY),
-    (
-        r"connection refused|could not connect|time(d )?out|timeout|unreachable|no route|on socket",
-        _SERVER,
-    ),
+    (_ENDED, _AGAIN),
+    (_CROWDED, _BUSY),
+    (_UNREACHED, _SERVER),
     (r"read-only transaction", "give a server in --storage that takes writes"),
     (r"permission denied", "grant this user rights on the database's schema"),
     (r"no space left|disk full|could not extend", _ROOM),
@@ -68,15 +75,15 @@ def store_error(what: str, error: Exception) -> StoreError:
         what: What was tried, as in "write the database results/phonelm.db".
         error: What was raised.
     """
-    cause = _cause(error)
+    cause = driver_error(error)
     return StoreError(f"cannot {what}: {first_line(cause)}; {_advice(cause)}")
 
 
-def _cause(error: BaseException) -> Exception:
-    """The driver's own exception, within those of SQLAlchemy and Optuna."""
+def driver_error(error: BaseException) -> Exception:
+    """A driver's own exception, within those of SQLAlchemy and Optuna."""
     inner = getattr(error, "orig", None) or error.__cause__
     if isinstance(inner, Exception):
-        return _cause(inner)
+        return driver_error(inner)
     assert isinstance(error, Exception)
     return error
 
@@ -87,3 +94,18 @@ def _advice(cause: Exception) -> str:
         return _KEPT if code is None else _SQLITE.get(code & 0xFF, _KEPT)
     text = str(cause).lower()
     return next((advice for pattern, advice in _SERVERS if re.search(pattern, text)), _KEPT)
+
+
+def is_absence(error: Exception, *, unconnected: bool) -> bool:
+    """Whether a driver says that its server does not answer now, and may do so again.
+
+    Args:
+        error: What it raised.
+        unconnected: Whether no connection could be had: then there is no code, and its text says
+            why.
+    """
+    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+    if code:
+        return code in _ABSENT or code.startswith("08")
+    said = re.search(f"{_ENDED}|{_UNREACHED}|{_UNRESOLVED}|{_CROWDED}", str(error).lower())
+    return unconnected and said is not None

@@ -1,28 +1,51 @@
 """One process at a time works on a study."""
 
-import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from phonelm_search.core.errors import StoreError
 from phonelm_search.core.study_name import folder_name
+from phonelm_search.store.lease import Lease
+from phonelm_search.store.opening import Database
 
 _USUAL = "phonelm.db"
-_OURS = 0x70686F6E  # apart from locks of other programs
+
+
+@contextmanager
+def study_held(store: Database, study: str, *, note: Callable[[str], object]) -> Iterator[None]:
+    """Hold a study for this process: by a file beside an SQLite database, by a lease of a server's.
+
+    Args:
+        store: The database.
+        study: Name of the study.
+        note: Told whose lease had run out, and when the server is away and is back.
+
+    Raises:
+        StoreError: If another process holds it, or lock or lease cannot be written.
+    """
+    if store.engine.dialect.name != "postgresql":
+        with study_lock(store.results, study, url=store.engine.url):
+            yield
+        return
+    lease = Lease(store.engine, study, owner=_me())
+    with store.noting(note):
+        lease.acquire(note)
+        try:
+            with store.fenced(lease.check):
+                yield
+        finally:
+            lease.release()
 
 
 @contextmanager
 def study_lock(results: Path, study: str, *, url: URL | str | None = None) -> Iterator[None]:
-    """Hold a study of a database for this process; it is let go of however the process ends.
+    """Hold a study of an SQLite file for this process; it is let go of however the process ends.
 
     Two searches of one study would end each other's trials and disturb each other's timings.
 
@@ -36,12 +59,7 @@ def study_lock(results: Path, study: str, *, url: URL | str | None = None) -> It
     """
     file = results / _USUAL
     if url is not None:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "postgresql":
-            with _server_lock(url, study):
-                yield
-            return
-        file = Path(parsed.database or file)
+        file = Path(make_url(url).database or file)
     with suppress(OSError):  # who came by a link, and who did not
         file = file.resolve()
     name = folder_name(study)
@@ -90,50 +108,3 @@ def _owner(holder: Path) -> str:
             pid, _, host = told.partition(" on ")
             return f"process {pid}" if host in ("", socket.gethostname()) else f"process {told}"
     return "process unknown"
-
-
-@contextmanager
-def _server_lock(url: URL | str, study: str) -> Iterator[None]:
-    """A lock of PostgreSQL's own, which ends with the connection."""
-    number = int.from_bytes(hashlib.sha256(study.encode()).digest()[:4]) >> 1
-    keys = {"ours": _OURS, "study": number}
-    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    try:
-        connection = engine.connect()
-    except SQLAlchemyError as error:
-        raise _unlockable(error) from error
-    try:
-        try:
-            taken = _try(connection, keys)
-            owner = "" if taken else _server_owner(connection, keys)
-        except SQLAlchemyError as error:
-            raise _unlockable(error) from error
-        if not taken:
-            raise _refusal(study, owner)
-        yield
-    finally:
-        with suppress(SQLAlchemyError):  # the server has gone, and the lock with it
-            connection.close()
-        engine.dispose()
-
-
-def _unlockable(error: SQLAlchemyError) -> StoreError:
-    cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return StoreError(f"cannot lock the study in its database: {cause}")
-
-
-def _try(connection: Connection, keys: dict[str, int]) -> bool:
-    name = f"phonelm-search: process {_me()}"[:63]
-    connection.execute(text("SELECT set_config('application_name', :name, false)"), {"name": name})
-    query = text("SELECT pg_try_advisory_lock(CAST(:ours AS int), CAST(:study AS int))")
-    return bool(connection.execute(query, keys).scalar())
-
-
-def _server_owner(connection: Connection, keys: dict[str, int]) -> str:
-    query = text(
-        "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
-        "JOIN pg_database d ON d.oid = l.database WHERE l.locktype = 'advisory' AND l.granted "
-        "AND d.datname = current_database() AND l.classid = :ours AND l.objid = :study"
-    )
-    told = connection.execute(query, keys).scalar()
-    return str(told or "process unknown").removeprefix("phonelm-search: ")

@@ -2,11 +2,11 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +19,11 @@ from phonelm_search.store.engine import for_writing, open_engine, private_copy
 from phonelm_search.store.faults import store_error
 from phonelm_search.store.migrate import stored_version, upgrade
 from phonelm_search.store.setup import alone, check_ours, keep_copy
+from phonelm_search.store.steady import ServerLostError, Steadiness
+
+R = TypeVar("R")
+Fence = Callable[[Connection], object]
+"""Raises where what was written may not be committed."""
 
 
 class Database:
@@ -68,6 +73,12 @@ class Database:
         self._writer: Engine | None = for_writing(self._engine)
         self._revision = 0
         self._counting = threading.Lock()
+        self._fences: list[Fence] = []
+        self._steadiness: Steadiness | None = None
+        if self._engine.dialect.name == "postgresql":
+            self._steadiness = Steadiness(self._engine, self._name)
+            self._steadiness.watch_losses(self._engine)
+            self._steadiness.watch_commits(self._writer, self._check)
         self._prepare(create=create, upgrade=create if upgrade is None else upgrade)
 
     @property
@@ -87,6 +98,57 @@ class Database:
         Who reads it before the database may keep what was read for as long as it stays the same.
         """
         return self._revision
+
+    def watch(self, engine: Engine) -> None:
+        """Let other connections to the same database be lost and fenced as this object's own."""
+        if self._steadiness is not None:
+            self._steadiness.watch_losses(engine)
+            self._steadiness.watch_commits(engine, self._check)
+
+    def again(self, work: Callable[[], R], committed: Callable[[], R]) -> R:
+        """Do the work of one transaction, again where the server went away: `Steadiness.call`."""
+        if self._steadiness is None:
+            return work()
+
+        def kept() -> R:
+            self._count_write()
+            return committed()
+
+        return self._steadiness.call(work, committed=kept)
+
+    def wait_for_server(self, error: ServerLostError) -> None:
+        """Wait until the server is back that was lost in reading.
+
+        Raises:
+            StoreError: If it stays away too long.
+        """
+        assert self._steadiness is not None
+        self._steadiness.wait(error)
+
+    @contextmanager
+    def fenced(self, fence: Fence) -> Iterator[None]:
+        """Ask before each commit of something written, of this object and of what it watches."""
+        self._fences.append(fence)
+        try:
+            yield
+        finally:
+            self._fences.remove(fence)
+
+    @contextmanager
+    def noting(self, note: Callable[[str], object]) -> Iterator[None]:
+        """Let somebody be told meanwhile when the server is away and is back; else it is logged."""
+        if self._steadiness is None:
+            yield
+            return
+        before, self._steadiness.note = self._steadiness.note, note
+        try:
+            yield
+        finally:
+            self._steadiness.note = before
+
+    def _check(self, connection: Connection) -> None:
+        for fence in tuple(self._fences):
+            fence(connection)
 
     def folder(self, study: str) -> Path:
         """Where a study's files lie, whatever it is called."""
@@ -153,5 +215,8 @@ class Database:
                 "is damaged: bring back a copy of it"
             ) from error
         if action == "write":
-            with self._counting:
-                self._revision += 1
+            self._count_write()
+
+    def _count_write(self) -> None:
+        with self._counting:
+            self._revision += 1

@@ -7,21 +7,45 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    DateTime,
     Float,
     ForeignKey,
     Integer,
     MetaData,
     String,
     Table,
+    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.engine import Dialect
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Number of the last revision in `migrations/versions`."""
 VERSION_TABLE = "phonelm_alembic_version"
 """Of our revisions; Optuna keeps those of its own tables in another one."""
 
 metadata = MetaData()
+
+
+class _Message(TypeDecorator[str]):
+    """What programs say: a server's text has room for every character but one."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Put the mark of what cannot be shown in place of a null character."""
+        if value is None or dialect.name == "sqlite":
+            return value
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _name(length: int) -> String:
+    """What people call something, however long: SQLite holds nobody to the length."""
+    return String(length).with_variant(String(), "postgresql")
+
+
+_SEED = Integer().with_variant(BigInteger(), "postgresql")
 
 schema = Table("phonelm_schema", metadata, Column("version", Integer, primary_key=True))
 
@@ -38,7 +62,7 @@ shapes = Table(
 def _work() -> list[Column[Any]]:
     """What was done where, in columns: the same in all tables of latencies and compilations."""
     return [
-        Column("device", String(80), nullable=False),
+        Column("device", _name(80), nullable=False),
         Column("precision", String(32), nullable=False),
         Column("phase", String(16), nullable=False),
         Column("tokens", Integer, nullable=False),
@@ -83,7 +107,7 @@ measurements = Table(
     Column("place", Integer),
     Column("twin", Boolean),  # since schema 7
     Column("paired_ns", Float),
-    Column("serial", String(80)),
+    Column("serial", _name(80)),
 )
 
 numerics = Table(
@@ -157,7 +181,7 @@ scores = Table(
     Column("trained", JSON, nullable=False),
     Column("miniature", Boolean, nullable=False),
     Column("notes", JSON, nullable=False),
-    Column("seed", Integer, nullable=False),
+    Column("seed", _SEED, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("tokens_per_parameter", Float, nullable=False),
     Column("bits_per_byte", Float),
@@ -165,7 +189,7 @@ scores = Table(
     Column("chunk_bytes", JSON, nullable=False),
     Column("curve", JSON, nullable=False),
     Column("seconds", Float, nullable=False),
-    Column("reason", String),
+    Column("reason", _Message),
     Column("package_version", String(32), nullable=False),
     Column("created_at", String(40), nullable=False),
     Column("transient", Boolean),  # since schema 2
@@ -174,6 +198,17 @@ scores = Table(
     Column("quantised", JSON),
     Column("stopped", Boolean),
     UniqueConstraint("shape_id", "settings_id", "seed"),
+)
+
+leases = Table(  # since schema 9, of servers
+    "phonelm_leases",
+    metadata,
+    Column("study", String(200), primary_key=True),
+    Column("owner", String(200), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("acquired", DateTime(timezone=True), nullable=False),
+    Column("heartbeat", DateTime(timezone=True), nullable=False),
+    Column("expiry", DateTime(timezone=True), nullable=False),
 )
 
 studies = Table(
@@ -191,7 +226,7 @@ study_shapes = Table(
     Column("study", ForeignKey("phonelm_studies.name"), primary_key=True),
     Column("shape_id", ForeignKey("phonelm_shapes.shape_id"), primary_key=True),
     Column("role", String(16), primary_key=True),
-    Column("name", String(200)),
-    Column("reason", String),
+    Column("name", _name(200)),
+    Column("reason", _Message),
     Column("transient", Boolean),  # since schema 2
 )

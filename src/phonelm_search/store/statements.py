@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     cast,
+    collate,
     func,
     literal,
     select,
@@ -71,3 +72,8 @@ def among(
 
     elements = func.jsonb_array_elements_text(cast(text, postgresql.JSONB))
     return column.in_(select(elements.column_valued()))
+
+
+def by_code(column: ColumnElement[str], dialect: Dialect) -> ColumnElement[str]:
+    """A column of text to order by: by characters' codes, whatever language a server sorts in."""
+    return column if dialect.name == "sqlite" else collate(column, "C")

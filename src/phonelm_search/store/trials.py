@@ -12,6 +12,7 @@ from phonelm_search.store.database import Store
 from phonelm_search.store.engine import in_place_of
 from phonelm_search.store.faults import store_error
 from phonelm_search.store.setup import alone
+from phonelm_search.store.steady_trials import opened_storage
 
 
 def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
@@ -20,12 +21,14 @@ def open_optuna_storage(store: Store) -> optuna.storages.RDBStorage:
     Raises:
         StoreError: If its tables are of another release of Optuna.
     """
+    return store.again(lambda: _opened(store), lambda: _opened(store))
+
+
+def _opened(store: Store) -> optuna.storages.RDBStorage:
     engine = store.engine
     with alone(engine):
         try:
-            return optuna.storages.RDBStorage(
-                f"{engine.url.drivername}://", engine_kwargs=in_place_of(engine)
-            )
+            return opened_storage(store, f"{engine.url.drivername}://", in_place_of(engine))
         except RuntimeError as error:  # what Optuna raises, and nothing more special
             raise StoreError(
                 f"Optuna's tables in {store.name} must be of Optuna {optuna.__version__}: "
