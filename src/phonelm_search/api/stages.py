@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -11,15 +11,18 @@ from phonelm_search.core import defaults as d
 from phonelm_search.core.budget import parse_budgets
 from phonelm_search.core.reporting import LoggedReporter
 from phonelm_search.core.workload import Scenario
+from phonelm_search.devices import load_device
 from phonelm_search.outputs import sensitivity_rows
 from phonelm_search.quality import ScoreSettings
 from phonelm_search.reading import Rule, check_rule
 from phonelm_search.stages import (
     SENSITIVITY_SUFFIX,
+    EnginePlan,
     ProfilePlan,
     SearchPlan,
     Setup,
     call_text,
+    open_engine,
     prepare,
     profile_shapes,
     run_all,
@@ -57,6 +60,9 @@ def run(
     vocab_size: int | None = None,
     precision: str | None = None,
     remeasure: bool = False,
+    engine: Literal["local", "ray"] = d.DEFAULT_ENGINE,
+    address: str | None = None,
+    artifacts: str | None = None,
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
@@ -73,11 +79,15 @@ def run(
         max_loss: Loss against that of the space's first reference: ``+1%``.
         minutes: Time for measuring and training together; None: as long as it takes.
         pick: ``knee``, ``fastest`` or ``best``.
+        engine: Where rounds and trainings run: ``local``, or ``ray``.
+        address: HOST:PORT of Ray's head; None: a Ray of this machine alone.
+        artifacts: A folder that all nodes reach, which files go by.
 
     Returns:
         A row for each measured shape, fastest first; ``pick`` marks one.
     """
     call = call_text(run, locals())
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
     budgets = parse_budgets(
         ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
     )
@@ -86,17 +96,20 @@ def run(
         minutes=d.training_minutes(minutes), seed=seed,
     )  # fmt: skip
     setup = _setup(
-        space, device, serial=serial, study=study, scenario=scenario, objective=objective,
-        vocab_size=vocab_size, precision=precision, command=call,
+        space, device, serial=placing.here(list_of(serial)), study=study, scenario=scenario,
+        objective=objective, vocab_size=vocab_size, precision=precision, command=call,
     )  # fmt: skip
     plan = SearchPlan(
         trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes,
     )  # fmt: skip
-    _, view = run_all(
-        Store(Path(results), url=storage), setup, plan, settings,
-        top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=list_of(data),
-        train_tokens=train_tokens, budgets=budgets, law=law,
-    )  # fmt: skip
+    with open_engine(
+        placing, devices=setup.devices, serials=list_of(serial), trains=True
+    ) as places:
+        _, view = run_all(
+            Store(Path(results), url=storage), setup, plan, settings,
+            top=score_top, rule=check_rule(pick), report=LoggedReporter(), data=list_of(data),
+            train_tokens=train_tokens, budgets=budgets, law=law, engine=places,
+        )  # fmt: skip
     return frame_of(view)
 
 
@@ -115,6 +128,9 @@ def search(
     vocab_size: int | None = None,
     precision: str | None = None,
     remeasure: bool = False,
+    engine: Literal["local", "ray"] = d.DEFAULT_ENGINE,
+    address: str | None = None,
+    artifacts: str | None = None,
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
@@ -139,16 +155,19 @@ def search(
         A row for each measured shape, fastest first; `pareto` gives the front alone.
     """
     call = call_text(search, locals())
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
     setup = _setup(
-        space, device, serial=serial, study=study, scenario=scenario, objective=objective,
-        vocab_size=vocab_size, precision=precision, command=call,
+        space, device, serial=placing.here(list_of(serial)), study=study, scenario=scenario,
+        objective=objective, vocab_size=vocab_size, precision=precision, command=call,
     )  # fmt: skip
     plan = SearchPlan(
         trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes
     )
-    return frame_of(
-        run_search(Store(Path(results), url=storage), setup, plan, report=LoggedReporter())
-    )
+    with open_engine(placing, devices=setup.devices, serials=list_of(serial)) as places:
+        view = run_search(
+            Store(Path(results), url=storage), setup, plan, report=LoggedReporter(), engine=places
+        )
+    return frame_of(view)
 
 
 def score(
@@ -169,6 +188,9 @@ def score(
     seed: int = 0,
     retrain: bool = False,
     validate: bool = False,
+    engine: Literal["local", "ray"] = d.DEFAULT_ENGINE,
+    address: str | None = None,
+    artifacts: str | None = None,
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
@@ -194,6 +216,7 @@ def score(
         A row for each measured shape with its loss, fastest first; ``pick`` marks one.
     """
     call = call_text(score, locals())
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
     budgets = parse_budgets(
         ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
     )
@@ -201,20 +224,22 @@ def score(
         tokens_per_parameter=tokens_per_parameter, budget=proxy_parameters, minutes=minutes,
         seed=seed,
     )  # fmt: skip
-    _, view = run_score(
-        Store(Path(results), url=storage, create=False, upgrade=True),
-        study,
-        settings,
-        top=score_top,
-        report=LoggedReporter(),
-        data=list_of(data),
-        retrain=retrain,
-        validate=validate,
-        train_tokens=train_tokens,
-        budgets=budgets,
-        law=law,
-        command=call,
-    )
+    with open_engine(placing, trains=True) as places:
+        _, view = run_score(
+            Store(Path(results), url=storage, create=False, upgrade=True),
+            study,
+            settings,
+            top=score_top,
+            report=LoggedReporter(),
+            data=list_of(data),
+            retrain=retrain,
+            validate=validate,
+            train_tokens=train_tokens,
+            budgets=budgets,
+            law=law,
+            command=call,
+            engine=places,
+        )
     return frame_of(view)
 
 
@@ -230,6 +255,9 @@ def profile(
     context_tokens: Sequence[int] = (),
     scenario: Names = (),
     remeasure: bool = False,
+    engine: Literal["local", "ray"] = d.DEFAULT_ENGINE,
+    address: str | None = None,
+    artifacts: str | None = None,
     results: Folder = d.DEFAULT_RESULTS,
     storage: str | None = None,
 ) -> pd.DataFrame:
@@ -245,7 +273,12 @@ def profile(
         context_tokens=context_tokens, scenarios=[Scenario.parse(s) for s in list_of(scenario)],
         remeasure=remeasure,
     )  # fmt: skip
-    rows, _ = profile_shapes(Store(Path(results), url=storage), plan, report=LoggedReporter())
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
+    profiles = [load_device(name) for name in plan.devices]
+    with open_engine(placing, devices=profiles, serials=plan.serials) as places:
+        rows, _ = profile_shapes(
+            Store(Path(results), url=storage), plan, report=LoggedReporter(), engine=places
+        )
     return pd.DataFrame(rows)
 
 

@@ -18,3 +18,4 @@ from .registry import RUNTIMES as RUNTIMES
 from .registry import get_runtime as get_runtime
 from .registry import local_placement as local_placement
 from .registry import planned_cache_bytes as planned_cache_bytes
+from .registry import takes_processors as takes_processors

@@ -105,6 +105,11 @@ def _simulator(profile: DeviceProfile, serial: str | None, note: Note) -> Runtim
     )
 
 
+def takes_processors(profile: DeviceProfile) -> bool:
+    """Whether its latencies are times of this machine, which nothing else may disturb."""
+    return profile.connection == "local" and profile.runtime not in ("fake", QNN_SIMULATOR)
+
+
 RUNTIMES: dict[str, Factory] = {
     "onnxruntime": _onnxruntime,
     "onnxruntime-native": _native,

@@ -60,6 +60,7 @@ _COLUMNS = (
     ("front", "front"),
     ("verdict", "verdict"),
 )
+_OF_A_PLACE = ("--serial", "--address", "--artifacts")
 _FIRST = (
     "shape_id", "relative_latency", "loss", "name", "verdict", "latency_ms", "decoder_parameters",
     "device", "relative_interval", "tokens_per_s", "front_probability", "prefill_ms", "decode_ms",
@@ -309,12 +310,15 @@ def _title(view: StudyView) -> str:
 
 
 def command_line(context: typer.Context) -> str:
-    """The command as it was typed, for the study to keep: without passwords and phones' serials."""
+    """The command as it was typed, for the study to keep: without passwords and what is of a place.
+
+    That is phones' serials, and where a cluster is.
+    """
     words: list[str] = ["phonelm-search"]
     given = iter(context.find_root().obj)
     for word in given:
         name, equals, value = word.partition("=")
-        if name not in ("--storage", "--serial"):
+        if name not in ("--storage", *_OF_A_PLACE):
             words.append(word)
             continue
         value = value if equals else next(given, "")

@@ -20,6 +20,7 @@ from phonelm_search.cli import (
     pareto,
     plot,
     profile,
+    ray_node,
     report,
     run,
     score,
@@ -42,7 +43,9 @@ app = typer.Typer(
     help="Search the shape of a small language model for on-device speed before pre-training it. "
     "Begin with `phonelm-search run`, or with `phonelm-search run tiny` for a first try.",
 )
-for module in (run, search, score, profile, pareto, plot, report, explain, export, sensitivity):
+for module in (
+    run, search, score, profile, pareto, plot, report, explain, export, sensitivity, ray_node,
+):  # fmt: skip
     app.command(name=module.NAME, help=module.HELP)(module.command)
 for name, group in (
     ("studies", studies),

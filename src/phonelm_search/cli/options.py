@@ -188,6 +188,28 @@ DataOption = Annotated[
         "embedded text.",
     ),
 ]
+EngineOption = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine", help="Where rounds and trainings run: this machine, or a Ray cluster."
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="HOST:PORT of Ray's head, which `ray-node` starts; this machine must be a node, too. "
+        "Default: a Ray of this machine alone that ends with the command.",
+    ),
+]
+ArtifactsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        help="A folder that all nodes reach (a path, or s3://…), which text and checkpoints go by. "
+        "Default: they go by Ray.",
+    ),
+]
 PickOption = Annotated[str, typer.Option("--pick", help="knee, fastest or best.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the table is written.")]

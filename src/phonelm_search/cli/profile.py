@@ -97,6 +97,9 @@ def command(
     context_tokens: ContextsOption = None,
     scenario: ScenariosOption = None,
     remeasure: o.RemeasureOption = False,
+    engine: o.EngineOption = d.DEFAULT_ENGINE,
+    address: o.AddressOption = None,
+    artifacts: o.ArtifactsOption = None,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
@@ -105,11 +108,17 @@ def command(
     """Measure shapes and print their latencies."""
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.core.workload import Scenario
-    from phonelm_search.stages import ProfilePlan, profile_shapes
+    from phonelm_search.devices import load_device
+    from phonelm_search.stages import EnginePlan, ProfilePlan, open_engine, profile_shapes
     from phonelm_search.store import Store
 
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
+    profiles = [load_device(name) for name in device or [d.DEFAULT_DEVICE]]
     store = Store(results, url=storage)
-    with ProgressReporter() as report:
+    with (
+        open_engine(placing, devices=profiles, serials=serial or ()) as places,
+        ProgressReporter() as report,
+    ):
         plan = ProfilePlan(
             shapes=shapes or (),
             study=study,
@@ -122,7 +131,7 @@ def command(
             scenarios=[Scenario.parse(text) for text in scenario or []],
             remeasure=remeasure,
         )
-        rows, failed = profile_shapes(store, plan, report=report)
+        rows, failed = profile_shapes(store, plan, report=report, engine=places)
     if as_json:
         print_json(rows)
     else:

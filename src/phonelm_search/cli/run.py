@@ -42,6 +42,9 @@ def command(
     vocab_size: o.VocabOption = None,
     precision: o.PrecisionOption = None,
     remeasure: o.RemeasureOption = False,
+    engine: o.EngineOption = d.DEFAULT_ENGINE,
+    address: o.AddressOption = None,
+    artifacts: o.ArtifactsOption = None,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     dry_run: Annotated[
@@ -62,7 +65,15 @@ def command(
     from phonelm_search.core.budget import check_budgets, parse_budgets
     from phonelm_search.reading import check_rule
     from phonelm_search.search import check_sampler
-    from phonelm_search.stages import SearchPlan, finished_shapes, plan_run, prepare, run_all
+    from phonelm_search.stages import (
+        EnginePlan,
+        SearchPlan,
+        finished_shapes,
+        open_engine,
+        plan_run,
+        prepare,
+        run_all,
+    )
     from phonelm_search.store import Store
 
     rule = check_rule(pick)
@@ -74,10 +85,11 @@ def command(
     budgets = parse_budgets(
         ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
     )
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
     setup = prepare(
         space, device or [d.DEFAULT_DEVICE], study=study, scenario=scenario,
         objectives=objective or (), vocab_size=vocab_size, precision=precision,
-        serials=serial or (), command=command_line(context),
+        serials=placing.here(serial or ()), command=command_line(context),
     )  # fmt: skip
     if dry_run:
         check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
@@ -92,10 +104,13 @@ def command(
         trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes,
     )  # fmt: skip
     store = Store(results, url=storage)
-    with ProgressReporter() as report:
+    with (
+        open_engine(placing, devices=setup.devices, serials=serial or (), trains=True) as places,
+        ProgressReporter() as report,
+    ):
         chosen, view = run_all(
             store, setup, plan, settings, top=score_top, rule=rule, report=report,
-            data=data or (), train_tokens=tokens, budgets=budgets, law=law,
+            data=data or (), train_tokens=tokens, budgets=budgets, law=law, engine=places,
         )  # fmt: skip
     show_pick(view, chosen, as_json=as_json, fmt=fmt)
     say(f"files: {store.folder(setup.study)}; next: `phonelm-search pareto {setup.study}`")

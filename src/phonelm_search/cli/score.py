@@ -42,6 +42,9 @@ def command(
             "orders them without having seen them. Takes as long as they take.",
         ),
     ] = False,
+    engine: o.EngineOption = d.DEFAULT_ENGINE,
+    address: o.AddressOption = None,
+    artifacts: o.ArtifactsOption = None,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
@@ -56,7 +59,7 @@ def command(
     )
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.core.budget import parse_budgets
-    from phonelm_search.stages import run_score
+    from phonelm_search.stages import EnginePlan, open_engine, run_score
     from phonelm_search.store import Store
 
     settings = parse_score_settings(tokens_per_parameter, proxy_parameters, seed, minutes=minutes)
@@ -64,8 +67,9 @@ def command(
     budgets = parse_budgets(
         ttft=max_ttft, tpot=max_tpot, latency=max_latency, memory=max_memory, loss=max_loss
     )
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
     store = Store(results, url=storage, create=False, upgrade=True)
-    with ProgressReporter() as report:
+    with open_engine(placing, trains=True) as places, ProgressReporter() as report:
         pick, view = run_score(
             store,
             study,
@@ -79,6 +83,7 @@ def command(
             budgets=budgets,
             law=law,
             command=command_line(context),
+            engine=places,
         )
     show_pick(view, pick, as_json=as_json, fmt=fmt)
     if validate:

@@ -25,6 +25,9 @@ def command(
     vocab_size: o.VocabOption = None,
     precision: o.PrecisionOption = None,
     remeasure: o.RemeasureOption = False,
+    engine: o.EngineOption = d.DEFAULT_ENGINE,
+    address: o.AddressOption = None,
+    artifacts: o.ArtifactsOption = None,
     results: o.ResultsOption = d.DEFAULT_RESULTS,
     storage: o.StorageOption = None,
     as_json: o.JsonOption = False,
@@ -35,10 +38,11 @@ def command(
     from phonelm_search.cli.progress import ProgressReporter
     from phonelm_search.core.units import format_counted
     from phonelm_search.search import check_sampler
-    from phonelm_search.stages import SearchPlan, prepare, run_search
+    from phonelm_search.stages import EnginePlan, SearchPlan, open_engine, prepare, run_search
     from phonelm_search.store import Store
 
     check_sampler(sampler)
+    placing = EnginePlan(engine=engine, address=address, artifacts=artifacts)
     setup = prepare(
         space,
         device or [d.DEFAULT_DEVICE],
@@ -47,15 +51,18 @@ def command(
         objectives=objective or (),
         vocab_size=vocab_size,
         precision=precision,
-        serials=serial or (),
+        serials=placing.here(serial or ()),
         command=command_line(context),
     )
     store = Store(results, url=storage)
-    with ProgressReporter() as report:
+    with (
+        open_engine(placing, devices=setup.devices, serials=serial or ()) as places,
+        ProgressReporter() as report,
+    ):
         plan = SearchPlan(
             trials=trials, sampler=sampler, seed=seed, remeasure=remeasure, minutes=minutes
         )
-        view = run_search(store, setup, plan, report=report)
+        view = run_search(store, setup, plan, report=report, engine=places)
     show_study(view, view.front, as_json=as_json, fmt=fmt)
     count = format_counted(len(view.measured), "shape")
     say(f"{count} measured; next: `phonelm-search score {setup.study}`")

@@ -27,6 +27,11 @@ SHIPPED_LAW = "shipped"
 """In place of the file of a law: the one that is part of the package."""
 DEFAULT_RESULTS = Path("results")
 
+DEFAULT_ENGINE: Literal["local"] = "local"
+LOOPBACK = "127.0.0.1"
+"""Where a node of a cluster is reached unless it is told otherwise: from its own machine alone."""
+DEFAULT_RAY_PORT = 6379
+
 DEFAULT_LIMIT = 50
 """Predicted shapes that a table shows."""
 COMPARED_SHAPES = 12

@@ -14,6 +14,7 @@ PhonelmSearchError
 │   ├── StoreVersionError               another release wrote it
 │   └── StudyMismatchError              a study would mix what may not be mixed
 ├── ChildError                          a child process gave no answer; carries the stage
+├── EngineError                         the engine that places work cannot be used
 ├── TrainingError                       a candidate cannot be trained
 └── ExportError                         a result cannot be written
 
@@ -25,6 +26,7 @@ from typing import Any
 
 _MOST_SHOWN = 160  # characters of a value
 _MOST_BYTES, _HEAD_BYTES, _TAIL_BYTES = 900, 560, 240
+_SHELLS_SIGNAL = 128  # what a shell adds to a signal's number
 _TRANSIENT = {"memory", "timeout", "start", "protocol", "transport", "estimate", "rejected"}
 
 
@@ -151,13 +153,44 @@ class ChildError(PhonelmSearchError):
         stage: ``start``, ``timeout``, ``memory``, ``ended``, or what the child itself says.
         returncode: Of a process that has ended.
         printed: The last line of its output, of one that ended without a message.
+        kind: Name of the error that the child says it is.
     """
 
     def __init__(
-        self, message: str, *, stage: str, returncode: int | None = None, printed: str = ""
+        self,
+        message: str,
+        *,
+        stage: str,
+        returncode: int | None = None,
+        printed: str = "",
+        kind: str = "",
     ) -> None:
         super().__init__(message)
-        self.stage, self.returncode, self.printed = stage, returncode, printed
+        self.message = message
+        self.stage, self.returncode, self.printed, self.kind = stage, returncode, printed, kind
+
+    @property
+    def killed(self) -> bool:
+        """Whether a signal ended the process, or its machine was lost: another try may succeed."""
+        code = self.returncode
+        return self.stage == "lost" or (code is not None and (code < 0 or code > _SHELLS_SIGNAL))
+
+    @property
+    def told(self) -> PhonelmSearchError:
+        """The error that the child says it is, where it is one of measuring; else this one."""
+        if self.kind == "TransportError":
+            return TransportError(self.message)
+        if self.kind == "UnsupportedShapeError":
+            return UnsupportedShapeError(self.message)
+        if self.kind == "ConfigurationError":
+            return ConfigurationError(self.message)
+        if self.kind == "MeasurementError":
+            return MeasurementError(self.message, stage=self.stage)
+        return self
+
+
+class EngineError(PhonelmSearchError):
+    """The engine that places work is missing, not reachable, or has no place for it."""
 
 
 class StoreError(PhonelmSearchError):

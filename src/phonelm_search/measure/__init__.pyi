@@ -1,14 +1,16 @@
+from .bench import Bench as Bench
+from .bench import Model as Model
 from .effects import DRAWS as DRAWS
 from .effects_file import cached_arrays as cached_arrays
 from .effects_file import cached_singles as cached_singles
 from .executor import Executor as Executor
-from .executor import Model as Model
 from .jobs import rotation_copies as rotation_copies
 from .latency_comparison import LatencyComparison as LatencyComparison
 from .latency_comparison import extent as extent
 from .latency_comparison import smallest_difference as smallest_difference
 from .numerics import gate_shape as gate_shape
 from .numerics import refusal as refusal
+from .placed import placed_benches as placed_benches
 from .placement_sweep import Tried as Tried
 from .placement_sweep import choices as choices
 from .placement_sweep import sweep as sweep

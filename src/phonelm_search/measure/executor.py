@@ -1,20 +1,19 @@
 """One device's jobs: run them and turn their results into records."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
 
-from phonelm_search.backends import PROTOCOL_VERSION, PhaseJob, Runtime
+from phonelm_search.backends import PhaseJob, Runtime
 from phonelm_search.backends.qnn import Context, Contexts, check_accelerated
 from phonelm_search.core.cache_probe import CacheProbe, probe_sizes
 from phonelm_search.core.errors import ConfigurationError, MeasurementError
-from phonelm_search.core.records import Measurement, NumericsCheck, identity, measurement_key
+from phonelm_search.core.records import Measurement, NumericsCheck
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import jobs, numerics
+from phonelm_search.measure.bench import Bench, Model, Round
 from phonelm_search.measure.recording import paired, record_of
 from phonelm_search.measure.reference import REFERENCE, TINY
 from phonelm_search.measure.settings import MeasureSettings
@@ -24,30 +23,8 @@ from phonelm_search.measure.verdict import judge_round
 _LEAST_BANDWIDTH_BYTES = 128 * 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """One of the models that share a process."""
-
-    shape: ModelShape
-    """Its shape."""
-    number: int = 0
-    """Of its round."""
-    twin: bool = False
-    """See `Measurement.twin`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """What one process measured."""
-
-    models: tuple[list[Measurement], ...]
-    """Of each model, a record by workload, then by control."""
-    reference: list[Measurement]
-    """The same of the reference that stepped in turn with them."""
-
-
-class Executor:
-    """Runs jobs on one device.
+class Executor(Bench):
+    """Runs jobs on one device, through its runtime.
 
     Args:
         device: The profile.
@@ -66,62 +43,19 @@ class Executor:
         *,
         contexts: Contexts | None = None,
     ) -> None:
-        self.device, self.settings = device, settings
         self._contexts = contexts
         self._placement = runtime.placement()
-        self.environment = runtime.environment()
-        self.environment_id = identity(self.environment)
-        self.capabilities = runtime.capabilities
-        self.told_cache_bytes = runtime.cache_bytes()
-        self.turn_bytes = settings.turn_bytes(self.told_cache_bytes)
-        """Weights that a turn of cold decode streams at least; a probe may say better."""
+        super().__init__(
+            device,
+            settings,
+            environment=runtime.environment(),
+            told_cache_bytes=runtime.cache_bytes(),
+        )
         self._runtime, self._clock = runtime, clock
 
-    def check_same(self, environment: Mapping[str, str]) -> None:
-        """Refuse a device of another environment beside this one.
-
-        Raises:
-            ConfigurationError: If it differs; says in what.
-        """
-        if differs := self._differences(environment):
-            raise ConfigurationError(
-                f"phones that share a search must be of one kind, {differs}; search on each by "
-                "itself"
-            )
-
-    def _differences(self, environment: Mapping[str, str]) -> str:
-        ours = self.environment
-        return "; ".join(
-            f"{k}: {ours.get(k)} → {environment.get(k)}"
-            for k in sorted({*ours, *environment})
-            if ours.get(k) != environment.get(k)
-        )
-
-    def key(
-        self,
-        shape: ModelShape,
-        workload: Workload,
-        *,
-        source: Literal["memory", "file"] = "memory",
-        twin: bool = False,
-    ) -> str:
-        """Key of a measurement on this device."""
-        common = self.common(workload, source)
-        parts = {"shape_id": shape.shape_id, **common}
-        return measurement_key(workload=workload, twin=twin, parts=parts)
-
-    def common(
-        self, workload: Workload, source: Literal["memory", "file"] = "memory"
-    ) -> dict[str, str | int]:
-        """What keys of measurements on this device are made of, but for shape and workload."""
-        return {
-            "precision": self.device.precision.of(workload.phase),
-            "environment_id": self.environment_id,
-            "cache_mode": self.device.cache_mode(workload),
-            "weights_source": source,
-            "graph_version": GRAPH_VERSION,
-            "protocol_version": PROTOCOL_VERSION,
-        }
+    def capabilities(self) -> str:
+        """See `Bench.capabilities`."""
+        return self._runtime.capabilities()
 
     def round(
         self,
@@ -218,15 +152,8 @@ class Executor:
         return self._run(company, prepared, contexts=contexts)
 
     def fitting(self, shapes: Sequence[ModelShape], workloads: Sequence[Workload]) -> int:
-        """How many of ``shapes``, from the first on, half of the device's memory holds."""
-        available = self._runtime.available_bytes()
-        if available is None:
-            return len(shapes)
-        needed = (
-            jobs.memory_bytes([*shapes[:n], REFERENCE], self.device, workloads, copies=1)
-            for n in range(1, len(shapes) + 1)
-        )
-        return max(1, sum(n <= available / 2 for n in needed))
+        """See `Bench.fitting`."""
+        return fitting(shapes, workloads, self.device, self._runtime.available_bytes())
 
     def peak(self, shape: ModelShape, workload: Workload, *, number: int) -> Measurement:
         """One run of a session that loads its weights from a file.
@@ -253,14 +180,6 @@ class Executor:
         )
         ((found,),) = self._run([Model(shape=shape, number=number)], prepared)
         return found
-
-    @property
-    def processors(self) -> list[DeviceProfile]:
-        """The device in each precision of its processor.
-
-        What was compiled for an accelerator is checked at every run instead.
-        """
-        return [part for part in self.device.parts if not part.accelerated]
 
     def check_numerics(
         self, gates: Sequence[ModelShape], device: DeviceProfile
@@ -343,7 +262,7 @@ class Executor:
         result = self._runtime.run(prepared.job, prepared.files)
         if contexts:
             check_accelerated(result, contexts)
-        if differs := self._differences(result.environment):
+        if differs := self.differences(result.environment):
             raise MeasurementError(
                 f"the environment must stay the same while measuring, {differs}", stage="protocol"
             )
@@ -365,3 +284,19 @@ class Executor:
                 replace(record, twin=twin, paired_ns=paired_ns, verdict=verdict, reasons=reasons)
             )
         return found
+
+
+def fitting(
+    shapes: Sequence[ModelShape],
+    workloads: Sequence[Workload],
+    device: DeviceProfile,
+    available_bytes: int | None,
+) -> int:
+    """How many of ``shapes``, from the first on, half of so much memory holds."""
+    if available_bytes is None:
+        return len(shapes)
+    needed = (
+        jobs.memory_bytes([*shapes[:n], REFERENCE], device, workloads, copies=1)
+        for n in range(1, len(shapes) + 1)
+    )
+    return max(1, sum(n <= available_bytes / 2 for n in needed))

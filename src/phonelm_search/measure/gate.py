@@ -8,7 +8,7 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import numerics
-from phonelm_search.measure.executor import Executor
+from phonelm_search.measure.bench import Bench
 from phonelm_search.store import Store
 
 Refusal = MeasurementError | UnsupportedShapeError
@@ -22,7 +22,7 @@ class Gate:
         executor: Runs them.
     """
 
-    def __init__(self, store: Store, executor: Executor) -> None:
+    def __init__(self, store: Store, executor: Bench) -> None:
         self._store, self._executor = store, executor
         self._known: dict[tuple[str, str], NumericsCheck] | None = None
 

@@ -15,15 +15,16 @@ from phonelm_search.core.records import Measurement
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure.executor import Executor, Model, Round
+from phonelm_search.measure.bench import Bench, Model, Round
+from phonelm_search.measure.executor import Executor
 from phonelm_search.measure.gate import Gate
 from phonelm_search.measure.latency_comparison import LatencyComparison
 from phonelm_search.measure.reference import REFERENCE
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.summary import summarise
-from phonelm_search.measure.tasks import Outcome, Request, Schedule, Task
+from phonelm_search.measure.tasks import Groups, Outcome, Request, Schedule, Task
 from phonelm_search.store import Store
-from phonelm_search.work import share
+from phonelm_search.work import share_from
 
 _USUAL_SECONDS = 10.0
 """Of a process, before the first one has told."""
@@ -38,6 +39,7 @@ class Profiler:
         settings: The protocol's parameters.
         serials: Phones to measure on, all of one kind: each one process at a time.
         runtimes: Those of the device, or of each phone; by default the one that the profile names.
+        benches: Devices of the profile wherever they are, in place of the runtimes.
         note: Told what a person should know meanwhile.
         calibration: Text as tokens, which graphs for an accelerator are calibrated on.
         clock: Present time, for the records.
@@ -55,6 +57,7 @@ class Profiler:
         settings: MeasureSettings | None = None,
         serials: Sequence[str] = (),
         runtimes: Sequence[Runtime] = (),
+        benches: Sequence[Bench] = (),
         note: Callable[[str], object] = lambda text: None,
         calibration: Callable[[], Tokens] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -62,15 +65,17 @@ class Profiler:
         self._store = store
         self.device = device
         self.settings = settings or MeasureSettings()
-        runtimes = runtimes or [
-            get_runtime(device, serial=s, note=note) for s in serials or (None,)
-        ]
-        contexts = None
-        if device.accelerated and calibration is not None:
-            contexts = Contexts(device, calibration(), store.results / "cache/contexts")
-        self._executors = [
-            Executor(device, r, self.settings, clock, contexts=contexts) for r in runtimes
-        ]
+        self._executors = list(benches)
+        if not benches:
+            runtimes = runtimes or [
+                get_runtime(device, serial=s, note=note) for s in serials or (None,)
+            ]
+            contexts = None
+            if device.accelerated and calibration is not None:
+                contexts = Contexts(device, calibration(), store.results / "cache/contexts")
+            self._executors = [
+                Executor(device, r, self.settings, clock, contexts=contexts) for r in runtimes
+            ]
         first = self._executors[0]
         for other in self._executors[1:]:
             first.check_same(other.environment)
@@ -80,11 +85,11 @@ class Profiler:
         self._note, self._telling = note, Lock()
         self._random = np.random.default_rng()
         self._controlled: bool | None = None
-        self._probed: set[Executor] = set()
+        self._probed: set[Bench] = set()
         self.process_seconds = _USUAL_SECONDS
 
     @property
-    def _executor(self) -> Executor:
+    def _executor(self) -> Bench:
         """Any of them, for what is alike on all."""
         return self._executors[0]
 
@@ -121,28 +126,27 @@ class Profiler:
         Raises:
             StoreError: If the database cannot be read or written.
             TransportError: If the device, or the last of several, is lost for good.
+            EngineError: If the engine that places rounds fails.
         """
         tasks = [self._task(r, afresh=remeasure) for r in requests]
         first = [t.made for t in tasks]
         schedule = Schedule(tasks=tasks, settings=self.settings, random=self._random)
         most = max(1, min(self.settings.models, -(-len(tasks) // self.workers)))
 
-        def work(executor: Executor, _: int) -> None:
-            while deadline.left > self.process_seconds and (group := schedule.take(most)):
-                try:
-                    self._process(executor, group, on_round)
-                finally:
-                    schedule.give_back(group)
+        groups = Groups(
+            schedule=schedule, most=most, has_time=lambda: deadline.left > self.process_seconds
+        )
 
-        # One job a device: another takes over where one is lost.
-        jobs = range(len(self._executors))
-        share(list(self._executors), jobs, work, on_lost=self._lose)
+        def work(executor: Bench, group: Sequence[Task]) -> None:
+            self._process(executor, group, on_round)
+
+        share_from(list(self._executors), groups, work, on_lost=self._lose)
         if remeasure:
             for task, made in zip(tasks, first, strict=True):
                 self._forget(task, below_round=made)
         return self._outcomes(tasks)
 
-    def _lose(self, executor: Executor, error: TransportError) -> None:
+    def _lose(self, executor: Bench, error: TransportError) -> None:
         """Go on without a phone, for as long as this process works."""
         self._note(f"{error}; the other phones go on")
         self._executors.remove(executor)
@@ -181,7 +185,7 @@ class Profiler:
 
     def _process(
         self,
-        executor: Executor,
+        executor: Bench,
         tasks: Sequence[Task],
         on_round: Callable[[ModelShape], None],
     ) -> None:
@@ -197,7 +201,7 @@ class Profiler:
         size = executor.fitting([t.request.shape for t in ready], workloads)
         self._round(executor, ready[:size], on_round)
 
-    def _know_cache(self, executor: Executor, workloads: Sequence[Workload]) -> None:
+    def _know_cache(self, executor: Bench, workloads: Sequence[Workload]) -> None:
         """Let turns of cold decode stream what reading says; an environment is read once."""
         cold = any(self.device.cache_mode(w) == "cold" for w in workloads)
         if executor in self._probed or not cold or executor.turn_bytes == 0:
@@ -221,7 +225,7 @@ class Profiler:
 
     def _round(
         self,
-        executor: Executor,
+        executor: Bench,
         tasks: Sequence[Task],
         on_round: Callable[[ModelShape], None],
     ) -> None:

@@ -1,17 +1,23 @@
 """Requests on their way through the rounds, and who shares the next process with whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
 
-from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.core.errors import (
+    ChildError,
+    MeasurementError,
+    TransportError,
+    UnsupportedShapeError,
+)
 from phonelm_search.core.latency import LatencySummary
 from phonelm_search.core.records import Measurement
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure.settings import MeasureSettings
+from phonelm_search.work import MOST_TRIES, given_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,8 @@ class Task:
     wanted: int
     """Good rounds that each workload shall have."""
     error: MeasurementError | UnsupportedShapeError | None = None
+    failures: int = 0
+    """Processes that were killed with it, and devices that were lost with it."""
 
     def wanting(self, settings: MeasureSettings) -> tuple[Workload, ...]:
         """Workloads that need another round; one whose rounds are rejected again gives up."""
@@ -111,3 +119,31 @@ class Schedule:
         with self._lock:
             numbers = {id(t): i for i, t in enumerate(self.tasks)}
             self._out.difference_update(numbers[id(t)] for t in tasks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """Tasks of a schedule as jobs: those of one process are one; see `work.share_from`."""
+
+    schedule: Schedule
+    """Hands them out."""
+    most: int
+    """Tasks of one process."""
+    has_time: Callable[[], bool]
+    """Whether another process may begin."""
+
+    def take(self) -> Sequence[Task] | None:
+        """The next process's tasks."""
+        return (self.schedule.take(self.most) if self.has_time() else None) or None
+
+    def finish(self, job: Sequence[Task]) -> None:
+        """The process has ended."""
+        self.schedule.give_back(job)
+
+    def give_back(self, job: Sequence[Task], error: ChildError | TransportError) -> None:
+        """It was killed, or its device lost; what that happens to too often is left out."""
+        for task in job:
+            task.failures += 1
+            if task.failures >= MOST_TRIES:
+                task.error = given_up(task.failures, error)
+        self.schedule.give_back(job)

@@ -1,5 +1,9 @@
 from .compare import SENSITIVITY_SUFFIX as SENSITIVITY_SUFFIX
 from .compare import run_sensitivity as run_sensitivity
+from .engine import LOCAL as LOCAL
+from .engine import EnginePlan as EnginePlan
+from .engine import open_engine as open_engine
+from .engine import run_ray_node as run_ray_node
 from .inventory import bundle_for_phones as bundle_for_phones
 from .inventory import environment_of as environment_of
 from .inventory import known_devices as known_devices

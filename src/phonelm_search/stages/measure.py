@@ -29,6 +29,7 @@ from phonelm_search.stages.race import race
 from phonelm_search.stages.session import MeasuringSession, open_measuring
 from phonelm_search.stages.setup import Setup
 from phonelm_search.store import Store
+from phonelm_search.work import Engine
 
 _BATCH = 8  # trials that are measured together, so that companions change
 
@@ -60,8 +61,22 @@ class SearchPlan:
         return Deadline() if self.minutes is None else Deadline(60 * self.minutes)
 
 
-def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter) -> StudyView:
+def run_search(
+    store: Store,
+    setup: Setup,
+    plan: SearchPlan,
+    *,
+    report: Reporter,
+    engine: Engine | None = None,
+) -> StudyView:
     """Measure references and shapes, settle the front, and write the study's tables.
+
+    Args:
+        store: The database.
+        setup: The study.
+        plan: How to search.
+        report: Shows progress.
+        engine: What places rounds; None: this process does.
 
     Raises:
         StudyMismatchError: If the study exists with another configuration or environment.
@@ -69,7 +84,7 @@ def run_search(store: Store, setup: Setup, plan: SearchPlan, *, report: Reporter
         StoreError: If the database cannot be used, or another process works on the study.
         ExportError: If a table cannot be written.
     """
-    with open_measuring(store, setup, report=report) as session:
+    with open_measuring(store, setup, report=report, engine=engine) as session:
         deadline = plan.deadline()
         search(session, plan, deadline)
         race(session, deadline)

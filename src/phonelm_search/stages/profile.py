@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from phonelm_search.backends import QNN_SIMULATOR
@@ -19,10 +18,10 @@ from phonelm_search.measure import Profiler, Request, judged_alone
 from phonelm_search.outputs import Row, latency_row, scenario_rows
 from phonelm_search.reading import load_view
 from phonelm_search.space import SPACES, load_space
-from phonelm_search.stages.compile import calibration_tokens, compile_shapes
-from phonelm_search.stages.session import processors_held
+from phonelm_search.stages.compile import compile_shapes
+from phonelm_search.stages.session import make_profiler, processors_held
 from phonelm_search.store import Store
-from phonelm_search.work import sweep_temporary
+from phonelm_search.work import Engine, sweep_temporary
 
 _CACHED = "models--"  # how a cache of Hugging Face begins the name of a model's folder
 
@@ -113,7 +112,9 @@ class ProfilePlan:
     """Measure even what is known."""
 
 
-def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tuple[list[Row], int]:
+def profile_shapes(
+    store: Store, plan: ProfilePlan, *, report: Reporter, engine: Engine | None = None
+) -> tuple[list[Row], int]:
     """Measure shapes on devices.
 
     A study's front is measured in the study's own scenario and precision unless others are asked
@@ -141,7 +142,7 @@ def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tupl
     profiles = [load_device(name) for name in plan.devices]
     if scheme is not None:
         profiles = [p.with_precision(scheme) for p in profiles]
-    phones = assign_phones(profiles, plan.serials)
+    phones = assign_phones(profiles, () if engine else plan.serials)  # an engine knows its own
     simulated = [p for p in profiles if p.runtime == QNN_SIMULATOR]
     measured = [p for p in profiles if p.runtime != QNN_SIMULATOR]
     rows: list[Row] = []
@@ -153,14 +154,14 @@ def profile_shapes(store: Store, plan: ProfilePlan, *, report: Reporter) -> tupl
         )  # fmt: skip
         rows, failed = rows + compiled, failed + refused
     sweep_temporary()
-    with processors_held(measured, "profiling shapes", report):
+    with processors_held(() if engine else measured, "profiling shapes", report):
         for profile in measured:
-            profiler = Profiler(
+            profiler = make_profiler(
                 store,
                 profile,
                 serials=phones.get(profile.name, ()),
                 note=report.note,
-                calibration=partial(calibration_tokens, store),
+                engine=engine,
             )
             told, refused = _profile_on(profiler, shapes, plan, report)
             rows, failed = rows + told, failed + refused

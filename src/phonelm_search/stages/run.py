@@ -16,6 +16,7 @@ from phonelm_search.stages.session import open_measuring
 from phonelm_search.stages.setup import Setup
 from phonelm_search.stages.train import close_score, prepare_corpus, score
 from phonelm_search.store import Store
+from phonelm_search.work import Engine
 
 _FINISHING_SECONDS = 20.0  # peak memory, plots and the page
 
@@ -33,6 +34,7 @@ def run_all(
     train_tokens: float | None = None,
     budgets: Sequence[Budget] = (),
     law: str | Path | None = None,
+    engine: Engine | None = None,
 ) -> tuple[Pick, StudyView]:
     """Search, train the front, pick, and write the files of ``results/STUDY``.
 
@@ -48,13 +50,14 @@ def run_all(
         train_tokens: That a person will train the pick on; None: 100 for each decoder parameter.
         budgets: What the pick must keep, see `with_budgets`.
         law: A file that `fit_law` wrote; ``shipped`` goes back to the package's own.
+        engine: What places rounds and trainings; None: this process does.
 
     Raises:
         PhonelmSearchError: As the stages do; what was finished before is kept.
     """
     check_budgets(budgets, [d.name for d in setup.devices], str(setup.goals.scenario))
     chosen_law = read_law(law)
-    with open_measuring(store, setup, report=report) as session:
+    with open_measuring(store, setup, report=report, engine=engine) as session:
         deadline = plan.deadline()  # from where nothing is waited for
         ending = deadline.earlier(_FINISHING_SECONDS)
         # Text that cannot be used is refused before hours of measuring, not after them.

@@ -7,20 +7,19 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from phonelm_search.backends import takes_processors
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import MeasureSettings, Profiler
+from phonelm_search.measure import MeasureSettings, Profiler, placed_benches
 from phonelm_search.reading import StudyView, load_view
 from phonelm_search.stages.compile import calibration_tokens
 from phonelm_search.stages.setup import Setup, open_study, remember_command
 from phonelm_search.store import Store, study_held
-from phonelm_search.train import Pool
-from phonelm_search.work import machine_held, sweep, sweep_temporary
+from phonelm_search.train import PlacePool, Pool
+from phonelm_search.work import Engine, machine_held, sweep, sweep_temporary
 
 SETTINGS = MeasureSettings(rounds=2, most_rounds=3)
 """Two rounds for each shape; more of them where the front is open."""
-_NOT_TIMED = ("fake", "qnn-simulator")
-"""Runtimes whose latencies are no times of this machine."""
 _LEFTOVERS = (
     ".*.phonelm-part",
     "*/.*.phonelm-part",
@@ -97,11 +96,14 @@ class MeasuringSession(Session):
         store: The database.
         setup: What the study is started with.
         report: Shows progress.
+        engine: What places rounds and trainings; None: this process does.
     """
 
-    def __init__(self, store: Store, setup: Setup, report: Reporter) -> None:
-        super().__init__(store, setup.study, report)
-        self.setup = setup
+    def __init__(
+        self, store: Store, setup: Setup, report: Reporter, *, engine: Engine | None = None
+    ) -> None:
+        super().__init__(store, setup.study, report, pool=pool_of(engine))
+        self.setup, self._engine = setup, engine
 
     def start(self) -> None:
         """Start the study, or continue it if it may be; see `profilers`."""
@@ -116,18 +118,50 @@ class MeasuringSession(Session):
             StudyMismatchError: If the study exists with another configuration or environment.
         """
         profilers = tuple(
-            Profiler(
+            make_profiler(
                 self.store,
                 device,
                 settings=SETTINGS,
                 serials=self.setup.serials.get(device.name, ()),
                 note=self.report.note,
-                calibration=partial(calibration_tokens, self.store),
+                engine=self._engine,
             )
             for device in self.setup.devices
         )
         open_study(self.store, self.setup, [p.environment for p in profilers])
         return profilers
+
+
+def make_profiler(
+    store: Store,
+    device: DeviceProfile,
+    *,
+    settings: MeasureSettings | None = None,
+    serials: Sequence[str] = (),
+    note: Callable[[str], object],
+    engine: Engine | None = None,
+) -> Profiler:
+    """What measures on a device: of this machine, or on all that an engine offers of it.
+
+    Raises:
+        EngineError: If the engine offers none.
+        MeasurementError: If a device cannot be asked what it is.
+    """
+    calibration = partial(calibration_tokens, store)
+    settings = settings or MeasureSettings()
+    if engine is None:
+        return Profiler(
+            store, device, settings=settings, serials=serials, note=note, calibration=calibration
+        )
+    benches = placed_benches(
+        engine, device, settings, note=note, calibration=calibration, cache=store.results / "cache"
+    )
+    return Profiler(store, device, settings=settings, benches=benches, note=note)
+
+
+def pool_of(engine: Engine | None) -> Callable[[], Pool] | None:
+    """Makes what trains on an engine; None: child processes."""
+    return None if engine is None else lambda: PlacePool(engine.trainers())
 
 
 @contextmanager
@@ -144,19 +178,20 @@ def open_session(
 
 
 @contextmanager
-def open_measuring(store: Store, setup: Setup, *, report: Reporter) -> Iterator[MeasuringSession]:
+def open_measuring(
+    store: Store, setup: Setup, *, report: Reporter, engine: Engine | None = None
+) -> Iterator[MeasuringSession]:
     """Hold a study for this process, to measure for it, too.
 
-    Where a device is this machine, it waits until no other process measures here.
+    Where a device is this machine, it waits until no other process measures here; an engine's
+    nodes do that for themselves.
 
     Raises:
         StoreError: If another process works on it, or the folder cannot be written.
     """
-    with (
-        _held(store, setup.study, report),
-        processors_held(setup.devices, setup.study, report),
-    ):
-        yield MeasuringSession(store, setup, report)
+    here = () if engine else setup.devices
+    with _held(store, setup.study, report), processors_held(here, setup.study, report):
+        yield MeasuringSession(store, setup, report, engine=engine)
 
 
 @contextmanager
@@ -164,7 +199,7 @@ def processors_held(
     devices: Sequence[DeviceProfile], what: str, report: Reporter
 ) -> Iterator[None]:
     """Hold this machine's processors, where one of the devices is this machine."""
-    if any(d.connection == "local" and d.runtime not in _NOT_TIMED for d in devices):
+    if any(map(takes_processors, devices)):
         with machine_held(what, note=report.note):
             yield
     else:

@@ -24,6 +24,7 @@ from phonelm_search.search import Goals, choose_objectives
 from phonelm_search.space import FeasibleSet, SearchSpace, enumerate_space, load_space
 from phonelm_search.store import Store, check_trials
 
+_OF_A_PLACE = ("results", "storage", "serial", "address", "artifacts")
 _COMPARED = ("space", "device", "beside", "scenario", "objectives", "versions")
 
 
@@ -213,14 +214,14 @@ def remember_command(store: Store, record: StudyRecord, command: str | None) -> 
 
 
 def call_text(function: Callable[..., Any], given: dict[str, Any]) -> str:
-    """A call as it was written but for defaults, folders and phones, for the study to keep."""
+    """A call as it was written but for defaults and what is of a place, for the study to keep."""
     usual = inspect.signature(function).parameters
     first, *others = usual
     words = [repr(given[first])]
     words += [
         f"{name}={given[name]!r}"
         for name in others
-        if name not in ("results", "storage", "serial") and given[name] != usual[name].default
+        if name not in _OF_A_PLACE and given[name] != usual[name].default
     ]
     return f"phonelm_search.api.{function.__name__}({', '.join(words)})"
 

@@ -32,7 +32,7 @@ from phonelm_search.reading import (
 )
 from phonelm_search.stages.aims import read_law, set_budgets, set_law, set_train_tokens
 from phonelm_search.stages.decide import decide
-from phonelm_search.stages.session import Session, open_session
+from phonelm_search.stages.session import Session, open_session, pool_of
 from phonelm_search.store import Store
 from phonelm_search.train import (
     Pool,
@@ -42,6 +42,7 @@ from phonelm_search.train import (
     tokenise,
     tokens_file,
 )
+from phonelm_search.work import Engine
 
 _HELD_OUT = 8  # trainings of the rung that the law is held against
 
@@ -62,6 +63,7 @@ def run_score(
     rule: Rule | None = None,
     command: str | None = None,
     pool: Callable[[], Pool] | None = None,
+    engine: Engine | None = None,
 ) -> tuple[Pick, StudyView]:
     """Train for the front of a study, pick, and write the study's files.
 
@@ -80,6 +82,7 @@ def run_score(
         rule: How to pick; by default as before.
         command: The command line that asks for it, which the study keeps.
         pool: Makes what trains; by default child processes, one per core or GPU.
+        engine: What places trainings where no pool is given; None: this process does.
 
     Raises:
         UnknownNameError: If there is no such study.
@@ -87,7 +90,7 @@ def run_score(
         StoreError: If the database cannot be used, or another process works on the study.
         ExportError: If a file cannot be written.
     """
-    with open_session(store, study, report=report, pool=pool) as session:
+    with open_session(store, study, report=report, pool=pool or pool_of(engine)) as session:
         store.study(study)  # one that is unknown needs no text
         corpus = prepare_corpus(store, settings.vocab_size, data, report) if data else None
         chosen_law = read_law(law)

@@ -1,6 +1,7 @@
 from .corpus import TokenisedCorpus as TokenisedCorpus
 from .corpus import tokenise as tokenise
 from .corpus import tokens_file as tokens_file
+from .pool import PlacePool as PlacePool
 from .pool import Pool as Pool
 from .pool import usual_workers as usual_workers
 from .runs import Run as Run

@@ -1,28 +1,24 @@
-"""Training candidates: in child processes, one per core or per GPU, or in this process."""
+"""Training candidates: in child processes, where an engine has places, or in this process."""
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from phonelm_search.core.errors import ChildError, TrainingError, first_line
+from phonelm_search.core.errors import ChildError, TrainingError, TransportError, first_line
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.train.jobs import TrainingJob, cut_off, job_document, outcome_of
 from phonelm_search.train.settings import Acceleration, Outcome, TrainingSettings
-from phonelm_search.work import Child, memory_limit, usable_threads
+from phonelm_search.work import LocalPlace, Place, Report, memory_limit, share, usable_threads
 
 OnProgress = Callable[[int, int, float], None]
 """Takes the index of a job, its tokens so far and its training bits per byte."""
 OnDone = Callable[[int, Outcome], None]
 """Takes the index of a job and what came of it."""
-_LOOK_SECONDS = 0.5  # a short wait keeps Ctrl-C quick
 _PARENT_BYTES, _CHILD_BYTES = 0.6e9, 0.6e9
-_WORKER = "phonelm_search.train.worker"
+_TASK = "phonelm_search.train.worker:train_job"
 
 
 class Pool(Protocol):
@@ -63,7 +59,100 @@ class Pool(Protocol):
         ...
 
 
-class ChildPool:
+class PlacePool:
+    """Places that train, each one job at a time, until it is closed.
+
+    Args:
+        places: At least one.
+        threads: Of one training.
+    """
+
+    def __init__(self, places: Sequence[Place], *, threads: int = 1) -> None:
+        self._places = list(places)
+        self.threads = threads
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def workers(self) -> int:
+        """See `Pool.workers`."""
+        return len(self._places)
+
+    def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
+        """See `Pool.run`; a job whose process is killed is tried again, a few times."""
+        calls = threading.Lock()
+
+        def done(index: int, outcome: Outcome) -> None:
+            with calls:
+                on_done(index, outcome)
+
+        def train(place: Place, index: int) -> None:
+            def report(progress: Mapping[str, Any]) -> None:
+                with calls:
+                    on_progress(index, progress["tokens"], progress["bits_per_byte"])
+
+            try:
+                done(index, self._trained(place, jobs[index], report))
+            except (ChildError, TransportError):
+                raise
+            except BaseException:  # of who listens, or Ctrl-C: nobody wants the others' outcomes
+                self.close()
+                raise
+
+        try:
+            share(
+                self._places,
+                range(len(jobs)),
+                train,
+                on_lost=lambda place, _: self._places.remove(place),
+                on_given_up=lambda index, error: done(index, cut_off(str(error))),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _trained(self, place: Place, job: TrainingJob, report: Report) -> Outcome:
+        """What comes of a job; what ended by itself would end so again.
+
+        Raises:
+            ChildError: If its process was killed.
+            TransportError: If the place is lost.
+        """
+        try:
+            answer = place.call(
+                _TASK,
+                {"job": job_document(job), "threads": self.threads},
+                files={"tokens": job.tokens_file},
+                folders={"checkpoints": job.checkpoints},
+                report=report,
+            )
+        except ChildError as error:
+            if error.killed:
+                raise
+            return cut_off(str(error))
+        return outcome_of(answer)
+
+    def fastest(
+        self, shape: ModelShape, settings: TrainingSettings, tokens_file: Path
+    ) -> Acceleration:
+        """See `Pool.fastest`."""
+        from phonelm_search.train.probe import choose_acceleration
+
+        return choose_acceleration(
+            shape, settings, tokens_file, threads=self.threads, place=self._places[0]
+        )
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+        for place in self._places:
+            place.stop()
+
+
+class ChildPool(PlacePool):
     """Child processes, which do one job after another until it is closed.
 
     Args:
@@ -74,73 +163,25 @@ class ChildPool:
     def __init__(self, workers: int | None = None) -> None:
         import torch  # here: commands that only read a study need not wait for it
 
-        self._gpus = torch.cuda.device_count()
-        self.workers = workers or self._gpus or usual_workers()
-        self._children = [Child(_WORKER, variables=self._variables(n)) for n in range(self.workers)]
-        self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
-        for child in self._children:
-            self._idle.put(child)
-        # One for the pool's life: a child ends with the thread that started it.
-        self._executor = ThreadPoolExecutor(self.workers)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def threads(self) -> int:
-        """See `Pool.threads`."""
-        return 1 if self.workers > 1 else usable_threads()
-
-    def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
-        """See `Pool.run`."""
-        calls = threading.Lock()
-
-        def train(index: int, job: TrainingJob) -> Outcome:
-            def report(progress: Mapping[str, Any]) -> None:
-                with calls:
-                    on_progress(index, progress["tokens"], progress["bits_per_byte"])
-
-            child = self._idle.get()
-            try:
-                document = {"job": job_document(_resolved(job)), "threads": self.threads}
-                return outcome_of(child.do(document, report=report))
-            except ChildError as error:
-                return cut_off(str(error))
-            finally:
-                self._idle.put(child)
-
-        futures = {self._executor.submit(train, i, job): i for i, job in enumerate(jobs)}
-        pending: set[Future[Outcome]] = set(futures)
-        try:
-            while pending:
-                done, pending = wait(pending, _LOOK_SECONDS, return_when=FIRST_COMPLETED)
-                for future in done:
-                    with calls:
-                        on_done(futures[future], future.result())
-        except BaseException:
-            self.close()
-            raise
+        gpus = torch.cuda.device_count()
+        count = workers or gpus or usual_workers()
+        super().__init__(
+            [LocalPlace("the training", variables=_variables(n, gpus)) for n in range(count)],
+            threads=1 if count > 1 else usable_threads(),
+        )
 
     def fastest(
         self, shape: ModelShape, settings: TrainingSettings, tokens_file: Path
     ) -> Acceleration:
-        """See `Pool.fastest`."""
+        """See `Pool.fastest`; in a process of its own, whose memory is given back."""
         from phonelm_search.train.probe import choose_acceleration
 
         return choose_acceleration(shape, settings, tokens_file, threads=self.threads)
 
-    def close(self) -> None:
-        """See `Pool.close`."""
-        for child in self._children:
-            child.stop()
-        self._executor.shutdown()
 
-    def _variables(self, slot: int) -> dict[str, str]:
-        """Environment of a child: which GPU it sees."""
-        return {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus else {}
+def _variables(slot: int, gpus: int) -> dict[str, str]:
+    """Environment of a child: which GPU it sees."""
+    return {"CUDA_VISIBLE_DEVICES": str(slot % gpus)} if gpus else {}
 
 
 class InlinePool:
@@ -217,12 +258,3 @@ def usual_workers() -> int:
         return usable_threads()
     fitting = int((limit.limit_bytes - _PARENT_BYTES) / _CHILD_BYTES)
     return max(1, min(usable_threads(), fitting))
-
-
-def _resolved(job: TrainingJob) -> TrainingJob:
-    """The same job for a process that may work elsewhere."""
-    return replace(
-        job,
-        tokens_file=job.tokens_file.resolve(),
-        checkpoints=job.checkpoints.resolve(),
-    )

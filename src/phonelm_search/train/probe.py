@@ -24,9 +24,10 @@ from phonelm_search.train.settings import (
     TrainingSettings,
 )
 from phonelm_search.train.training import step_seconds
-from phonelm_search.work import Child, Report, serve
+from phonelm_search.work import Child, Place, Report, retried, serve
 
 _CHILD = "phonelm_search.train.probe"
+_TASK = "phonelm_search.train.probe:time_variants"
 _SECONDS = 900.0
 """For one variant: a compilation takes minutes at most, and what takes longer trains for years."""
 _STEPS = 3
@@ -45,6 +46,7 @@ def choose_acceleration(
     *,
     threads: int,
     seconds: float = _SECONDS,
+    place: Place | None = None,
 ) -> Acceleration:
     """Time the variants on one shape, in a child process.
 
@@ -54,23 +56,27 @@ def choose_acceleration(
         tokens_file: The text.
         threads: Of one training.
         seconds: Longest time for one variant. One that hangs or breaks the child is not chosen.
+        place: Where it is timed, in place of a child process of this one.
 
     Raises:
         TrainingError: If not even the first variant could be timed.
+        TransportError: If the place is lost.
     """
-    job = {
-        "shape": shape.as_dict(),
-        "settings": asdict(settings),
-        "tokens_file": str(tokens_file.resolve()),
-        "threads": threads,
-    }
+    job = {"shape": shape.as_dict(), "settings": asdict(settings), "threads": threads}
     so_far: Acceleration | None = None
 
     def report(progress: Mapping[str, Any]) -> None:
         nonlocal so_far
         so_far = Acceleration(**progress)
 
+    files = {"tokens": tokens_file}
     try:
+        if place is not None:
+            told = retried(
+                lambda: place.call(_TASK, job, files=files, report=report, seconds=seconds)
+            )
+            return Acceleration(**told)
+        job["tokens_file"] = str(tokens_file.resolve())
         with Child(_CHILD, what="timing one way to train") as child:
             return Acceleration(**child.do(job, seconds=seconds, report=report))
     except ChildError as error:
@@ -127,6 +133,11 @@ def _fastest(seconds: Mapping[NumberType, float], settings: TrainingSettings) ->
         compiled=False,
         tokens_per_s={n: settings.step_tokens / s for n, s in seconds.items()},
     )
+
+
+def time_variants(job: dict[str, Any], files: Mapping[str, Path], report: Report) -> dict[str, Any]:
+    """The same as a task: see `work.tasks.perform`."""
+    return run({**job, "tokens_file": str(files["tokens"])}, report)
 
 
 def run(job: dict[str, Any], report: Report) -> dict[str, Any]:

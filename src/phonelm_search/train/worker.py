@@ -1,8 +1,8 @@
-"""Doing a training job, in whatever process; as a module, the child process of the pool."""
+"""Doing a training job, in whatever process."""
 
 import functools
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from phonelm_search.train.corpus import TokenisedCorpus, load_tokens
 from phonelm_search.train.jobs import TrainingJob, job_of, outcome_document
 from phonelm_search.train.settings import Outcome
 from phonelm_search.train.training import train
-from phonelm_search.work import Report, serve
+from phonelm_search.work import Report
 
 
 def perform(job: TrainingJob, report: Callable[[int, float], None]) -> Outcome:
@@ -43,14 +43,16 @@ def _corpus(file: Path) -> TokenisedCorpus:
     return load_tokens(file)
 
 
-def _run(document: dict[str, Any], report: Report) -> dict[str, Any]:
+def train_job(
+    document: dict[str, Any], files: Mapping[str, Path], report: Report
+) -> dict[str, Any]:
+    """The task of a pool: see `work.tasks.perform`."""
     torch.set_num_threads(document["threads"])
+    job = replace(
+        job_of(document["job"]), tokens_file=files["tokens"], checkpoints=files["checkpoints"]
+    )
 
     def progress(tokens: int, bits_per_byte: float) -> None:
         report({"tokens": tokens, "bits_per_byte": bits_per_byte})
 
-    return outcome_document(perform(job_of(document["job"]), progress))
-
-
-if __name__ == "__main__":
-    sys.exit(serve(_run))
+    return outcome_document(perform(job, progress))

@@ -124,7 +124,8 @@ class Child:
             process.kill()
             raise
         if "error" in message:
-            raise ChildError(message["error"], stage=message["stage"])
+            kind = message.get("kind", "")
+            raise ChildError(message["error"], stage=message["stage"], kind=kind)
         answer: dict[str, Any] = message["answer"]
         return answer
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,18 @@ def serve(run: Callable[[dict[str, Any], Report], Mapping[str, Any]]) -> int:
     _belong_to_parent()
     for line in sys.stdin:
         job = json.loads(line)
-        try:
-            answer: dict[str, Any] = {"answer": run(job, _report)}
-        except PhonelmSearchError as error:
-            answer = _refusal(error)
-        except MemoryError as error:
-            answer = {"error": memory_shortage(error), "stage": "memory"}
-        _say(answer)
+        _say(answered(partial(run, job, _report)))
     return 0
+
+
+def answered(act: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """What a call gives, as the last message on a job; errors of this package become answers."""
+    try:
+        return {"answer": act()}
+    except PhonelmSearchError as error:
+        return _refusal(error)
+    except MemoryError as error:
+        return {"error": memory_shortage(error), "stage": "memory"}
 
 
 def answer_once(run: Callable[[dict[str, Any]], Mapping[str, Any]]) -> int:
@@ -86,9 +91,10 @@ def answer_once(run: Callable[[dict[str, Any]], Mapping[str, Any]]) -> int:
 
 
 def _refusal(error: PhonelmSearchError) -> dict[str, Any]:
+    kind = type(error).__name__
     if isinstance(error, MeasurementError):
-        return {"error": error.message, "stage": error.stage}
-    return {"error": str(error), "stage": "run"}
+        return {"error": error.message, "stage": error.stage, "kind": kind}
+    return {"error": str(error), "stage": "run", "kind": kind}
 
 
 def _report(progress: Mapping[str, Any]) -> None:

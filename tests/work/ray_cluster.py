@@ -1,0 +1,69 @@
+"""A cluster of real raylets on this machine, on ports of its own."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+QUICK = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 4,
+}
+"""A node that is killed is noticed in seconds."""
+
+
+class Nodes:
+    """The nodes of a cluster: a head without processors, and what is added."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster: Any = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0, "num_gpus": 0, "include_dashboard": False,
+                "object_store_memory": 80 * 2**20, "_system_config": QUICK,
+            },
+        )  # fmt: skip
+
+    @property
+    def address(self) -> str:
+        """Of the head."""
+        return str(self._cluster.address)
+
+    def add(self, resources: Mapping[str, float], *, cpus: int = 1) -> Any:
+        """Start a node."""
+        return self._cluster.add_node(
+            num_cpus=cpus, num_gpus=0, resources=dict(resources), object_store_memory=80 * 2**20
+        )
+
+    def kill(self, node: Any) -> None:
+        """End a node as a lost machine does."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def stop(self) -> None:
+        """End all of it."""
+        self._cluster.shutdown()
+
+
+@contextmanager
+def cluster() -> Iterator[Nodes]:
+    """Nodes whose processes find the tests' modules."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *([before] if before else [])])
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        nodes = Nodes()
+        try:
+            yield nodes
+        finally:
+            nodes.stop()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
