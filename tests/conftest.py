@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache as cache_of
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -19,6 +20,9 @@ from phonelm_search.store import Store, open_optuna_storage
 from phonelm_search.train import TokenisedCorpus, load_text, tokenise
 from phonelm_search.train.text import Text
 from servers import Server, running_server
+
+if TYPE_CHECKING:
+    from work.ray_cluster import Nodes
 
 MEMORY = Path("/dev/shm")
 _ROOM = 4 * 2**30
@@ -59,6 +63,26 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of all workers of this run; what is made in it is made under a lock."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def ray_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """See `own_token`."""
+    from work.ray_cluster import own_token
+
+    with own_token(tmp_path_factory.mktemp("token")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_nodes(ray_token: None) -> "Iterator[Nodes]":
+    """A cluster of a head and two machines, for the tests of one group and so of one process."""
+    from work.ray_cluster import cluster
+
+    with cluster() as nodes:
+        nodes.add({"phonelm:train": 2, "phonelm:pixel:A": 1, "phonelm:fake-phone:A": 1}, cpus=2)
+        nodes.add({"phonelm:fake-phone:B": 1})
+        yield nodes
 
 
 @pytest.fixture(scope="session")

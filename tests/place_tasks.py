@@ -57,3 +57,8 @@ def sleep(document: Document, files: Files, report: Report) -> Document:
     Path(document["begun"]).touch()
     time.sleep(60)
     return {}
+
+
+def wait(document: Document, files: Files, report: Report) -> Document:
+    time.sleep(document["seconds"])
+    return {}

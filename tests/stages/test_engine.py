@@ -1,7 +1,6 @@
 """A study whose rounds and trainings run on the nodes of a cluster comes to the same as here."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,13 @@ from phonelm_search.stages import EnginePlan
 from phonelm_search.store import Store
 from phonelm_search.train.pool import PlacePool
 from phonelm_search.train.settings import Acceleration
-from work.ray_cluster import Nodes, cluster
+from work.ray_cluster import Nodes
 
 pytestmark = pytest.mark.xdist_group("ray")
 RUN = [
-    "run", "tiny", "--device", "fake-phone", "--trials", "4", "--study", "study", "--minutes", "30",
+    "run", "tiny", "--device", "fake-phone", "--trials", "3", "--study", "study", "--minutes", "30",
     "--proxy-parameters", "30k", "--tokens-per-parameter", "0.05", "--scenario", "chat=16:8",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    """Two machines with two phones each, and one that trains."""
-    with cluster() as nodes:
-        nodes.add({"phonelm:fake-phone:A": 1, "phonelm:fake-phone:B": 1}, cpus=1)
-        nodes.add({"phonelm:fake-phone:C": 1, "phonelm:fake-phone:D": 1}, cpus=1)
-        nodes.add({"phonelm:train": 2}, cpus=2)
-        yield nodes
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +51,8 @@ def answer(folder: str) -> tuple[Any, ...]:
 
 
 @pytest.mark.usefixtures("quick_rounds", "small_text", "inline_training")
-def test_a_run_on_a_cluster_comes_to_what_one_process_comes_to(nodes: Nodes) -> None:
-    given = ["--engine", "ray", "--address", nodes.address, "--results"]
+def test_a_run_on_a_cluster_comes_to_what_one_process_comes_to(ray_nodes: Nodes) -> None:
+    given = ["--engine", "ray", "--address", ray_nodes.address, "--results"]
     assert run_command([*RUN, *given, "there"]) == 0
     assert run_command([*RUN, "--results", "here"]) == 0
     there, here = answer("there"), answer("here")
@@ -71,7 +60,7 @@ def test_a_run_on_a_cluster_comes_to_what_one_process_comes_to(nodes: Nodes) -> 
     assert there == here
     kept = Store(Path("there")).study("study").config["commands"][0]["command"]
     assert "--engine ray" in kept
-    assert nodes.address not in kept
+    assert ray_nodes.address not in kept
     assert list(Path("there/cache/training").rglob("*.safetensors"))
 
 
@@ -81,10 +70,19 @@ def test_address_and_artifacts_are_for_ray() -> None:
 
 
 def test_a_device_that_no_node_offers_ends_a_search_before_it_begins(
-    nodes: Nodes, capsys: pytest.CaptureFixture[str]
+    ray_nodes: Nodes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("device_profiles/other.yaml").write_text("name: other\nruntime: fake\n")
-    words = ["search", "tiny", "--device", "other", "--engine", "ray", "--address", nodes.address]
+    words = [
+        "search",
+        "tiny",
+        "--device",
+        "other",
+        "--engine",
+        "ray",
+        "--address",
+        ray_nodes.address,
+    ]
     assert run_command(words) == 1
     said = capsys.readouterr().err
     assert "a node must offer phonelm:other:*, none does" in said

@@ -71,7 +71,7 @@ class PlaceContract:
 
         def act(place: Place, number: int) -> None:
             document = {
-                "counter": str(tmp_path / str(number)), "times": number % 2, "number": number,
+                "counter": str(tmp_path / str(number)), "times": int(number == 1), "number": number,
             }  # fmt: skip
             done.append(place.call("place_tasks:die", document)["number"])
 
@@ -99,10 +99,8 @@ class PlaceContract:
         assert f"must not end its process or lose its worker {MOST_TRIES} times" in message
         assert len((tmp_path / "1").read_text()) == MOST_TRIES
 
-    def test_one_call_is_tried_again_as_often(
-        self, places: Sequence[Place], tmp_path: Path
-    ) -> None:
-        document = {"counter": str(tmp_path / "counter"), "times": MOST_TRIES - 1, "number": 3}
+    def test_one_call_is_tried_again(self, places: Sequence[Place], tmp_path: Path) -> None:
+        document = {"counter": str(tmp_path / "counter"), "times": 1, "number": 3}
         assert retried(lambda: places[1].call("place_tasks:die", document)) == {"number": 3}
 
     def test_a_place_that_is_stopped_ends_what_is_under_way(

@@ -1,6 +1,7 @@
 """A cluster of real raylets on this machine, on ports of its own."""
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,11 +52,25 @@ class Nodes:
 
 
 @contextmanager
+def own_token(folder: Path) -> Iterator[None]:
+    """A token of the tests' own, and Ray's variables as we set them for whatever starts now."""
+    import pytest
+
+    from phonelm_search.work.ray_library import ray_library
+
+    file = folder / "auth_token"
+    file.write_text(secrets.token_hex(32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+        ray_library()
+        yield
+
+
+@contextmanager
 def cluster() -> Iterator[Nodes]:
     """Nodes whose processes find the tests' modules."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *([before] if before else [])])
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
         nodes = Nodes()
         try:

@@ -12,22 +12,16 @@ pytest.importorskip("ray")
 
 from phonelm_search.core.errors import EngineError, TransportError
 from phonelm_search.work import Place, open_ray, share
+from phonelm_search.work.carrying import Artifacts, Sender
 from work.place_contract import PlaceContract
-from work.ray_cluster import Nodes, cluster
+from work.ray_cluster import Nodes
 
 pytestmark = pytest.mark.xdist_group("ray")
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    with cluster() as nodes:
-        nodes.add({"phonelm:train": 2, "phonelm:pixel:A": 1}, cpus=2)
-        yield nodes
-
-
-@pytest.fixture(scope="module")
-def engine(nodes: Nodes) -> Iterator[Any]:
-    with open_ray(nodes.address, patience_seconds=1.0) as engine:
+def engine(ray_nodes: Nodes) -> Iterator[Any]:
+    with open_ray(ray_nodes.address, patience_seconds=1.0) as engine:
         yield engine
 
 
@@ -55,24 +49,21 @@ class TestRayPlace(PlaceContract):
         assert answers[0]["path"] == answers[1]["path"] != str(text)
 
 
-class TestRayPlaceWithArtifacts(TestRayPlace):
-    """The same with files by a shared folder."""
-
-    @pytest.fixture
-    def places(
-        self, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> Sequence[Place]:
-        from phonelm_search.work.carrying import Artifacts, Sender
-
-        artifacts = Artifacts(f"file://{tmp_path}/shared")
-        monkeypatch.setattr(engine, "artifacts", artifacts)
-        monkeypatch.setattr(engine, "sender", Sender(engine.ray.put, artifacts))
-        places: Sequence[Place] = engine.trainers()
-        return places
+def test_files_go_by_a_shared_folder_where_one_is_given(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = Artifacts(f"file://{tmp_path}/shared")
+    monkeypatch.setattr(engine, "artifacts", artifacts)
+    monkeypatch.setattr(engine, "sender", Sender(engine.ray.put, artifacts))
+    TestRayPlace().test_files_are_there_and_a_folder_is_as_the_task_left_it(
+        engine.trainers(), tmp_path
+    )
+    left = [p.name for p in (tmp_path / "shared").rglob("*") if p.is_file()]
+    assert len(left) == 1  # the text, which other tasks take, too
 
 
-def test_a_phone_whose_node_is_lost_gives_its_job_back(nodes: Nodes, engine: Any) -> None:
-    node = nodes.add({"phonelm:pixel:B": 1})
+def test_a_phone_whose_node_is_lost_gives_its_job_back(ray_nodes: Nodes, engine: Any) -> None:
+    node = ray_nodes.add({"phonelm:pixel:B": 1})
     deadline = time.monotonic() + 20
     while len(places := engine.devices("pixel", alone=False)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -84,7 +75,7 @@ def test_a_phone_whose_node_is_lost_gives_its_job_back(nodes: Nodes, engine: Any
     def act(place: Place, number: int) -> None:
         if place.name.endswith("B") and not killed.is_set():
             killed.set()
-            nodes.kill(node)
+            ray_nodes.kill(node)
         done.append(place.call("place_tasks:echo", {"number": number})["told"]["number"])
         time.sleep(0.1)
 

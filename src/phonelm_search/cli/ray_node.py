@@ -37,13 +37,13 @@ def command(
         typer.Option("--address", help="HOST:PORT of the head to join; without it this is one."),
     ] = None,
     listen: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--listen",
             help="Address of this machine that the other nodes reach it at. Nothing is encrypted, "
-            "and who reaches it can run programs here.",
+            "and who has the cluster's token (~/.ray/auth_token) can run programs here.",
         ),
-    ] = d.LOOPBACK,
+    ] = None,
     port: Annotated[
         int, typer.Option("--port", min=1, max=65535, help="Of the head.")
     ] = d.DEFAULT_RAY_PORT,

@@ -29,7 +29,7 @@ DEFAULT_RESULTS = Path("results")
 
 DEFAULT_ENGINE: Literal["local"] = "local"
 LOOPBACK = "127.0.0.1"
-"""Where a node of a cluster is reached unless it is told otherwise: from its own machine alone."""
+"""Where a cluster of one machine is reached: from that machine alone."""
 DEFAULT_RAY_PORT = 6379
 
 DEFAULT_LIMIT = 50

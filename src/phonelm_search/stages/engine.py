@@ -157,7 +157,7 @@ def run_ray_node(
     serials: Sequence[str],
     trainings: int | None,
     address: str | None,
-    listen: str,
+    listen: str | None,
     port: int,
     report: Reporter,
     on_ready: Callable[[str], object],
@@ -169,7 +169,7 @@ def run_ray_node(
         serials: See `node_offers`.
         trainings: See `node_offers`.
         address: HOST:PORT of the head; None: this machine is it.
-        listen: Address of this machine that other nodes reach it at.
+        listen: Address of this machine that other nodes reach it at; None: Ray finds it.
         port: Of the head.
         report: Shows progress.
         on_ready: Told in a line what the node offers.
@@ -183,10 +183,13 @@ def run_ray_node(
     gpus = torch.cuda.device_count()
     offers = node_offers(devices, serials, trainings=trainings, gpus=gpus, report=report)
     listed = ", ".join(f"{name} ({count:g})" for name, count in sorted(offers.items()))
-    head = address or f"{listen}:{port}"
+
+    def told(here: str) -> None:
+        head = address or f"{here}:{port}"
+        on_ready(f"this node offers {listed}; head: {head}; Ctrl-C ends it")
+
     run_node(
-        address, offers=offers, listen=listen, port=port, gpus=gpus,
-        on_ready=lambda: on_ready(f"this node offers {listed}; head: {head}; Ctrl-C ends it"),
+        address, offers=offers, listen=listen, port=port, gpus=gpus, on_ready=told,
     )  # fmt: skip
 
 

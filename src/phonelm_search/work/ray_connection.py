@@ -5,15 +5,16 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
+from typing import Any
 
 from phonelm_search.core.defaults import LOOPBACK
 from phonelm_search.core.errors import EngineError
 from phonelm_search.work.carrying import NODE_FOLDER, Artifacts
 from phonelm_search.work.cores import usable_threads
 from phonelm_search.work.ray_engine import RayEngine
-from phonelm_search.work.ray_library import ray_library
+from phonelm_search.work.ray_library import HOW_TO_JOIN, ray_library, short_folder
 from phonelm_search.work.underway import folder_under_way
 
 STORE_BYTES = 256 * 2**20
@@ -46,20 +47,18 @@ def open_ray(
     ray = ray_library()
     if ray.is_initialized():
         raise EngineError("this process is connected to Ray already; end that with ray.shutdown()")
-    with folder_under_way("phonelm-node-") as folder, _signals_kept():
-        try:
-            if address is None:
-                os.environ[NODE_FOLDER] = str(folder)
-                ray.init(
-                    address="local", num_cpus=usable_threads(), resources=dict(offers),
-                    include_dashboard=False, _node_ip_address=LOOPBACK,
-                    object_store_memory=STORE_BYTES, log_to_driver=False, logging_level="ERROR",
-                )  # fmt: skip
-            else:
-                _check_reachable(address)
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise _not_connected(address, error) from error
+    with folder_under_way("phonelm-node-") as folder:
+        if address is None:
+            os.environ[NODE_FOLDER] = str(folder)
+        else:
+            _check_reachable(address)
+        with _signals_kept():
+            try:
+                _connect(ray, address, offers)
+            except Exception as error:
+                with suppress(Exception):
+                    ray.shutdown()
+                raise _not_connected(address, error) from error
         engine = RayEngine(artifacts=shared, serials=serials, patience_seconds=patience_seconds)
         try:
             yield engine
@@ -70,6 +69,17 @@ def open_ray(
                 os.environ.pop(NODE_FOLDER, None)
 
 
+def _connect(ray: Any, address: str | None, offers: Mapping[str, float]) -> None:
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        return
+    ray.init(
+        address="local", num_cpus=usable_threads(), resources=dict(offers),
+        include_dashboard=False, _temp_dir=short_folder(), _node_ip_address=LOOPBACK,
+        object_store_memory=STORE_BYTES, log_to_driver=False, logging_level="ERROR",
+    )  # fmt: skip
+
+
 @contextmanager
 def _signals_kept() -> Iterator[None]:
     """Ray takes SIGTERM for itself; what a command does at it is the command's."""
@@ -78,9 +88,11 @@ def _signals_kept() -> Iterator[None]:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if (number := getattr(signal, name, None)) is not None:
                 kept[number] = signal.getsignal(number)
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _check_reachable(address: str) -> None:
@@ -104,5 +116,5 @@ def _not_connected(address: str | None, error: Exception) -> EngineError:
         return EngineError(f"Ray must start on this machine: {text}")
     return EngineError(
         f"this machine must be a node of the Ray at {address}: {text}; make it one with "
-        f"`phonelm-search ray-node --address {address}`"
+        f"`phonelm-search ray-node --address {address}`, and {HOW_TO_JOIN}"
     )

@@ -1,13 +1,24 @@
 """Ray itself: the one place that imports it, and only where it is asked for."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from phonelm_search.core.errors import EngineError
+from phonelm_search.work.underway import temporary_folder
 
 HOW_TO_INSTALL = "pip install 'phonelm-search[ray]'"
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""Environment of whatever we start of it: nothing is reported to anybody."""
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+}
+"""Of whatever we start or connect to, unless a person has set it: who has not the cluster's token
+is refused, and nothing is reported to anybody."""
+HOW_TO_JOIN = "copy ~/.ray/auth_token from the head to this machine"
+_LONGEST = 30
+_SHORT = Path("/tmp/ray")  # noqa: S108 - Ray's own, one folder for each session
 
 
 def ray_library() -> Any:
@@ -16,10 +27,19 @@ def ray_library() -> Any:
     Raises:
         EngineError: If it is not installed.
     """
-    os.environ.update({k: v for k, v in QUIET.items() if k not in os.environ})
+    os.environ.update({**ENVIRONMENT, **os.environ})
     try:
         import ray
         import ray.exceptions
     except ImportError as error:
         raise EngineError(f"--engine ray needs Ray: {HOW_TO_INSTALL}") from error
     return ray
+
+
+def short_folder() -> str | None:
+    """Where a head keeps its sockets and logs, if not in its usual folder of temporary files.
+
+    A socket's path has 107 bytes, of which Ray takes 70; a batch system's TMPDIR may have more.
+    """
+    usual = temporary_folder() / "ray"
+    return None if len(os.fsencode(usual)) <= _LONGEST or os.name != "posix" else str(_SHORT)
