@@ -69,16 +69,16 @@ def own_token(folder: Path) -> Iterator[None]:
 @contextmanager
 def cluster() -> Iterator[Nodes]:
     """Nodes whose processes find the tests' modules."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *([before] if before else [])])
-    try:
+    import pytest
+
+    from phonelm_search.work import folder_under_way
+    from phonelm_search.work.carrying import NODE_FOLDER
+
+    with folder_under_way("phonelm-node-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        patch.setenv(NODE_FOLDER, str(folder))
         nodes = Nodes()
         try:
             yield nodes
         finally:
             nodes.stop()
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before

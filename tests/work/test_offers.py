@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phonelm_search.core.errors import EngineError
 from phonelm_search.work import open_ray
@@ -20,6 +22,16 @@ def test_all_phones_of_a_profile_are_found_whatever_their_serial() -> None:
     assert device_offers(NODES, "pixel") == {"phonelm:pixel:A": 8.0, "phonelm:pixel:usb:1-2": 4.0}
     assert device_offers(NODES, "pixel", ["usb:1-2"]) == {"phonelm:pixel:usb:1-2": 4.0}
     assert device_resource("pixel", "A") == "phonelm:pixel:A"
+
+
+@given(serials=st.lists(st.text(min_size=1, max_size=40), max_size=5, unique=True))
+def test_whatever_a_phone_is_called_it_is_found_by_its_profile_alone(serials: list[str]) -> None:
+    resources = {device_resource("pixel", s): 1.0 for s in serials}
+    other = {device_resource("pixel-8", s): 1.0 for s in ["A", *serials]}
+    nodes = [Node(name="n", resources={**other, **resources, "CPU": 2.0})]
+    assert set(device_offers(nodes, "pixel-8")) == set(other)
+    if serials:
+        assert device_offers(nodes, "pixel") == dict.fromkeys(resources, 2.0)
 
 
 def test_a_missing_device_is_told_in_one_line_with_what_there_is() -> None:

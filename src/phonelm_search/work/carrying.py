@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from platformdirs import user_cache_path
 
 from phonelm_search.core.errors import EngineError
-from phonelm_search.work.underway import file_under_way, temporary_folder
+from phonelm_search.work.underway import file_under_way
 
 NODE_FOLDER = "PHONELM_NODE_FOLDER"
 """Environment variable: where a node keeps what it was sent. Who starts the node removes it."""
@@ -213,6 +214,6 @@ def replace_content(folder: Path, contents: Mapping[str, bytes]) -> None:
 def node_folder() -> Path:
     """Where this node keeps what it was sent."""
     told = os.environ.get(NODE_FOLDER)
-    folder = Path(told) if told else temporary_folder() / f"phonelm-node-{os.getuid()}"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = Path(told) if told else user_cache_path("phonelm-search") / "node"
+    folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -12,7 +12,6 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
 }
 """Of whatever we start or connect to, unless a person has set it: who has not the cluster's token
 is refused, and nothing is reported to anybody."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 
 from phonelm_search.core.defaults import DEFAULT_RAY_PORT
@@ -139,9 +140,7 @@ def _main() -> None:
     """Ray's own command line, which ends as with SIGTERM when who started it is killed."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # Linux only
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    from ray.scripts.scripts import main
-
-    main()
+    import_module("ray.scripts.scripts").main()
 
 
 if __name__ == "__main__":
