@@ -1,12 +1,11 @@
 """A study whose rounds and trainings run on the nodes of a cluster comes to the same as here."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("ray")
 
 from phonelm_search.cli.main import run_command
 from phonelm_search.core.errors import ConfigurationError
@@ -16,7 +15,10 @@ from phonelm_search.train.pool import PlacePool
 from phonelm_search.train.settings import Acceleration
 from work.ray_cluster import Nodes
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [
+    pytest.mark.xdist_group("ray"),
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+]
 RUN = [
     "run", "tiny", "--device", "fake-phone", "--trials", "3", "--study", "study", "--minutes", "30",
     "--proxy-parameters", "30k", "--tokens-per-parameter", "0.05", "--scenario", "chat=16:8",

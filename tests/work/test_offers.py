@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from phonelm_search.core.errors import EngineError
 from phonelm_search.work import open_ray
 from phonelm_search.work.offers import Node, device_offers, device_resource, gpu_share, in_words
 
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 NODES = [
     Node(name="laptop", resources={"CPU": 8.0, "phonelm:pixel:A": 1.0, "memory": 1e9}),
     Node(name="other", resources={"CPU": 4.0, "phonelm:pixel:usb:1-2": 1.0}),
@@ -67,15 +69,15 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyP
         pass
 
 
+@needs_ray
 @pytest.mark.parametrize("address", ["ray://host:10001", "host", "host:port"])
 def test_an_address_is_host_and_port(address: str) -> None:
-    pytest.importorskip("ray")
     with pytest.raises(EngineError, match="must be HOST:PORT"), open_ray(address):
         pass
 
 
+@needs_ray
 def test_a_head_that_is_not_there_is_one_line() -> None:
-    pytest.importorskip("ray")
     with pytest.raises(EngineError, match=r"must be reachable at 127\.0\.0\.1:9: .*ray-node"):  # noqa: SIM117
         with open_ray("127.0.0.1:9"):
             pass

@@ -3,12 +3,11 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("ray")
 
 from phonelm_search.core.errors import EngineError, TransportError
 from phonelm_search.work import Place, open_ray, share
@@ -16,7 +15,10 @@ from phonelm_search.work.carrying import Artifacts, Sender
 from work.place_contract import PlaceContract
 from work.ray_cluster import Nodes
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [
+    pytest.mark.xdist_group("ray"),
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Ray itself: the one place that imports it, and only where it is asked for."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def ray_library() -> Any:
     Raises:
         EngineError: If it is not installed.
     """
-    os.environ.update({**ENVIRONMENT, **os.environ})
+    if "ray" not in sys.modules:  # it has read them once it is imported
+        os.environ.update({**ENVIRONMENT, **os.environ})
     try:
         import ray
         import ray.exceptions
