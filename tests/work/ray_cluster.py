@@ -73,10 +73,12 @@ def cluster() -> Iterator[Nodes]:
 
     from phonelm_search.work import folder_under_way
     from phonelm_search.work.carrying import NODE_FOLDER
+    from phonelm_search.work.ray_library import KEPT_PROCESSES
 
     with folder_under_way("phonelm-node-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
         patch.setenv(NODE_FOLDER, str(folder))
+        patch.setenv(KEPT_PROCESSES, "66")
         nodes = Nodes()
         try:
             yield nodes

@@ -14,7 +14,12 @@ from phonelm_search.core.errors import EngineError
 from phonelm_search.work.carrying import NODE_FOLDER, Artifacts
 from phonelm_search.work.cores import usable_threads
 from phonelm_search.work.ray_engine import RayEngine
-from phonelm_search.work.ray_library import HOW_TO_JOIN, ray_library, short_folder
+from phonelm_search.work.ray_library import (
+    HOW_TO_JOIN,
+    KEPT_PROCESSES,
+    ray_library,
+    short_folder,
+)
 from phonelm_search.work.underway import folder_under_way
 
 STORE_BYTES = 256 * 2**20
@@ -50,6 +55,7 @@ def open_ray(
     with folder_under_way("phonelm-node-") as folder:
         if address is None:
             os.environ[NODE_FOLDER] = str(folder)
+            os.environ.setdefault(KEPT_PROCESSES, str(usable_threads() + int(sum(offers.values()))))
         else:
             _check_reachable(address)
         with _signals_kept():

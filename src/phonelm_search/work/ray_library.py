@@ -16,6 +16,9 @@ ENVIRONMENT = {
 }
 """Of whatever we start or connect to, unless a person has set it: who has not the cluster's token
 is refused, and nothing is reported to anybody."""
+KEPT_PROCESSES = "RAY_num_workers_soft_limit"
+"""Environment variable of a node: so many idle processes stay for the next task. Ray's own is one
+for each processor, and a phone's round takes none: each would wait for a new process."""
 HOW_TO_JOIN = "copy ~/.ray/auth_token from the head to this machine"
 _LONGEST = 30
 _SHORT = Path("/tmp/ray")  # noqa: S108 - Ray's own, one folder for each session

@@ -22,6 +22,7 @@ from phonelm_search.work.ray_library import (
     ENVIRONMENT,
     HOW_TO_INSTALL,
     HOW_TO_JOIN,
+    KEPT_PROCESSES,
     short_folder,
 )
 from phonelm_search.work.underway import folder_under_way
@@ -59,7 +60,8 @@ def run_node(
     """
     if find_spec("ray") is None:
         raise EngineError(f"a node needs Ray: {HOW_TO_INSTALL}")
-    environment = {**ENVIRONMENT, **os.environ, "PYTHONUNBUFFERED": "1"}
+    kept = {KEPT_PROCESSES: str(usable_threads() + int(sum(offers.values())))}
+    environment = {**ENVIRONMENT, **kept, **os.environ, "PYTHONUNBUFFERED": "1"}
     where = [f"--address={address}"] if address else ["--head", f"--port={port}"]
     if listen is not None:
         where.append(f"--node-ip-address={listen}")
