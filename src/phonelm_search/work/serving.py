@@ -60,7 +60,7 @@ def answered(act: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     try:
         return {"answer": act()}
     except PhonelmSearchError as error:
-        return _refusal(error)
+        return {**_refusal(error), "kind": type(error).__name__}
     except MemoryError as error:
         return {"error": memory_shortage(error), "stage": "memory"}
 
@@ -91,10 +91,9 @@ def answer_once(run: Callable[[dict[str, Any]], Mapping[str, Any]]) -> int:
 
 
 def _refusal(error: PhonelmSearchError) -> dict[str, Any]:
-    kind = type(error).__name__
     if isinstance(error, MeasurementError):
-        return {"error": error.message, "stage": error.stage, "kind": kind}
-    return {"error": str(error), "stage": "run", "kind": kind}
+        return {"error": error.message, "stage": error.stage}
+    return {"error": str(error), "stage": "run"}
 
 
 def _report(progress: Mapping[str, Any]) -> None:
