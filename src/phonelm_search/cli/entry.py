@@ -18,7 +18,7 @@ def run(stopping: Stopping, arguments: Sequence[str]) -> int:
     """Run one command line in this process, which does nothing else, and return its exit code."""
     import gc
 
-    gc.set_threshold(100_000)  # importing makes many objects and no cycles to speak of
+    gc.set_threshold(200_000)  # importing makes many objects and no cycles to speak of
     from phonelm_search.cli.main import run_command
     from phonelm_search.cli.streams import prepare_streams
 
