@@ -261,6 +261,11 @@ class Answering:
     [
         (-9, "", "memory"),
         (137, "", "memory"),
+        (-15, "", "stopped"),
+        (143, "", "stopped"),
+        (-2, "", "stopped"),
+        (129, "", "stopped"),
+        (-11, "", "run"),
         (139, "", "run"),
         (2, "", "protocol"),
         (0, '{"schema": 4, "tag"', "protocol"),

@@ -24,13 +24,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' helpers
 from common import say
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
 CODES = {"SIGKILL": -9, "SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130}
 STUDY = "study"
 _MOST_SECONDS = 600.0
+_RUN = Path(__file__).resolve().with_name("told_run.py")
 _TABLES = {
     "phonelm_measurements": "id, key, round, samples_ns",
     "phonelm_scores": "id, settings_id, shape_id, seed, bits_per_byte",
@@ -80,7 +80,8 @@ class Place:
     def start(self) -> "subprocess.Popen[str]":
         variables = {"TMPDIR": str(self.temporary.resolve()), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), "--run", str(self.trials)],
+            [sys.executable, str(_RUN), "run", "tiny", "--device", "killed", "--study", STUDY,
+             "--trials", str(self.trials), "--minutes", "60", "--scenario", "chat=16:8"],
             cwd=self.folder, env={**os.environ, **variables}, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
@@ -145,7 +146,7 @@ class Place:
 def killed(place: Place, name: str, seconds: float) -> tuple[int | None, bool]:
     """Start a run and kill its group; its exit code and whether it printed a traceback.
 
-    The code is None where it came to its end before.
+    The code is None where it came to its end before. What was printed is kept beside the folder.
     """
     process = place.start()
     try:
@@ -154,6 +155,8 @@ def killed(place: Place, name: str, seconds: float) -> tuple[int | None, bool]:
         os.killpg(process.pid, getattr(signal, name))
         _, text = process.communicate(timeout=_MOST_SECONDS)
         if process.returncode:
+            if "Traceback" in text:
+                place.folder.with_name(f"traceback-{process.pid}.txt").write_text(text)
             return process.returncode, "Traceback" in text
     if process.returncode:
         raise SystemExit(f"the run must come to its end, it failed: {text[-1000:]}")
@@ -222,26 +225,6 @@ def _after(place: Place) -> int:
     return len(place.processes())
 
 
-def run_once(trials: int) -> None:
-    """One `run tiny`, as the command line does it; see `told_by_formula` for what is replaced."""
-    import gc
-
-    from phonelm_search.cli.main import run_command
-    from phonelm_search.cli.stopping import as_ctrl_c
-    from told_trainings import told_by_formula
-
-    gc.set_threshold(100_000)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
-    with as_ctrl_c() as stopping, told_by_formula(Path("lock")):
-        code = run_command(
-            ["run", "tiny", "--device", "killed", "--trials", str(trials), "--study", STUDY,
-             "--minutes", "60", "--scenario", "chat=16:8"]
-        )  # fmt: skip
-        if stopping.signal is not None:
-            code = stopping.code
-    sys.exit(code)
-
-
 def main() -> None:
     """Kill, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -252,10 +235,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="for the runs")
     parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run is not None:
-        run_once(options.run)
     known = 0
     if options.output and options.output.exists():
         with options.output.open(newline="") as file:

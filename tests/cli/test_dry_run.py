@@ -114,3 +114,76 @@ def test_what_is_there_is_told(
     document = json.loads(planned("--json"))
     assert (document["trials"], document["finished_trials"]) == (22, 2)
     assert (document["references"], document["finished_references"]) == (1, 1)
+
+
+FAKE = "name: fake-phone\nruntime: fake\n"
+SEARCH = ["search", "tiny", "--device", "fake-phone", "--trials", "2", "--study", "st"]
+RUN = ["run", "tiny", "--device", "fake-phone", "--study", "st"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "device_profiles").mkdir()
+    (tmp_path / "device_profiles/fake-phone.yaml").write_text(FAKE)
+    (tmp_path / "notes.txt").write_text("no database at all, but a text of some length\n" * 40)
+    return tmp_path
+
+
+def refusal(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    capsys.readouterr()
+    assert run_command(words) == 1
+    lines = capsys.readouterr().err.splitlines()
+    return next(line for line in lines if line.startswith("phonelm-search: "))
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_a_dry_run_refuses_a_study_of_other_settings(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(SEARCH) == 0
+    files = sorted(folder.rglob("*"))
+    for options, message in (
+        (["--scenario", "chat=8:8"], 'scenario was "chat=256:128", is "chat=8:8"'),
+        (["--vocab-size", "4096"], "space.vocab_size was [2048], is [4096]"),
+        (["--objective", "prefill"], "objectives was"),
+    ):
+        dry = refusal(capsys, [*RUN, *options, "--dry-run"])
+        assert "must be continued as it was started; differs: " in dry
+        assert message in dry
+        assert refusal(capsys, [*RUN, *options]) == dry
+    profile = folder / "device_profiles/fake-phone.yaml"
+    profile.write_text(FAKE + "threads: 1\n")
+    assert "device.threads was" in refusal(capsys, [*RUN, "--dry-run"])
+    profile.write_text(FAKE)
+    assert run_command([*RUN, "--dry-run"]) == 0
+    assert "would measure 22 more trials (2 of 24 are there)" in capsys.readouterr().out
+    assert {f for f in folder.rglob("*") if not f.name.startswith(".")} <= set(files)
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "run"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--storage", "x"], "--storage must be an SQLAlchemy URL"),
+        (["--storage", "sqlite:///notes.txt"], "cannot open the database notes.txt"),
+        (["--storage", "sqlite:///nope/x.db"], "the database nope/x.db"),
+        (["--storage", "sqlite:///device_profiles"], "the database device_profiles"),
+        (["--storage", "mysql://u:p@host/x"], "SQLAlchemy URL of sqlite or postgresql, got mysql"),
+        (["--storage", "postgresql+nope://u:p@host/x"], "--storage must be an SQLAlchemy URL"),
+        (["--results", "notes.txt"], "the results folder notes.txt must be writable"),
+        (["--results", "notes.txt/r"], "the results folder notes.txt/r must be writable"),
+        (["--train-tokens", "1e30"], "--train-tokens: a count must be less than 2^63"),
+        (["--train-tokens", "nan"], "--train-tokens: a count must be a number"),
+        (["--train-tokens", "300Q"], "--train-tokens: a count must be a number"),
+        (["--scenario", "chat=1e9:1e9"], "a scenario must read NAME=PROMPT:GENERATED"),
+        (["--scenario", "chat=1000000000:9"], "a scenario must be of at most 1,048,576 tokens"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str,
+    dry: list[str],
+) -> None:  # fmt: skip
+    assert message in refusal(capsys, [*RUN, *options, *dry])
+    assert not (folder / "results/phonelm.db").exists()
+    assert (folder / "notes.txt").read_text().startswith("no database")

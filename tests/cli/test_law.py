@@ -12,6 +12,7 @@ from phonelm_search.quality.law import (
     Dimensions,
     Points,
     QualityLaw,
+    encode_prior,
     load_prior,
     observations_of,
     read_trainings,
@@ -145,3 +146,44 @@ def test_files_that_are_not_there_are_one_line(capsys: pytest.CaptureFixture[str
     assert run_command(["law", "check", "--observations", "nowhere.csv"]) == 1
     assert run_command(["law", "show", "--law", "nowhere.json"]) == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("shared", "mean", -1e300),  # a prior of no number
+        ("shared", "mean", 50.0),
+        ("shared", "covariance", 1e300),
+        ("shared", "covariance", 1e-300),
+        ("own", "mean", 1e18),
+        ("own", "covariance", 0.0),
+        ("discrepancy", "size_decades", 0.0),
+        ("discrepancy", "growth", 1e299),
+        ("discrepancy", "tokens", 0.0),
+    ],
+)
+def test_a_law_of_numbers_that_tell_no_loss_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, key: str, value: float
+) -> None:
+    document = encode_prior(load_prior())
+    if isinstance(document[part][key], float):
+        document[part][key] = value
+    else:
+        values = list(document[part][key])
+        values[0] = [value, *values[0][1:]] if key == "covariance" else value
+        document[part][key] = values
+    path = tmp_path / "law.json"
+    path.write_text(json.dumps(document))
+    assert run_command(["law", "show", "--law", str(path)]) == 1
+    assert "must be a law as `law fit` writes it: " in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("loss", ["1e300", "1e-300", "1e18"])
+def test_a_loss_that_none_can_be_names_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{HEADER}\n{ROWS[0]}\n384,1024,8,6,1e8,{loss}\n")
+    code = run_command(["law", "fit", "--observations", str(path), "-o", str(tmp_path / "l.json")])
+    assert code == 1
+    assert "row 3, bits_per_byte: must lie between 1e-06 and 1e+06" in capsys.readouterr().err

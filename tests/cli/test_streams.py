@@ -66,6 +66,25 @@ def test_a_command_ends_well_in_an_old_locale_without_stderr(tmp_path: Path) -> 
         assert done.stdout.isascii()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", ["spaces list --json", "--help"])
+def test_a_stdout_that_cannot_be_written_is_one_line(words: str, tmp_path: Path) -> None:
+    ends = {
+        ">/dev/full": "phonelm-search: stdout must be writable: No space left on device; write it "
+        "to another file\n",
+        ">&-": "",
+        "| true": "",  # the reader has gone
+    }
+    for end, message in ends.items():
+        script = f'"$@" {words} {end}'
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", *RUN], cwd=tmp_path, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == ("", message), end
+        assert done.returncode == bool(message)
+
+
 def test_commands_print_where_names_and_widths_are_seen_to() -> None:
     own = re.compile(r"typer\.s?echo|(?<!\.)\bprint\(")
     for path in Path(output.__file__).parent.glob("*.py"):

@@ -1,5 +1,6 @@
 """The profiler makes rounds, repeats bad ones, and remembers what it measured."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import WORKLOADS, fake_device, fake_profiler, latencies, small_shape
-from phonelm_search.backends import Result
+from phonelm_search.backends import Job, Result
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.errors import MeasurementError, TransportError, UnsupportedShapeError
 from phonelm_search.core.workload import prefill
@@ -355,3 +356,33 @@ def test_kernels_refusal_reaches_the_caller(tmp_path: Path) -> None:
     profiler = fake_profiler(Store(tmp_path), precision="int4-b128")
     with pytest.raises(UnsupportedShapeError, match="multiple of 128"):
         latencies(profiler, small_shape(), WORKLOADS)
+
+
+class Ended(Recorder):
+    """Processes that others end, so often one after the other, then none."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left, self.tries = times, 0
+
+    def run(self, job: Job, files: Mapping[str, bytes]) -> Result:
+        self.tries += 1
+        if self.left:
+            self.left -= 1
+            raise MeasurementError("ended by a signal", stage="stopped")
+        return super().run(job, files)
+
+
+def test_a_process_that_others_end_is_run_again(tmp_path: Path) -> None:
+    runtime = Ended(2)
+    found = latencies(profiler_with(Store(tmp_path), runtime), small_shape(), WORKLOADS)
+    assert {s.rounds for s in found.values()} == {3}
+    assert runtime.left == 0
+
+
+def test_a_process_that_is_always_ended_is_an_accident_of_no_shape(tmp_path: Path) -> None:
+    runtime = Ended(10**6)
+    with pytest.raises(MeasurementError, match="ended by a signal") as caught:
+        latencies(profiler_with(Store(tmp_path), runtime), small_shape(), WORKLOADS)
+    assert caught.value.transient
+    assert runtime.tries == 3

@@ -17,7 +17,7 @@ from phonelm_search.core.errors import (
     StoreVersionError,
     StudyMismatchError,
 )
-from phonelm_search.stages import finished_trials, prepare
+from phonelm_search.stages import finished_shapes, prepare
 from phonelm_search.stages.setup import open_study
 from phonelm_search.store import Store, check_trials, open_optuna_storage
 from phonelm_search.store.faults import store_error
@@ -52,7 +52,7 @@ def test_another_programs_file_is_refused_and_stays_as_it_is(
     with pytest.raises(StoreError, match=r"must be empty or made by phonelm-search.*give another"):
         Store(tmp_path, create=create)
     with pytest.raises(StoreError, match="must be empty"):
-        finished_trials(tmp_path, None, "st")
+        finished_shapes(tmp_path, None, prepare("tiny", ["host-cpu"], study="st"))
     assert file.read_bytes() == before
     assert not list(tmp_path.glob("*schema*"))
 

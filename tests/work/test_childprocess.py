@@ -53,7 +53,7 @@ def test_what_a_job_raises_becomes_one_line_and_a_stage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(serving, "die_with_parent", lambda: None)
+    monkeypatch.setattr(serving, "_belong_to_parent", lambda: None)
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"folder": str(tmp_path)})))
     assert answer_once(raises(error)) == 1
     answer = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -72,6 +72,11 @@ def module(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> str:
     [
         ("raise SystemExit('no such module')", "working: .*no such module", "compile"),
         ("import os; os.kill(os.getpid(), 9)", "working: .*SIGKILL; most likely memory", "memory"),
+        (
+            "import os; os.kill(os.getpid(), 15)",
+            "working: .*ended by SIGTERM, which another program sent",
+            "stopped",
+        ),
         ("import time; time.sleep(60)", "working must finish within 1 s and did not", "timeout"),
         (
             "import sys; from phonelm_search.work import answer_once\n"
@@ -81,7 +86,7 @@ def module(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> str:
             "compile",
         ),
     ],
-    ids=["no answer", "killed", "too slow", "refused"],
+    ids=["no answer", "killed", "told to end", "too slow", "refused"],
 )
 def test_a_child_without_an_answer_is_an_error_that_says_why(
     code: str, message: str, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,12 +1,10 @@
 """The command ``phonelm-search``."""
 
 import errno
-import gc
 import io
 import os
-import sys
 import tempfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -29,9 +27,10 @@ from phonelm_search.cli import (
     spaces,
     studies,
 )
+from phonelm_search.cli.entry import entry
 from phonelm_search.cli.output import say, tell
-from phonelm_search.cli.stopping import INTERRUPTED, as_ctrl_c
-from phonelm_search.cli.streams import prepare_streams
+from phonelm_search.cli.stopping import INTERRUPTED, STOPPED, Stopping
+from phonelm_search.cli.streams import STDOUT
 from phonelm_search.core.errors import PhonelmSearchError
 from phonelm_search.core.shortage import memory_shortage
 
@@ -74,26 +73,18 @@ def _root(
     """Options before a command."""
 
 
-def entry() -> None:
-    """Run the command line; exit 0, 1 for an error of ours, 2 for wrong usage.
+def run_command(arguments: list[str], stopping: Stopping | None = None) -> int:
+    """Run one command line and return its exit code; nothing but this prints errors.
 
-    130 is for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP.
+    Args:
+        arguments: What follows the program's name.
+        stopping: Signals that end it; None: those of the program that this is part of.
     """
-    gc.set_threshold(200_000)  # importing makes many objects and no cycles to speak of
-    prepare_streams()
-    with as_ctrl_c() as stopping:
-        code = run_command(sys.argv[1:])
-        if stopping.signal is not None:
-            code = stopping.code
-    sys.exit(code)
-
-
-def run_command(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; nothing but this prints errors."""
     try:
-        result = typer.main.get_command(app).main(
-            arguments, prog_name="phonelm-search", standalone_mode=False, obj=list(arguments)
-        )
+        with stopping.raises() if stopping else nullcontext():
+            result = typer.main.get_command(app).main(
+                arguments, prog_name="phonelm-search", standalone_mode=False, obj=list(arguments)
+            )
     except typer.Exit as stop:
         return int(stop.exit_code)
     except PhonelmSearchError as error:
@@ -101,9 +92,7 @@ def run_command(arguments: list[str]) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has gone
         return 1
     except OSError as error:
         _complain(memory_shortage(error) or _file_message(error))
@@ -112,6 +101,9 @@ def run_command(arguments: list[str]) -> int:
         usage = _usage_error(error)
         if usage is not None:
             return usage
+        if stopping is not None and stopping.signal is not None:  # libraries turn it into others
+            _complain(STOPPED)
+            return INTERRUPTED
         if os.environ.get("PHONELM_SEARCH_DEBUG"):
             raise
         _complain(
@@ -121,7 +113,7 @@ def run_command(arguments: list[str]) -> int:
         )
         return 1
     if result == INTERRUPTED:  # typer may turn Ctrl-C into this code itself
-        _complain("stopped; everything finished so far is kept, run again to continue")
+        _complain(STOPPED)
     return result if isinstance(result, int) else 0
 
 
@@ -139,6 +131,8 @@ def _usage_error(error: Exception) -> int | None:
 
 def _file_message(error: OSError) -> str:
     """What failed, and where; some failures of the system name no file."""
+    if error.filename == STDOUT:
+        return f"stdout must be writable: {error.strerror or error}; write it to another file"
     name = error.filename or f"a file (temporary ones lie in TMPDIR, {_temporary_folder()})"
     remedy = "; make room, or set TMPDIR to a larger disk" if error.errno == errno.ENOSPC else ""
     return f"{name} must be usable: {error.strerror or error}{remedy}"

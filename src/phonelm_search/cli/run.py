@@ -95,7 +95,7 @@ def command(
         check_budgets(budgets, [p.name for p in setup.devices], str(setup.goals.scenario))
         dry = plan_run(
             setup, trials, score_top, settings,
-            finished=finished_shapes(results, storage, setup.study), train_tokens=tokens, law=law,
+            finished=finished_shapes(results, storage, setup), train_tokens=tokens, law=law,
             data=data or (),
         )  # fmt: skip
         show_dry_run(setup, dry, trials, as_json=as_json)

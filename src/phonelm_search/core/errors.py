@@ -21,18 +21,38 @@ PhonelmSearchError
 Messages state what must hold, then what was given, then what to do, in less than a kilobyte.
 """
 
+import errno
 import reprlib
 from typing import Any
 
 _MOST_SHOWN = 160  # characters of a value
 _MOST_BYTES, _HEAD_BYTES, _TAIL_BYTES = 900, 560, 240
 _SHELLS_SIGNAL = 128  # what a shell adds to a signal's number
-_TRANSIENT = {"memory", "timeout", "start", "protocol", "transport", "estimate", "rejected"}
+_ROOM = "make room on its disk, then run again; what was finished before is kept"
+_RIGHTS = "give this user the rights, or take another folder"
+_WRITING = {
+    errno.ENOSPC: _ROOM,
+    getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "its disk is read-only; take another folder",
+}
+_TRANSIENT = {
+    "memory", "stopped", "timeout", "start", "protocol", "transport", "estimate", "rejected",
+}  # fmt: skip
 
 
 def first_line(error: Exception) -> str:
     """What a foreign exception says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def unwritable(what: object, error: OSError) -> str:
+    """A sentence on a file or folder that cannot be written, and what helps."""
+    remedy = _WRITING.get(error.errno or 0)
+    reason = f"{what} must be writable: {error.strerror or error}"
+    return f"{reason}; {remedy}" if remedy else reason
 
 
 def clipped(text: str) -> str:
@@ -118,7 +138,8 @@ class MeasurementError(PhonelmSearchError):
         message: What happened.
         stage: Where: ``start``, ``load``, ``run``, ``timeout``, ``memory``, ``protocol``,
             ``transport``, ``storage``, ``numerics``, ``estimate``, ``compile``, ``coverage``;
-            ``simulated``: no chip ran it; or ``rejected``: every round was disturbed.
+            ``stopped``: others ended the process; ``simulated``: no chip ran it; or ``rejected``:
+            every round was disturbed.
     """
 
     def __init__(self, message: str, *, stage: str) -> None:
@@ -150,7 +171,8 @@ class ChildError(PhonelmSearchError):
 
     Args:
         message: Why.
-        stage: ``start``, ``timeout``, ``memory``, ``ended``, or what the child itself says.
+        stage: ``start``, ``timeout``, ``memory``, ``stopped``, ``ended``, or what the child itself
+            says.
         returncode: Of a process that has ended.
         printed: The last line of its output, of one that ended without a message.
         kind: Name of the error that the child says it is.

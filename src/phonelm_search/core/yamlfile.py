@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from phonelm_search.core.errors import ConfigurationError, UnknownNameError, first_line, shown
+from phonelm_search.core.errors import (
+    ConfigurationError,
+    UnknownNameError,
+    first_line,
+    shown,
+    unwritable,
+)
 from phonelm_search.core.textfile import read_text
 
 _MERGE = "tag:yaml.org,2002:merge"
@@ -215,5 +221,5 @@ class NamedFiles:
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(source, target)
         except OSError as error:
-            raise ConfigurationError(f"{target} must be writable: {error.strerror}") from error
+            raise ConfigurationError(unwritable(target, error)) from error
         return target

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from phonelm_search.core.errors import ExportError
+from phonelm_search.core.errors import ExportError, unwritable
 
 Array = npt.NDArray[Any]
 TensorType = Literal["float32", "uint8", "int8"]
@@ -172,5 +172,5 @@ def save_graph(
         path = folder / "model.onnx"
         path.write_bytes(model)
     except OSError as error:
-        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
+        raise ExportError(unwritable(folder, error)) from error
     return path

@@ -11,7 +11,7 @@ import yaml
 from phonelm_search.backends import Runtime
 from phonelm_search.backends.native import NativeRuntime
 from phonelm_search.backends.phone import Phone
-from phonelm_search.core.errors import ConfigurationError
+from phonelm_search.core.errors import ConfigurationError, unwritable
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.records import NumericsCheck
 from phonelm_search.core.reporting import Reporter
@@ -194,4 +194,4 @@ def _write(target: Path, text: str) -> None:
         with file_under_way(target) as part:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{target} must be writable: {error.strerror}") from error
+        raise ConfigurationError(unwritable(target, error)) from error

@@ -21,8 +21,8 @@ from phonelm_search.reading import TOKENS_PER_PARAMETER
 from phonelm_search.speed import measuring_seconds
 from phonelm_search.stages.aims import own_law
 from phonelm_search.stages.session import SETTINGS
-from phonelm_search.stages.setup import Setup
-from phonelm_search.store import Store
+from phonelm_search.stages.setup import Setup, check_settings
+from phonelm_search.store import Store, check_trials, check_writable, has_trials
 from phonelm_search.train import STEP_TOKENS, load_text, usual_workers
 
 _COMPILED_PER_SECOND = 3e6  # parameters of one graph, quantised and compiled on two cores
@@ -58,12 +58,26 @@ class DryRun:
     """About how long training takes."""
 
 
-def finished_shapes(results: Path, url: str | None, study: str) -> Finished:
-    """Shapes that a study has already; none where there is no database or no such study."""
+def finished_shapes(results: Path, url: str | None, setup: Setup) -> Finished:
+    """Shapes that a study has already; none where there is no database or no such study.
+
+    What a run would refuse of the database is refused, too; no device is asked, nothing written.
+
+    Raises:
+        StoreError: If the database is none, or could not be made or written.
+        StudyMismatchError: If the study was started with other settings, or by another program.
+    """
+    check_writable(results, url)
     try:
-        parts = Store(results, url=url, create=False).study_shapes(study)
+        store = Store(results, url=url, create=False)
     except StoreMissingError:
         return Finished()
+    started = setup.study in {s.name for s in store.studies()}
+    if started:
+        check_settings(store.study(setup.study), setup)
+    if has_trials(store):
+        check_trials(store, setup.study, setup.goals.directions, started=started)
+    parts = store.study_shapes(setup.study)
     return Finished(
         trials=sum(p.role == "trial" for p in parts),
         references=sum(p.role == "reference" and p.reason is None for p in parts),

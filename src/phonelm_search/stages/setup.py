@@ -158,18 +158,10 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
     Raises:
         StudyMismatchError: If configuration or environment differ; says what.
     """
-    environment, *others = environments
-    beside = {
-        device.name: {
-            "device": device.model_dump(mode="json"),
-            "environment_id": identity(found),
-            "environment": found,
-        }
-        for device, found in zip(setup.beside, others, strict=True)
-    }
+    environment = environments[0]
     fresh = StudyRecord(
         name=setup.study,
-        config={**setup.config(), **({"beside": beside} if beside else {})},
+        config=_config(setup, environments),
         environment_id=identity(environment),
         environment=environment,
     )
@@ -179,25 +171,56 @@ def open_study(store: Store, setup: Setup, environments: Sequence[dict[str, str]
         check_trials(store, setup.study, setup.goals.directions, started=False)
         store.save_study(fresh)
         return remember_command(store, fresh, setup.command)
-    before = dict(known.config)
+    check_settings(known, setup, environments)
+    check_trials(store, setup.study, setup.goals.directions, started=True)
+    return remember_command(store, known, setup.command)
+
+
+def check_settings(
+    known: StudyRecord, setup: Setup, environments: Sequence[dict[str, str]] = ()
+) -> None:
+    """Refuse to continue a study with another set-up.
+
+    Args:
+        known: The study as it was started.
+        setup: The set-up.
+        environments: Of each of its devices; none: they were not asked, and what they are does not
+            count.
+
+    Raises:
+        StudyMismatchError: If configuration or environment differ; says what.
+    """
+    before, now = dict(known.config), _config(setup, environments)
     # Fields that a newer release has added stand at their defaults.
     before["device"] = _at_defaults(before["device"])
     if "beside" in before:
         before["beside"] = {
-            name: {**place, "device": _at_defaults(place["device"])}
+            name: {
+                **(place if environments else {}),
+                "device": _at_defaults(place["device"]),
+            }
             for name, place in before["beside"].items()
         }
     differs = []
     for key in _COMPARED:
-        differs += _differences(before.get(key), fresh.config.get(key), key)
-    differs += _differences(dict(known.environment), environment, "environment")
+        differs += _differences(before.get(key), now.get(key), key)
+    if environments:
+        differs += _differences(dict(known.environment), environments[0], "environment")
     if differs:
         raise StudyMismatchError(
             f"study '{setup.study}' must be continued as it was started; differs: "
             f"{'; '.join(differs)}; use another --study or the first settings"
         )
-    check_trials(store, setup.study, setup.goals.directions, started=True)
-    return remember_command(store, known, setup.command)
+
+
+def _config(setup: Setup, environments: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """The resolved configuration, with the devices beside the first one."""
+    beside: dict[str, dict[str, Any]] = {
+        device.name: {"device": device.model_dump(mode="json")} for device in setup.beside
+    }
+    for place, found in zip(beside.values(), environments[1:], strict=bool(environments)):
+        place |= {"environment_id": identity(found), "environment": found}
+    return {**setup.config(), **({"beside": beside} if beside else {})}
 
 
 def remember_command(store: Store, record: StudyRecord, command: str | None) -> StudyRecord:

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy.engine import URL, make_url
 
-from phonelm_search.core.errors import StoreError
+from phonelm_search.core.errors import StoreError, unwritable
 from phonelm_search.core.study_name import folder_name
 from phonelm_search.store.lease import Lease
 from phonelm_search.store.opening import Database
@@ -87,7 +87,7 @@ def _file_lock(folder: Path, name: str, study: str) -> Iterator[None]:
         raise _refusal(study, _owner(holder)) from error
     except OSError as error:
         lock.release()
-        raise StoreError(f"{path} must be writable: {error.strerror}") from error
+        raise StoreError(unwritable(path, error)) from error
     try:
         with suppress(OSError):  # it only tells others: a full disk may have no room for it
             holder.write_text(_me(), encoding="utf-8")

@@ -1,5 +1,7 @@
 """Opening the database: found, ours, of the present schema; and transactions on it."""
 
+import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from typing import Literal, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from phonelm_search.core.errors import StoreError, StoreMissingError, StoreVersionError
+from phonelm_search.core.errors import StoreError, StoreMissingError, StoreVersionError, unwritable
 from phonelm_search.core.study_name import folder_name
 from phonelm_search.store import schema as t
 from phonelm_search.store.address import address_name, file_address, parse_address, sqlite_file
@@ -24,6 +26,42 @@ from phonelm_search.store.steady import ServerLostError, Steadiness
 R = TypeVar("R")
 Fence = Callable[[Connection], object]
 """Raises where what was written may not be committed."""
+
+
+def check_writable(results: Path, url: str | None = None) -> None:
+    """Refuse a place where a run could make or write no database and no results; writes nothing.
+
+    Raises:
+        StoreError: If it is none.
+    """
+    try:
+        _check_folder(results)
+    except OSError as error:
+        raise StoreError(unwritable(f"the results folder {results}", error)) from error
+    file = sqlite_file(parse_address(url)) if url else results / "phonelm.db"
+    if file is None:
+        return
+    try:
+        if not file.parent.exists() and url:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        _check_folder(file.parent)
+        if file.exists() and not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise StoreError(
+            f"the database {file} must be writable, its folder, too: {error.strerror}; give this "
+            "user the rights, or another --results or --storage"
+        ) from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise what making a folder, and a file in it, would."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 class Database:
@@ -61,9 +99,7 @@ class Database:
             try:
                 results.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StoreError(
-                    f"the results folder {results} must be writable: {error.strerror}"
-                ) from error
+                raise StoreError(unwritable(f"the results folder {results}", error)) from error
         self.results = results
         self.url = address.render_as_string(hide_password=False)
         self.kept_copy: Path | None = None

@@ -15,7 +15,8 @@ from phonelm_search.store.engine import copy_into
 
 _LOCK_SECONDS = 120
 _ADVISORY_LOCK = 0x70686F6F  # another one than that of `migrate`, which is taken within
-_OPTUNAS = "version_info"
+OPTUNAS = "version_info"
+"""A table that tells Optuna's."""
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def check_ours(connection: Connection) -> None:
         "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
     )
     present = set(names.scalars())
-    if present & {t.schema.name, t.VERSION_TABLE, _OPTUNAS} or not present:
+    if present & {t.schema.name, t.VERSION_TABLE, OPTUNAS} or not present:
         return
     shown = ", ".join(sorted(present)[:3])
     raise StoreError(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import optuna
+from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from phonelm_search.core.errors import StoreError, StudyMismatchError, first_line
@@ -11,7 +12,7 @@ from phonelm_search.core.logs import quiet
 from phonelm_search.store.database import Store
 from phonelm_search.store.engine import in_place_of
 from phonelm_search.store.faults import store_error
-from phonelm_search.store.setup import alone
+from phonelm_search.store.setup import OPTUNAS, alone
 from phonelm_search.store.steady_trials import opened_storage
 
 
@@ -34,6 +35,18 @@ def _opened(store: Store) -> optuna.storages.RDBStorage:
                 f"Optuna's tables in {store.name} must be of Optuna {optuna.__version__}: "
                 f"{first_line(error)} Copy the database before."
             ) from error
+
+
+def has_trials(store: Store) -> bool:
+    """Whether Optuna's tables are there; who opens its storage makes them.
+
+    Raises:
+        StoreError: If the database cannot be read.
+    """
+    try:
+        return inspect(store.engine).has_table(OPTUNAS)
+    except SQLAlchemyError as error:
+        raise store_error(f"read the database {store.name}", error) from error
 
 
 def check_trials(store: Store, study: str, directions: Sequence[str], *, started: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.errors import TrainingError, unwritable
 from phonelm_search.train.text import Text
 from phonelm_search.train.textfile import SEPARATOR
 from phonelm_search.work import file_under_way
@@ -106,9 +106,7 @@ def tokenise(text: Text, vocab_size: int, cache: Path) -> TokenisedCorpus:
                     lzma=np.float64(8 * compressed / len(held_out)),
                 )
         except OSError as error:
-            raise TrainingError(
-                f"the token cache {cache} must be writable: {error.strerror}"
-            ) from error
+            raise TrainingError(unwritable(f"the token cache {cache}", error)) from error
     return load_tokens(file)
 
 

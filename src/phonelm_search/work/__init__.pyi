@@ -3,10 +3,10 @@ from .cgroups import cpu_quota as cpu_quota
 from .cgroups import held_up_us as held_up_us
 from .cgroups import kernel_text as kernel_text
 from .cgroups import memory_limit as memory_limit
-from .childprocess import KILLED as KILLED
 from .childprocess import Child as Child
 from .childprocess import Report as Report
 from .childprocess import ask as ask
+from .childprocess import ended_by_others as ended_by_others
 from .childprocess import why_it_ended as why_it_ended
 from .cores import MORE_CORES as MORE_CORES
 from .cores import quota_in_words as quota_in_words

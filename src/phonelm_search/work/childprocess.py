@@ -16,14 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Self, TextIO
+from typing import Any, Literal, Self, TextIO
 
 from phonelm_search.core.errors import ChildError, MeasurementError
 from phonelm_search.core.shortage import shortage_text, tells_shortage
 
 _SIGKILL = 9  # signal.SIGKILL, which is not on Windows
-KILLED = (-_SIGKILL, 128 + _SIGKILL)
-"""Exit codes of a killed child, by itself and through a shell: most likely memory ran out."""
+_SENT = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM")  # that no program raises by its own fault
+_WHY = {"memory": "; most likely memory ran out", "stopped": ", which another program sent"}
 _LOOK_SECONDS = 0.5  # so often the process itself is looked at: others may hold its pipes open
 _GRACE_SECONDS = 10.0  # for its last breath
 _LAST_LINES = 50
@@ -31,13 +31,29 @@ _LAST_LINES = 50
 Report = Callable[[Mapping[str, Any]], object]
 
 
+def ended_by_others(returncode: int) -> Literal["memory", "stopped"] | None:
+    """The stage of a child that did not end by itself: killed, as where memory ran out, or told to.
+
+    Args:
+        returncode: Its own, or as a shell tells it.
+    """
+    name = _signal_name(returncode)
+    if name == "SIGKILL":
+        return "memory"
+    return "stopped" if name in _SENT else None
+
+
+def _signal_name(returncode: int) -> str | None:
+    """The signal that ended a process; None for one that exited."""
+    number = -returncode if returncode < 0 else returncode - 128  # as a shell tells it
+    return next((s.name for s in signal.Signals if s.value == number), None)
+
+
 def why_it_ended(returncode: int, stderr: str) -> str:
     """A sentence on a child that ended badly: the signal, or the last line it wrote."""
-    number = -returncode if returncode < 0 else returncode - 128  # as a shell tells it
-    if number in {s.value for s in signal.Signals}:
-        name = signal.Signals(number).name
-        why = "; most likely memory ran out" if name == "SIGKILL" else ""
-        return f"the child process was ended by {name}{why}"
+    if (name := _signal_name(returncode)) is not None:
+        stage = ended_by_others(returncode)
+        return f"the child process was ended by {name}{_WHY[stage] if stage else ''}"
     last = (stderr.strip().splitlines() or ["it printed nothing"])[-1]
     if tells_shortage(last):
         return shortage_text(last)
@@ -54,7 +70,8 @@ def ask(module: str, job: Mapping[str, Any], *, what: str, seconds: float) -> di
         seconds: Time within which it must have answered.
 
     Raises:
-        MeasurementError: If it fails (stage ``compile``), is killed (``memory``) or takes too long.
+        MeasurementError: If it fails (stage ``compile``), is killed (``memory``) or told to end
+            (``stopped``), or takes too long.
     """
     try:
         with Child(module, what=what) as child:
@@ -227,10 +244,10 @@ class _Process:
         for reader in self._readers:
             reader.join(_LOOK_SECONDS)
         said = "".join(self._errors)
-        short = returncode in KILLED or tells_shortage(said)
+        stage = "memory" if tells_shortage(said) else ended_by_others(returncode)
         return ChildError(
             why_it_ended(returncode, said),
-            stage="memory" if short else "ended",
+            stage=stage or "ended",
             returncode=returncode,
             printed=self._printed,
         )

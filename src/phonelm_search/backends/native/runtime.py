@@ -15,7 +15,7 @@ from phonelm_search.backends.native.toolchain import HOST, build_runner, host_li
 from phonelm_search.backends.qnn import QNN, provider_library, provider_versions
 from phonelm_search.core.errors import MeasurementError
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.work import KILLED, folder_under_way, why_it_ended
+from phonelm_search.work import ended_by_others, folder_under_way, why_it_ended
 
 PROBE_SECONDS = 60.0
 _GRACE_SECONDS = 15.0  # the runner's own limit comes first, and says where it was
@@ -23,7 +23,6 @@ SIGSYS = 128 + 31  # as Linux counts: a kernel's filter refuses a system call of
 _ANSWERED = (0, 1, 3)
 _STAGES = {
     2: "protocol",  # a malformed job
-    **dict.fromkeys(KILLED, "memory"),
     126: "start",
     127: "start",  # no such program: the next job brings it again
 }
@@ -299,6 +298,6 @@ def _answer(done: Finished) -> str:
     """What a runner printed, where its exit code says that it printed an answer."""
     if done.returncode in _ANSWERED:
         return done.stdout
-    stage = _STAGES.get(done.returncode, "run")
+    stage = ended_by_others(done.returncode) or _STAGES.get(done.returncode, "run")
     hint = "; the Android build may run: devices prepare --ndk" if done.returncode == SIGSYS else ""
     raise MeasurementError(f"{why_it_ended(done.returncode, done.stderr)}{hint}", stage=stage)

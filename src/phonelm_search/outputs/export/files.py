@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from phonelm_search.core.errors import ExportError
+from phonelm_search.core.errors import ExportError, unwritable
 from phonelm_search.core.tables import to_csv
 from phonelm_search.outputs.rows import sensitivity_rows, study_rows
 from phonelm_search.reading import Sensitivity, StudyView, front_pairs
@@ -48,4 +48,4 @@ def _write(folder: Path, documents: Mapping[str, str]) -> None:
         for name, text in documents.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ExportError(f"{folder} must be writable: {error.strerror}") from error
+        raise ExportError(unwritable(folder, error)) from error

@@ -9,7 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from phonelm_search import __version__
-from phonelm_search.core.errors import ExportError, UnsupportedConfigError, UnsupportedShapeError
+from phonelm_search.core.errors import (
+    ExportError,
+    UnsupportedConfigError,
+    UnsupportedShapeError,
+    unwritable,
+)
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.memory import CONTEXTS, kv_cache_bytes
 from phonelm_search.core.printable import markdown_text, visible
@@ -67,7 +72,7 @@ def hand_off(view: StudyView, row: StudyRow, folder: Path) -> list[str]:
                 if (fresh / part).exists():
                     (fresh / part).replace(folder / part)
     except OSError as error:
-        raise ExportError(f"{folder} must be writable: {error.strerror or error}") from error
+        raise ExportError(unwritable(folder, error)) from error
     return missing
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from phonelm_search.core.errors import ExportError
+from phonelm_search.core.errors import ExportError, unwritable
 from phonelm_search.core.hf_config import MAX_POSITIONS
 from phonelm_search.core.shape import ModelShape
 
@@ -67,5 +67,5 @@ def export_litgpt(shape: ModelShape, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+        raise ExportError(unwritable(path, error)) from error
     return path

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from phonelm_search.core.errors import ExportError
+from phonelm_search.core.errors import ExportError, unwritable
 from phonelm_search.core.hf_config import MAX_POSITIONS, to_hf_config
 from phonelm_search.core.precision import Precision
 from phonelm_search.core.shape import ModelShape
@@ -24,7 +24,7 @@ def write_json(path: Path, content: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+        raise ExportError(unwritable(path, error)) from error
     return path
 
 

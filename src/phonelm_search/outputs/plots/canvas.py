@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from phonelm_search.core.errors import ExportError
+from phonelm_search.core.errors import ExportError, unwritable
 
 BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
 """Colour-blind-safe, of Okabe and Ito."""
@@ -54,7 +54,7 @@ def save(figure: Figure, path: Path) -> Path:
             metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
             figure.savefig(path, dpi=160, metadata=metadata)
     except OSError as error:
-        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+        raise ExportError(unwritable(path, error)) from error
     return path
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from phonelm_search.core.errors import ExportError
+from phonelm_search.core.errors import ExportError, unwritable
 from phonelm_search.core.units import format_counted
 from phonelm_search.outputs.report.document import Document, document
 from phonelm_search.reading import StudyView
@@ -32,7 +32,7 @@ def write_report(store: Store, view: StudyView, path: Path | None = None) -> Pat
         with file_under_way(path) as part:
             part.write_bytes(text.encode("utf-8", "replace"))
     except OSError as error:
-        raise ExportError(f"{path} must be writable: {error.strerror}") from error
+        raise ExportError(unwritable(path, error)) from error
     return path
 
 

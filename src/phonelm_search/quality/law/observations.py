@@ -18,6 +18,8 @@ from phonelm_search.quality.law.posterior import Observations
 from phonelm_search.space import Columns
 
 _MOST_BYTES = 100_000_000  # a million rows
+_LOSS, _COUNT = (1e-6, 1e6), (1, 1e18)
+"""Beyond, the law's exponentials are no numbers."""
 _NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "tokens")
 _LOSSES = ("loss", "bits_per_byte")
 _GROUPING = ("dataset", "tokenizer")
@@ -134,6 +136,9 @@ class _Row:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
             raise self._wrong(name, f"must be a positive number, got {shown(text)}")
+        low, high = _LOSS if name in _LOSSES else _COUNT
+        if not low <= value <= high:
+            raise self._wrong(name, f"must lie between {low:g} and {high:g}, got {shown(text)}")
         return value
 
     def _wrong(self, column: str, what: str) -> ConfigurationError:

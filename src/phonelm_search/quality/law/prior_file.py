@@ -3,20 +3,28 @@
 import json
 from dataclasses import asdict
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phonelm_search.core.errors import ConfigurationError, first_line, shown
+from phonelm_search.core.errors import ConfigurationError, first_line, shown, unwritable
+from phonelm_search.core.statistics import Floats
 from phonelm_search.core.textfile import read_text
-from phonelm_search.quality.law.discrepancy import Discrepancy
-from phonelm_search.quality.law.form import OWN, SHARED
-from phonelm_search.quality.law.posterior import Evidence, Gaussian, LawPrior
+from phonelm_search.quality.law.discrepancy import Discrepancy, Points
+from phonelm_search.quality.law.form import OWN, SHARED, Dimensions
+from phonelm_search.quality.law.posterior import Evidence, Gaussian, LawPrior, QualityLaw
 
 _NO_LAW = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
+_USUAL = (
+    (32, 8192), (1, 128), (8, 256), (0.1, 16), (1, 64), (1e5, 1e14), range(5),
+)  # fmt: skip
+"""Widths, depths, head dimensions, shares, groups, tokens and kinds of shapes."""
+_MOST_MEAN, _VARIANCES = 30.0, (1e-12, 1e4)
+"""Of logarithms and shares; beyond, what is made of them is no number."""
 _SHIPPED = files("phonelm_search.quality.law") / "prior.json"
 
 
@@ -30,14 +38,35 @@ def load_prior(path: Path | None = None) -> LawPrior:
         ConfigurationError: If it cannot be read, or is none.
     """
     try:
-        text = _SHIPPED.read_text(encoding="utf-8") if path is None else read_text(path)
-        return decode_prior(json.loads(text))
+        if path is None:
+            return decode_prior(json.loads(_SHIPPED.read_text(encoding="utf-8")))
+        prior = decode_prior(json.loads(read_text(path)))
+        _check_losses(prior)
+        return prior
     except ConfigurationError:
         raise
     except _NO_LAW as error:
         raise ConfigurationError(
             f"{path or 'the shipped law'} must be a law as `law fit` writes it: {first_line(error)}"
         ) from error
+
+
+def _check_losses(prior: LawPrior) -> None:
+    """Refuse coefficients that tell no loss of some usual shape.
+
+    Raises:
+        ValueError: If one is infinite, or the logarithm of a number below 0.
+    """
+    values = np.array(list(product(*_USUAL)))
+    widths, depths, heads, shares, groups, tokens, kinds = values.T
+    shapes = Dimensions(
+        width=widths, depth=depths, head_dim=heads, share=shares, groups=groups,
+        kinds=np.equal.outer(kinds, range(1, 5)).astype(float),
+    )  # fmt: skip
+    with np.errstate(all="ignore"):
+        told = QualityLaw(prior).log_loss(Points(shapes=shapes, tokens=tokens))
+    if not (np.isfinite(told.mean).all() and np.isfinite(told.deviation).all()):
+        raise ValueError("its coefficients must tell a finite loss of every usual shape")
 
 
 def save_prior(prior: LawPrior, path: Path) -> None:
@@ -51,7 +80,7 @@ def save_prior(prior: LawPrior, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path} must be writable: {error}") from error
+        raise ConfigurationError(unwritable(path, error)) from error
 
 
 def encode_prior(prior: LawPrior) -> dict[str, Any]:
@@ -94,9 +123,14 @@ def decode_prior(document: dict[str, Any]) -> LawPrior:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e300:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
         raise ValueError(f"a number must be positive and finite, got {shown(value)}")
     return float(value)
+
+
+def _plausible(variances: Floats) -> bool:
+    low, high = _VARIANCES
+    return bool(((variances >= low) & (variances <= high)).all())
 
 
 def _gaussian(document: dict[str, Any], names: tuple[str, ...]) -> Gaussian:
@@ -107,5 +141,7 @@ def _gaussian(document: dict[str, Any], names: tuple[str, ...]) -> Gaussian:
         raise ValueError(f"there must be {len(names)} coefficients with their covariance")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise ValueError("coefficients and their covariance must be finite")
+    if (np.abs(mean) > _MOST_MEAN).any() or not _plausible(np.diag(covariance)):
+        raise ValueError("coefficients and their variances must be of a usual size")
     np.linalg.cholesky(covariance)  # LinAlgError is a ValueError
     return Gaussian(mean=mean, covariance=covariance)
