@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from helpers import measurement
 from phonelm_search.core.errors import MeasurementError, TransportError
+from phonelm_search.core.judgement import judged_together, rejection
 from phonelm_search.core.reason import Reason, in_one_line
-from phonelm_search.core.records import Measurement, judged_together, rejection
+from phonelm_search.core.records import Measurement
 
 CLOSE = "close other programs"
 TEMPLATES = (

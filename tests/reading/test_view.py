@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from helpers import SCENARIO, measurement, score, study
+from phonelm_search.core.judgement import judged_together
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import StudyShape, judged_together
+from phonelm_search.core.records import StudyShape
 from phonelm_search.outputs import doubtful_rows, study_rows
 from phonelm_search.outputs.export import write_tables
 from phonelm_search.reading import StudyRow, load_view

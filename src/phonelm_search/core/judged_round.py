@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from phonelm_search.core.judgement import Verdict
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from phonelm_search.core.judgement import Verdict, judged_together
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import Kind, LatencyEstimate, Verdict, judged_together
+from phonelm_search.core.records import Kind, LatencyEstimate
 from phonelm_search.core.statistics import Z_95
 from phonelm_search.core.workload import Scenario, Workload
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from phonelm_search.backends import Runtime
 from phonelm_search.core.errors import MeasurementError
+from phonelm_search.core.judgement import Verdict, judged_together
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import Verdict, judged_together
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import Core, DeviceProfile, clusters
 from phonelm_search.measure.executor import Executor

@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from phonelm_search.core.judged_round import JudgedRound, Judgement
+from phonelm_search.core.judgement import Verdict
 from phonelm_search.core.latency import Extent, LatencySummary
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import Measurement, Verdict
+from phonelm_search.core.records import Measurement
 from phonelm_search.core.statistics import median_of_rounds, quantile_of_ordered
 from phonelm_search.measure.latency_comparison import LatencyComparison
 from phonelm_search.measure.reference import REFERENCE

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from phonelm_search.core.judged_round import Judgement
+from phonelm_search.core.judgement import Verdict
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import Measurement, Verdict
+from phonelm_search.core.records import Measurement
 from phonelm_search.work import MORE_CORES, quota_in_words
 
 _LEAST_SAMPLES = 3

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from phonelm_search.core.judgement import judged_together
 from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
 from phonelm_search.core.memory import decode_bytes
 from phonelm_search.core.reason import in_one_line
-from phonelm_search.core.records import Compilation, error_of_columns, judged_together
+from phonelm_search.core.records import Compilation, error_of_columns
 from phonelm_search.core.shape import TILE, ModelShape
 from phonelm_search.core.workload import PHASES, Scenario, Workload
 from phonelm_search.devices import DeviceProfile

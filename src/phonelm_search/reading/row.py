@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from phonelm_search.core.judgement import Verdict, judged_together
 from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
 from phonelm_search.core.printable import visible
 from phonelm_search.core.reason import Reason
-from phonelm_search.core.records import Kind, Verdict, judged_together
+from phonelm_search.core.records import Kind
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.units import format_ms

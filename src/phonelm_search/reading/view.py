@@ -9,9 +9,10 @@ import numpy as np
 
 from phonelm_search.core.budget import Budget, budgets_of, check_budgets, with_budgets
 from phonelm_search.core.errors import ConfigurationError, ModelError, UnknownNameError
+from phonelm_search.core.judgement import rejection
 from phonelm_search.core.latency import ScenarioTime
 from phonelm_search.core.pareto import front, membership_probability
-from phonelm_search.core.records import ProxyScore, StudyRecord, StudyShape, identity, rejection
+from phonelm_search.core.records import ProxyScore, StudyRecord, StudyShape, identity
 from phonelm_search.core.shape import TILE, ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.study_name import folder_name

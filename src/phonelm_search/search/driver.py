@@ -11,8 +11,9 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from phonelm_search.core.errors import MeasurementError, StoreError, UnsupportedShapeError
+from phonelm_search.core.judgement import rejection
 from phonelm_search.core.latency import Latency
-from phonelm_search.core.records import StudyShape, rejection
+from phonelm_search.core.records import StudyShape
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.measure import Request

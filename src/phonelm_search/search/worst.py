@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from phonelm_search.core.errors import MeasurementError, UnsupportedShapeError
+from phonelm_search.core.judgement import rejection
 from phonelm_search.core.latency import Latency, ScenarioTime
-from phonelm_search.core.records import rejection
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.measure import Request

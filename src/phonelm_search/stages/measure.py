@@ -9,7 +9,8 @@ import numpy as np
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.defaults import DEFAULT_SAMPLER
 from phonelm_search.core.errors import MeasurementError
-from phonelm_search.core.records import StudyShape, rejection
+from phonelm_search.core.judgement import rejection
+from phonelm_search.core.records import StudyShape
 from phonelm_search.core.reporting import Reporter, RoundProgress
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_counted

@@ -6,9 +6,10 @@ from typing import Any
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
+from phonelm_search.core.judgement import judged_together
 from phonelm_search.core.latency import Extent, Latency, Span
 from phonelm_search.core.memory import kv_cache_bytes
-from phonelm_search.core.records import ProxyScore, judged_together
+from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs import advise, next_steps, resolution_sentences
