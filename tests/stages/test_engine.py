@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
 ]
 RUN = [
-    "run", "tiny", "--device", "fake-phone", "--trials", "3", "--study", "study", "--minutes", "30",
+    "run", "tiny", "--device", "fake-phone", "--trials", "3", "--study", "study", "--minutes", "3",
     "--proxy-parameters", "30k", "--tokens-per-parameter", "0.05", "--scenario", "chat=16:8",
 ]  # fmt: skip
 

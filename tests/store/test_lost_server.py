@@ -140,7 +140,8 @@ def test_rows_go_on_after_those_that_were_read(
     monkeypatch.setattr("phonelm_search.store.database._AT_ONCE", 7)
     made = [measurement([n]) for n in range(50)]
     store.add_measurements(SHAPE, made)
-    rows = store.judged_rounds(shape_ids=[SHAPE.shape_id], environment_id=made[0].environment_id)
+    where = made[0].environment_id
+    rows = store.round_conditions(shape_ids=[SHAPE.shape_id], environment_id=where)
     first = [next(rows) for _ in range(10)]
     server.ask(
         "postgres",

@@ -41,7 +41,7 @@ def test_links_that_lead_back_end_and_what_is_named_twice_is_read_once() -> None
     assert names("text") == (files, [])
     assert names("text/b.txt", "text", "text/b.txt") == (
         files,
-        [f"named twice and read once: 1 files of {n}" for n in ("text", "text/b.txt")],
+        [f"named twice and read once: 1 file of {n}" for n in ("text", "text/b.txt")],
     )
 
 

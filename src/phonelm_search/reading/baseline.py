@@ -36,7 +36,8 @@ class Baseline:
         known, drawn = readings.many_end_to_end_draws(shape_ids)
         if not known.all():
             told = np.empty((len(shape_ids), len(self.draws[place])))
-            told[known] = drawn
+            if known.any():
+                told[known] = drawn
             for i in np.flatnonzero(~known).tolist():
                 told[i] = self._estimated(place, readings, shape_ids[i])
             drawn = told
