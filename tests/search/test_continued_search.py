@@ -16,6 +16,7 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.search import TrialReport
 from phonelm_search.store import Store
+from phonelm_search.store.engine import for_writing
 
 
 def test_trials_are_a_total_and_a_rerun_continues(tmp_path: Path) -> None:
@@ -242,6 +243,20 @@ def test_however_often_it_is_killed_the_same_seed_asks_for_the_same_shapes(
 def test_a_stopped_search_leaves_no_trial_open(tmp_path: Path) -> None:
     class Stopped(Formula):
         def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        driver(tmp_path, Stopped()).run(4, ignore)
+    states = [t.state for t in trials_of(Store(tmp_path), "st")]
+    assert states == [TrialState.WAITING] * 4
+
+
+def test_a_stop_amid_a_transaction_leaves_no_trial_open(tmp_path: Path) -> None:
+    class Stopped(Formula):
+        def latencies(self, shape: ModelShape, workloads: Sequence[Workload]) -> Any:
+            connection = for_writing(Store(tmp_path).engine).connect()
+            connection.begin()
+            connection.exec_driver_sql("DELETE FROM phonelm_scores")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,5 +1,6 @@
 """The ask/tell loop: a sampler asks for a point, the nearest feasible shape is measured."""
 
+import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -163,10 +164,9 @@ class SearchDriver:
         return known
 
     def _close_abandoned(self) -> None:
-        """A trial left RUNNING belongs to a process that was stopped: it is put into the queue.
+        """Put what a stopped process left RUNNING into the queue; who has the study has its lock.
 
-        Who has the study has its lock, so that process lives no more. Of earlier releases' trials,
-        nobody knows whether their point is whole: they have failed.
+        Of earlier releases' trials, nobody knows whether their point is whole: they have failed.
         """
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if _SHAPE_ID in trial.user_attrs:
@@ -179,7 +179,8 @@ class SearchDriver:
         """Leave no trial RUNNING, whatever ends the process."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # they may hold an open transaction
             with suppress(StoreError), optuna_calls("write"):  # else the next process does it
                 self._close_abandoned()
             raise
@@ -196,9 +197,8 @@ class SearchDriver:
     ) -> None:
         """Run until the study has so many distinct shapes in all, or the space has no more.
 
-        A shape that is asked again is told its known values, so that the sampler learns from it,
-        and counts no further; where a sampler asks nothing new for a while, it is given a shape
-        that it has not asked yet.
+        A shape that is asked again is told its known values and counts no further; a sampler that
+        asks nothing new for a while is given a shape that it has not asked yet.
 
         Args:
             trials: Distinct shapes, those of earlier runs among them.
