@@ -40,6 +40,7 @@ from phonelm_search.store import Store
 EXAMPLE = Path(__file__).parent / "examples" / "notebook.py"
 
 
+@pytest.mark.xdist_group("clock")  # who measures elsewhere would be waited for
 @pytest.mark.usefixtures("quick_flow")
 def test_the_example_runs_and_the_lines_of_the_docs_go_on_with_its_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

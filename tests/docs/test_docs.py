@@ -143,6 +143,7 @@ def test_every_python_block_is_run_by_a_test() -> None:
     assert len(blocks) == len(PYTHON_BLOCKS), [b.where for b in blocks]
 
 
+@pytest.mark.xdist_group("clock")  # who measures elsewhere would be waited for
 @pytest.mark.usefixtures("quick_flow")
 def test_the_bash_blocks_run_on_the_tiny_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
