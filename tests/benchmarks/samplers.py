@@ -1,6 +1,8 @@
 """Which way of choosing shapes reaches the front soonest: ours, and Optuna's samplers.
 
     python tests/benchmarks/samplers.py RESULTS --space slm-100m -o results/samplers.csv
+    python tests/benchmarks/samplers.py RESULTS --study small.host-cpu \
+        --space tests/benchmarks/small.yaml -o results/samplers.csv
 
 A replay: latencies of all shapes of a space are as measured, where the study measured all, else
 those that a model of its measurements tells, with a deviation of 1 % that each has for itself;
