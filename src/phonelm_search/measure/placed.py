@@ -221,13 +221,8 @@ class _There:
 
 
 @lru_cache(maxsize=4)
-def _there(profile: str, serial: str | None, settings: str, file: str | None) -> _There:
-    return _There(
-        DeviceProfile.model_validate_json(profile),
-        serial,
-        TypeAdapter(MeasureSettings).validate_json(settings),
-        file,
-    )
+def _there(profile: str, serial: str | None, settings: MeasureSettings, file: str | None) -> _There:
+    return _There(DeviceProfile.model_validate_json(profile), serial, settings, file)
 
 
 def measure_there(
@@ -244,9 +239,7 @@ def measure_there(
         there = _there(
             device.model_dump_json(),
             document["serial"],
-            TypeAdapter(MeasureSettings)
-            .dump_json(MeasureSettings(**document["settings"]))
-            .decode(),
+            MeasureSettings(**document["settings"]),
             str(calibration) if calibration else None,
         )
         there.note = note

@@ -1,13 +1,14 @@
 """Where a command's rounds and trainings run: in this process, or on the nodes of a cluster."""
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from phonelm_search.backends import QNN_SIMULATOR, get_runtime
 from phonelm_search.backends.phone import Phone, assign_phones, examine
+from phonelm_search.core.defaults import DEFAULT_ENGINE
 from phonelm_search.core.errors import ConfigurationError, EngineError
 from phonelm_search.core.reporting import Reporter
 from phonelm_search.devices import DeviceProfile, load_device
@@ -27,7 +28,7 @@ from phonelm_search.work import (
 class EnginePlan:
     """What a person chooses about it."""
 
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "ray"] = DEFAULT_ENGINE
     """``local``: this process and its children."""
     address: str | None = None
     """HOST:PORT of Ray's head; None: a Ray on this machine that ends with the command."""
@@ -73,7 +74,8 @@ def open_engine(
     devices = [p for p in devices if p.runtime != QNN_SIMULATOR]  # compiles here
     offers: dict[str, float] = {}
     if plan.address is None:
-        offers = {**device_offers(devices, serials), TRAININGS: float(usual_workers())}
+        announced = _device_resources(devices, assign_phones(devices, serials))
+        offers = {**announced, TRAININGS: float(usual_workers())}
     with open_ray(plan.address, artifacts=plan.artifacts, serials=serials, offers=offers) as engine:
         for profile in devices:
             engine.devices(profile.name, alone=False)
@@ -82,16 +84,19 @@ def open_engine(
         yield engine
 
 
-def device_offers(
-    profiles: Sequence[DeviceProfile], serials: Sequence[str] = ()
+def _device_resources(
+    profiles: Sequence[DeviceProfile], phones: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
     """What this machine announces for devices; nothing of a phone is looked at but who it is.
+
+    Args:
+        profiles: The devices.
+        phones: Those to measure on, by profile.
 
     Raises:
         ConfigurationError: If a phone is not there.
     """
     found: dict[str, float] = {}
-    phones = assign_phones(profiles, serials)
     for profile in profiles:
         units: Sequence[str] = (machine_name(),)
         if profile.connection == "adb":
@@ -128,8 +133,8 @@ def node_offers(
         EngineError: If a device cannot measure; says what to do.
     """
     profiles = [load_device(name) for name in devices]
-    offers = device_offers(profiles, serials)
     phones = assign_phones(profiles, serials)
+    offers = _device_resources(profiles, phones)
     for profile in profiles:
         report.stage(f"checking {profile.name}", 0)
         if profile.connection != "adb":
