@@ -75,7 +75,7 @@ class RayEngine:
         found = device_offers(nodes, profile, self._serials)
         return [
             RayPlace(self, name=resource, resources={resource: 1.0}, cpus=cpus if alone else 0.0)
-            for resource, cpus in found.items()
+            for resource, cpus in sorted(found.items())
         ]
 
     def trainers(self) -> list["RayPlace"]:
