@@ -19,7 +19,7 @@ from phonelm_search.measure import MeasureSettings, Profiler, Request
 from phonelm_search.measure.static_jobs import prepare_static
 from phonelm_search.store import Store
 
-pytestmark = [pytest.mark.xdist_group("npu"), pytest.mark.usefixtures("native_runner")]
+pytestmark = [pytest.mark.xdist_group("native"), pytest.mark.usefixtures("native_runner")]
 
 HERE = Placement(threads=1)
 FEW = replace(

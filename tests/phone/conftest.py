@@ -18,6 +18,13 @@ from phonelm_search.backends.phone.adb import Adb
 Plug = Callable[..., SimulatedPhone]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker plugs phones: another would wait until the first has compiled the runner."""
+    for item in items:
+        if "adb_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("phone"))
+
+
 @pytest.fixture(scope="session")
 def prepared(shared: Path) -> None:
     """What `devices prepare` does; a worker at a time, so that nothing is made twice."""

@@ -22,6 +22,7 @@ pytestmark = [
 ]
 RUN = [
     "run", "tiny", "--device", "fake-phone", "--trials", "3", "--study", "study", "--minutes", "10",
+    "--score-top", "2",
     "--proxy-parameters", "30k", "--tokens-per-parameter", "0.05", "--scenario", "chat=16:8",
 ]  # fmt: skip
 

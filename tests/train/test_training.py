@@ -151,6 +151,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 ) -> None:
     plan = settings_for(corpus, compiled=compiled)
     whole, _ = t.train(MINI, corpus, plan, seed=0)
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     folder = tmp_path / "states"
     short = replace(plan, tokens=17 * plan.step_tokens)
     assert short.trunk_steps == 12
@@ -169,6 +170,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert resumed.chunk_bits == whole.chunk_bits
     assert resumed.curve[-1] == whole.curve[-1]
     if compiled:
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs  # by the first
         return  # what follows is no other matter then, and a compilation takes seconds
     # A longer run goes on from the end of the trunk, and comes where it would come from scratch.
     longer = replace(plan, tokens=16_000)

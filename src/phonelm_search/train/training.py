@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,16 @@ def validate(
     return tuple(bits), tuple(text_bytes)
 
 
+@lru_cache(maxsize=1)
+def _forget_compiled(shape: ModelShape, sequence: int, batch: int, number_type: str) -> None:
+    """Drop what another training compiled; a later one like the last is served by that.
+
+    A process serves many shapes: without this its later ones would be compiled for sizes in
+    general, or not at all.
+    """
+    torch._dynamo.reset()
+
+
 class _Run:
     """A training in memory."""
 
@@ -195,9 +206,7 @@ class _Run:
             corpus.train, sequence=settings.sequence, batch=settings.batch, seed=seed
         )
         if settings.compiled:
-            # A process serves many shapes: without this its later ones would be compiled for
-            # sizes in general, or not at all.
-            torch._dynamo.reset()
+            _forget_compiled(shape, settings.sequence, settings.batch, settings.number_type)
             for layer in self.model.model.layers:  # all of one size: compiled once
                 layer.compile()
         self._bits_per_nat = 1 / (math.log(2) * float(corpus.token_bytes[corpus.train].mean()))
