@@ -13,12 +13,19 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import say
 
-from fuzz.targets import SEEDS, TARGETS, WORDS, allowed
+try:
+    import atheris
+except ImportError:
+    atheris = None
+
+with atheris.instrument_imports(include=["phonelm_search"]) if atheris else nullcontext():
+    from fuzz.targets import SEEDS, TARGETS, WORDS, allowed
 
 
 def damaged(rng: random.Random, seed: bytes) -> bytes:
@@ -48,13 +55,10 @@ def run_blind(name: str, seconds: float, seed: int) -> None:
 
 def run_guided(name: str, seconds: float, seed: int) -> None:
     """Atheris until the time is used up."""
-    import atheris
-
     folder = Path(f"corpus-{name}")
     folder.mkdir(exist_ok=True)
     for i, text in enumerate(SEEDS[name]):
         (folder / f"seed-{i}").write_bytes(text)
-    atheris.instrument_all()
     options = [
         f"-max_total_time={round(seconds)}",
         f"-seed={seed}",
@@ -73,12 +77,8 @@ def main() -> int:
     parser.add_argument("--only", choices=list(TARGETS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
-        try:
-            import atheris  # noqa: F401
-        except ImportError:
-            run_blind(given.only, given.seconds, given.seed)
-        else:
-            run_guided(given.only, given.seconds, given.seed)
+        run = run_guided if atheris else run_blind
+        run(given.only, given.seconds, given.seed)
         return 0
     each = str(given.seconds / len(given.targets))
     broken = []
