@@ -76,6 +76,18 @@ def test_rivals_on_both_axes_make_a_pick_provisional_and_equals_do_not(tmp_path:
     assert apart.provisional[0].startswith("neither its latency nor its loss is told from that of")
 
 
+def test_of_many_rivals_the_nearest_three_are_named(tmp_path: Path) -> None:
+    latencies = [10.0, 10.004, 10.001, 10.003, 10.002, 30.0]
+    _, view = study(tmp_path, [(ms, 2.0) for ms in latencies])
+    losses = [1.03, 1.0, 1.0, 1.0, 1.0, 0.9]
+    pick = choose(with_losses(view, losses, deviation=0.03), "fastest")
+    assert len(pick.tied) == 4
+    nearest = sorted(pick.tied, key=lambda r: r.latency.value)[:3]
+    names = names_of([pick.row, *nearest])[1:]
+    named = ", ".join(f"{n} ({r.latency_text})" for n, r in zip(names, nearest, strict=True))
+    assert pick.provisional[0].endswith(f"is told from that of {named} and 1 more")
+
+
 def test_what_is_known_of_the_loss_makes_a_sure_pick_or_a_provisional_one(tmp_path: Path) -> None:
     losses = [1.5, 1.1, 1.0]
     assert choose(told(tmp_path / "sure", losses)).provisional == ()

@@ -36,6 +36,8 @@ _QUICK_LOOK = 2.0
 """Below so many tokens per decoder parameter of its longest training a ladder is a quick look."""
 _EQUAL = 0.01
 """Less than this on both axes does not matter."""
+_NAMED = 3
+"""Rivals that are named, the nearest in latency."""
 
 
 def check_rule(name: str) -> Rule:
@@ -250,8 +252,11 @@ def _doubts(
     yield from _beyond_memory(view, row)
     rivals = [r for r in tied if r not in equals]
     if rivals:
-        names = zip(names_of([row, *rivals])[1:], rivals, strict=True)
+        nearest = sorted(rivals, key=lambda r: abs(r.latency.value - row.latency.value))[:_NAMED]
+        names = zip(names_of([row, *nearest])[1:], nearest, strict=True)
         told = ", ".join(f"{name} ({r.latency_text})" for name, r in names)
+        if more := len(rivals) - len(nearest):
+            told += f" and {more} more"
         yield f"neither its latency nor its loss is told from that of {told}"
     if not view.evidence:
         yield "nothing was trained for it: its loss is told from published trainings alone"
