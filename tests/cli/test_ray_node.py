@@ -77,7 +77,6 @@ def test_a_node_offers_what_it_is_told_and_leaves_nothing_behind(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--trainings", "0"], "a node must offer something; give --device or --trainings"),
         (["--trainings", "1000"], "--trainings must be at most one for each processor"),
         (["--serial", "A", "--device", "host-cpu"], "--serial is for phones"),
     ],
