@@ -158,10 +158,12 @@ def kills(place: Site, first: int, count: int, seed: int) -> Iterator[Kill]:
     draw = random.Random(seed + first)
     killer = Killer(place, draw)
     answer = alone(place)
-    whole = {device: usual(place, device, answer) for device in ("sim", "fake-phone")}
+    whole: dict[str, float] = {}
     for number in range(first, count):
         what = KINDS[number % len(KINDS)]
         device = "sim" if what == "adb" else "fake-phone"
+        if device not in whole:
+            whole[device] = usual(place, device, answer)
         seconds = draw.uniform(0.1, 0.9) * whole[device]
         place.mend()
         run = Run(place, f"killed-{number}")
@@ -225,6 +227,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("cluster"), help="not in /tmp")
     options = parser.parse_args()
     enter_network()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # machines end first
     options.folder.mkdir(parents=True, exist_ok=True)
     with site(options.folder) as place:
         if options.what == "together":

@@ -1,7 +1,8 @@
 """One command as the command line runs it, but with short rounds whose times are told by a formula.
 
-What `cluster` starts and kills. Phones do all that they do; see `told_phones`. How training is
-fastest is told, and what there is time for: both would differ between a cluster and a process.
+What `cluster` starts and kills. Phones do all that they do; trainings are told by a formula,
+unless the words hold --real-trainings: see `told_phones`. How training is fastest is told, and what
+there is time for: both would differ between a cluster and a process.
 """
 
 import signal
@@ -28,7 +29,7 @@ def main() -> int:
     from inline import trained_inline
     from phonelm_search.core.deadline import Deadline
     from phonelm_search.train import load_text
-    from phonelm_search.train.pool import PlacePool
+    from phonelm_search.train.pool import InlinePool, PlacePool
     from phonelm_search.train.settings import Acceleration
 
     usual = Acceleration(number_type="fp32", compiled=False, tokens_per_s={})
@@ -42,7 +43,12 @@ def main() -> int:
         patch.setattr(PlacePool, "fastest", lambda *_: usual)
         patch.setattr(Deadline, "left", property(lambda deadline: deadline.seconds))
         patch.setattr("phonelm_search.stages.session.SETTINGS", QUICK)
-        patch.setattr("phonelm_search.measure.placed._TASK", told_phones.TASK)
+        patch.setattr("phonelm_search.measure.placed._TASK", told_phones.MEASURE)
+        if "--real-trainings" in words:
+            words.remove("--real-trainings")
+        else:
+            patch.setattr("phonelm_search.train.pool._TASK", told_phones.TRAIN)
+            patch.setattr(InlinePool, "_train", lambda pool, job, _: told_phones.outcome(job))
         patch.setattr("phonelm_search.measure.verdict.WIDEST_HALF", 1e9)
         patch.setattr("phonelm_search.store.lease.LEASE_SECONDS", LEASE_SECONDS)
         for module in REFERENCE_MODULES:

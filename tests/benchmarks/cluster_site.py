@@ -30,7 +30,7 @@ from work.ray_cluster import QUICK
 TESTS = Path(__file__).parents[1]
 PHONES = {"left": (5601, 5602), "right": (5603, 5604)}
 MACHINES = ("head", *PHONES, "trainer")
-BUSY = ("ray::told_phones:measure", "ray::worker:train_job")
+BUSY = ("ray::told_phones:measure", "ray::told_phones:train", "ray::worker:train_job")
 STUDY = "study"
 _RUN = (
     "run", "tiny", "--trials", "4", "--minutes", "60", "--proxy-parameters", "30k",

@@ -24,7 +24,7 @@ def enter_network() -> None:
     """Begin anew in a network namespace of this process alone, with the bridge."""
     if _INSIDE not in os.environ:
         os.environ[_INSIDE] = "yes"
-        os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])  # noqa: S606
+        os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
     for words in (
         "link set lo up", "link add hub type bridge", f"addr add {HUB}/24 dev hub",
         "link set hub up",
@@ -82,12 +82,12 @@ class Machine:
 
     def processes(self, *parts: str) -> list[int]:
         """Processes there whose command line begins with, or holds, one of these."""
-        space = os.readlink(f"/proc/{self._init}/ns/pid")
+        space = Path(f"/proc/{self._init}/ns/pid").readlink()
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if any(p in line for p in parts) and os.readlink(entry / "ns/pid") == space:
+                if any(p in line for p in parts) and (entry / "ns/pid").readlink() == space:
                     found.append(int(entry.name))
         return found
 

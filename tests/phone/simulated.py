@@ -1,6 +1,6 @@
 """A phone that is none: it speaks adb to the real client and runs the arm64 runner under qemu.
 
-`PYTHONPATH=tests python -m phone.simulated [PORT...]` starts one, or one for each port, to play with.
+`PYTHONPATH=tests python -m phone.simulated [PORT...]` starts one (or more) to play with.
 
 Latencies under qemu mean nothing. What can be seen here is that everything is pushed, started,
 computed, checked and cleaned up as on a phone, and what happens when something goes wrong.

@@ -116,8 +116,8 @@ def test_a_head_that_is_gone_ends_what_waits_in_one_line(
     monkeypatch.setattr("phonelm_search.work.ray_engine._LOOK_SECONDS", 0.2)
     monkeypatch.setattr("phonelm_search.work.ray_engine._HEAD_SECONDS", -1.0)
     told = (
-        r"Ray's head at \S+ and this machine's node must stay, one of them is gone; start the nodes "
-        "again, then run the same command again: what was finished is kept"
+        r"Ray's head at \S+ and this machine's node must stay, one of them is gone; start the "
+        "nodes again, then run the same command again: what was finished is kept"
     )
     with pytest.raises(EngineError, match=told):
         place.call("place_tasks:sleep", {"begun": str(tmp_path / "begun")})

@@ -80,7 +80,7 @@ def open_ray(
         finally:
             engine.close()
             with _signals_kept():
-                _leave(ray)
+                _leave(ray, None if address is None else _LEAVE_SECONDS)
             if address is None:
                 os.environ.pop(NODE_FOLDER, None)
 
@@ -96,11 +96,11 @@ def _connect(ray: Any, address: str | None, offers: Mapping[str, float]) -> None
     )  # fmt: skip
 
 
-def _leave(ray: Any) -> None:
+def _leave(ray: Any, seconds: float | None) -> None:
     """Disconnect; where the head is gone, Ray waits for it, and nobody waits for Ray."""
     leaving = threading.Thread(target=ray.shutdown, daemon=True)
     leaving.start()
-    leaving.join(_LEAVE_SECONDS)
+    leaving.join(seconds)
     if leaving.is_alive():
         atexit.unregister(ray.shutdown)
 
