@@ -159,7 +159,8 @@ def kills(place: Site, first: int, count: int, seed: int) -> Iterator[Kill]:
     killer = Killer(place, draw)
     answer = alone(place)
     whole: dict[str, float] = {}
-    for number in range(first, count):
+    number = first
+    while number < count:
         what = KINDS[number % len(KINDS)]
         device = "sim" if what == "adb" else "fake-phone"
         if device not in whole:
@@ -171,6 +172,8 @@ def kills(place: Site, first: int, count: int, seed: int) -> Iterator[Kill]:
         driver = run.start(device)
         with contextlib.suppress(subprocess.TimeoutExpired):
             driver.wait(seconds)
+            whole[device] = time.monotonic() - begin  # it was over before: once more, sooner
+            continue
         before = run.rows()
         victim = killer.kill(what, driver)
         starts, code, said = 1, driver.wait(_MOST_SECONDS), ""
@@ -185,6 +188,7 @@ def kills(place: Site, first: int, count: int, seed: int) -> Iterator[Kill]:
             took_seconds=round(time.monotonic() - begin, 1), lost=len(before - run.rows()),
             doubled=run.doubled(), same=code == 0 and run.answer() == answer, said=said,
         )  # fmt: skip
+        number += 1
 
 
 def together(place: Site) -> None:
