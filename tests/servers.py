@@ -29,10 +29,10 @@ def binaries() -> Path | None:
 class Server:
     """A server that may be stopped and started again at its port."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._folder = programs, folder
+    def __init__(self, programs: Path, folder: Path, host: str) -> None:
+        self._programs, self._folder, self._host = programs, folder, host
         with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             self.port = probe.getsockname()[1]
         self._count = 0
 
@@ -49,13 +49,15 @@ class Server:
         if int(re.findall(r"\d+", " ".join(version))[0]) >= 15:
             words += ["--locale-provider=icu", "--icu-locale=en"]
         self._do("initdb", *words, str(self._data))
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {self._host}/24 scram-sha-256\n")
 
     @property
     def _data(self) -> Path:
         return self._folder / "data"
 
     def start(self) -> None:
-        options = (*_OPTIONS, f"port={self.port}", "listen_addresses=127.0.0.1")
+        options = (*_OPTIONS, f"port={self.port}", f"listen_addresses={self._host}")
         line = " ".join(f"-c {o}" for o in options)
         log = str(self._folder / "log")
         self._do("pg_ctl", "start", "-w", "-D", str(self._data), "-l", log, "-o", line)
@@ -78,7 +80,7 @@ class Server:
     def url(self, database: str) -> str:
         """As a person writes it."""
         secret = quote(PASSWORD, safe="")
-        return f"postgresql://{_USER}:{secret}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{_USER}:{secret}@{self._host}:{self.port}/{database}"
 
     def ask(self, database: str, query: str) -> list[Any]:
         """Rows of a query, or none."""
@@ -97,7 +99,7 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server | None]:
+def running_server(host: str = "127.0.0.1") -> Iterator[Server | None]:
     """A server for as long as this lasts; None where PostgreSQL is not installed."""
     programs = binaries()
     if programs is None:
@@ -105,7 +107,7 @@ def running_server() -> Iterator[Server | None]:
         return
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if memory.is_dir() else None))
-    server = Server(programs, folder)
+    server = Server(programs, folder, host)
     try:
         server.make()
         server.start()

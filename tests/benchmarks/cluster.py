@@ -1,47 +1,39 @@
-"""A Ray cluster of this machine alone: what kills at random moments do, and what a task costs.
+"""A cluster on this machine: the same answer as one process, kills at random moments, company.
 
     python tests/benchmarks/cluster.py kills --kills 20 --folder F -o results/cluster-kills.csv
-    python tests/benchmarks/cluster.py scaling --folder F -o results/cluster-scaling.csv
+    python tests/benchmarks/cluster.py together --folder F
 
-A head, two nodes with two fake phones each, and one that trains, each a raylet of its own. `run
-tiny` goes through all of them; meanwhile a worker, a node (which is back after a moment) or the
-driver (which is started again) is killed. Then rounds, trainings and winner are held against those
-of a run that nobody disturbed. Scaling: places whose task sleeps for two seconds.
+`run tiny` goes through a head, two machines with two simulated phones each, one that trains, and
+PostgreSQL (`cluster_site`). It is held against one process with the fake runtime, whose formula
+tells the phones' times, too. Then, while it runs, a worker, a node, a phone's adb, the server, a
+whole machine, the head or the driver is killed; what a person would start again is. Together: two
+drivers on one study, another study beside, and who reads meanwhile. Needs Linux and root.
 """
 
 import argparse
 import contextlib
 import csv
-import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))  # the tests' helpers
+from cluster_site import PHONES, STUDY, Run, Site, end, serial, site  # noqa: E402
 from common import say  # noqa: E402
+from machines import enter_network  # noqa: E402
 
-KINDS = ("worker", "node", "driver")
-STUDY = "study"
-_RUN = (
-    "run", "tiny", "--device", "fake-phone", "--trials", "4", "--study", STUDY, "--minutes", "60",
-    "--proxy-parameters", "30k", "--tokens-per-parameter", "0.05", "--scenario", "chat=16:8",
-)  # fmt: skip
-_MOST_SECONDS = 900.0
-_BUSY = ("ray::placed", "ray::worker")  # measuring, training
-_NODES: Sequence[tuple[dict[str, float], int]] = (
-    ({"phonelm:fake-phone:A": 1, "phonelm:fake-phone:B": 1}, 1),
-    ({"phonelm:fake-phone:C": 1, "phonelm:fake-phone:D": 1}, 1),
-    ({"phonelm:train": 2}, 2),
-)
+KINDS = ("worker", "node", "adb", "server", "driver", "machine", "head")
+_MOST_SECONDS = 600.0
+_AWAY_SECONDS = 2.0
+_OURS = "phonelm-search: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,216 +56,202 @@ class Kill:
     """Rows that were there at the kill and are no longer."""
     doubled: int
     same: bool
-    """Whether rounds, trainings and winner are those of a run that nobody disturbed."""
+    """Whether rounds, trainings and winner are those of one process that nobody disturbed."""
+    said: str
+    """What a driver said that ended by itself before that."""
 
 
-def run_once(address: str) -> int:
-    """The driver: rounds are short, and how training is fastest is not measured but told."""
-    import pytest
+class Killer:
+    """Kills, and starts again what a person would."""
 
-    from helpers import QUICK, small_texts
-    from phonelm_search.cli.main import run_command
-    from phonelm_search.train import load_text
-    from phonelm_search.train.pool import PlacePool
-    from phonelm_search.train.settings import Acceleration
+    def __init__(self, place: Site, draw: random.Random) -> None:
+        self._site, self._draw = place, draw
 
-    usual = Acceleration(number_type="fp32", compiled=False, tokens_per_s={})
-    with pytest.MonkeyPatch.context() as patch, small_texts(load_text()):
-        patch.setattr(PlacePool, "fastest", lambda *_: usual)
-        patch.setattr("phonelm_search.stages.session.SETTINGS", QUICK)
-        return run_command([*_RUN, "--engine", "ray", "--address", address])
+    def kill(self, what: str, driver: "subprocess.Popen[bytes]") -> str:
+        """Kill something; what it was."""
+        victim: str = getattr(self, f"_{what}")(driver)
+        return victim
 
-
-class Run:
-    """A folder that the driver works in."""
-
-    def __init__(self, folder: Path, address: str) -> None:
-        self.folder, self._address = folder, address
-
-    def make(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        (self.folder / "device_profiles").mkdir(parents=True)
-        (self.folder / "device_profiles/fake-phone.yaml").write_text(
-            "name: fake-phone\nruntime: fake\nthreads: 1\ncache: warm\n"
-        )
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        with (self.folder / "stderr").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, str(Path(__file__).resolve()), "run", self._address],
-                cwd=self.folder, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
-            )  # fmt: skip
-
-    def rows(self) -> set[tuple[Any, ...]]:
-        """Rounds and trainings that are committed."""
-        from phonelm_search.store import Store
-
-        if not (self.folder / "results/phonelm.db").exists():
-            return set()
-        store = Store(self.folder / "results", create=False)
-        rounds = {("round", m.key, m.round, m.process) for m in store.measurements()}
-        return rounds | {
-            ("score", e["shape_id"], e["settings_id"])
-            for r in store.studies()
-            for e in (r.config.get("score") or {}).get("ladder", ())
-        }
-
-    def answer(self) -> tuple[Any, ...]:
-        """Samples of the study's shapes, bits of its trainings, and the winner."""
-        from phonelm_search.store import Store
-
-        store = Store(self.folder / "results", create=False)
-        shapes = sorted(p.shape_id for p in store.study_shapes(STUDY) if p.role == "trial")
-        rounds = store.measurements(shape_ids=shapes)
-        samples = {(m.shape_id, m.workload.name, m.samples_ns) for m in rounds}
-        ladder = store.study(STUDY).config["score"]["ladder"]
-        bits = {
-            s.chunk_bits
-            for e in ladder
-            for s in store.scores(shape_ids=[e["shape_id"]], settings_id=e["settings_id"])
-        }
-        winner = (self.folder / "results" / STUDY / "winner/config.json").read_text()
-        return shapes, samples, bits, json.loads(winner)
-
-    def doubled(self) -> int:
-        """Rounds of one key and number that are there twice, but for the rounds' own reference."""
-        from phonelm_search.measure import REFERENCE
-        from phonelm_search.store import Store
-
-        store = Store(self.folder / "results", create=False)
-        found = [(m.key, m.round) for m in store.measurements() if m.shape_id != REFERENCE.shape_id]
-        return len(found) - len(set(found))
-
-
-def workers() -> list[tuple[int, str]]:
-    """Processes of Ray's that do tasks of ours, and what they do."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"PHONELM_BENCHMARK=%d" % os.getpid() not in (entry / "environ").read_bytes():
-                continue
-            name = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            if name.startswith(_BUSY):
-                found.append((int(entry.name), name))
-    return found
-
-
-def kills(folder: Path, count: int, seed: int) -> Iterator[Kill]:
-    """Kill so often, and see how each run ends."""
-    from work.ray_cluster import cluster
-
-    draw = random.Random(seed)
-    os.environ["PHONELM_BENCHMARK"] = str(os.getpid())
-    with cluster() as nodes:
-        there = [nodes.add(resources, cpus=cpus) for resources, cpus in _NODES]
-        usual = Run(folder / "usual", nodes.address)
-        usual.make()
-        begin = time.monotonic()
-        if usual.start().wait(_MOST_SECONDS) != 0:
-            raise SystemExit(f"the run must end: {(usual.folder / 'stderr').read_text()[-2000:]}")
-        whole = time.monotonic() - begin
-        answer = usual.answer()
-        say(f"a run takes {whole:.0f} s; trainings: {len(answer[2])}")
-        for number in range(count):
-            what = KINDS[number % len(KINDS)]
-            seconds = draw.uniform(0.1, 0.95) * whole
-            run = Run(folder / "killed", nodes.address)
-            run.make()
-            begin = time.monotonic()
-            driver = run.start()
-            starts, victim = 1, "driver"
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                driver.wait(seconds)
-            before = run.rows()
-            if what == "driver":
-                driver.kill()
-            elif what == "worker":
-                busy = workers()
-                pid, victim = draw.choice(busy) if busy else (0, "none was busy")
-                if pid:
+    def _worker(self, driver: "subprocess.Popen[bytes]") -> str:
+        while driver.poll() is None:
+            for machine, pid, task in self._draw.sample(busy := self._site.busy(), len(busy)):
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            else:
-                i = draw.randrange(len(there))
-                victim = ", ".join(_NODES[i][0])
-                nodes.kill(there[i])
-                time.sleep(2)
-                there[i] = nodes.add(_NODES[i][0], cpus=_NODES[i][1])
-            code = driver.wait(_MOST_SECONDS)
-            while code != 0 and starts < 3:
-                starts += 1
-                code = run.start().wait(_MOST_SECONDS)
-            text = (run.folder / "stderr").read_text(errors="replace")
-            yield Kill(
-                kill=number, what=what, seconds=round(seconds, 1), victim=victim, starts=starts,
-                code=code, traceback="Traceback" in text,
-                took_seconds=round(time.monotonic() - begin, 1), lost=len(before - run.rows()),
-                doubled=run.doubled(), same=code == 0 and run.answer() == answer,
-            )  # fmt: skip
+                    return f"{task} on {machine}"
+            time.sleep(0.05)
+        return "none was busy"
+
+    def _node(self, _: object) -> str:
+        name = self._draw.choice([*PHONES, "trainer"])
+        self._site.kill_node(name, "raylet/raylet")
+        self._site.wait(name)
+        time.sleep(_AWAY_SECONDS)
+        threading.Thread(target=self._site.mend).start()
+        return f"raylet on {name}"
+
+    def _adb(self, _: object) -> str:
+        name = self._draw.choice(list(PHONES))
+        self._site.kill_node(name, "fork-server server")
+        time.sleep(_AWAY_SECONDS)
+        for port in PHONES[name]:  # a cable needs no such word
+            self._site.adb(name, "connect", serial(port))
+        return f"adb on {name}"
+
+    def _server(self, _: object) -> str:
+        self._site.server.stop("immediate")
+        time.sleep(_AWAY_SECONDS)
+        self._site.server.start()
+        return "PostgreSQL"
+
+    def _driver(self, driver: "subprocess.Popen[bytes]") -> str:
+        end(driver)
+        return "driver"
+
+    def _machine(self, _: object) -> str:
+        name = self._draw.choice([*PHONES, "trainer"])
+        self._site.machines[name].kill()
+        self._site.wait(name)
+        time.sleep(_AWAY_SECONDS)
+        self._site.machines[name].start()
+        threading.Thread(target=self._site.mend).start()
+        return f"machine {name}"
+
+    def _head(self, driver: "subprocess.Popen[bytes]") -> str:
+        self._site.kill_node("head", "ray-node", "gcs_server", "raylet")
+        driver.wait(_MOST_SECONDS)
+        self._site.end_nodes()
+        self._site.mend()
+        return "head"
 
 
-def _wait(place: Any, seconds: float) -> None:
-    place.call("place_tasks:wait", {"seconds": seconds})
+def alone(place: Site) -> tuple[object, ...]:
+    """What one process with the fake runtime comes to."""
+    here = Run(place, "here")
+    if here.here() != 0:
+        raise SystemExit(f"the run must end: {here.said[-2000:]}")
+    return here.answer()
 
 
-def scaling(counts: Sequence[int], rounds: int) -> Iterator[dict[str, float]]:
-    """Tasks of two seconds on so many places: how many a second, and what each costs the driver."""
-    from phonelm_search.work import open_ray, share
-    from phonelm_search.work.ray_engine import RayPlace
-    from work.ray_cluster import cluster
+def usual(place: Site, device: str, answer: tuple[object, ...]) -> float:
+    """How long a run takes that nobody kills; says whether it comes to the same."""
+    there = Run(place, f"there-{device}")
+    begin = time.monotonic()
+    driver = there.start(device)
+    seen: dict[tuple[str, str], int] = {}
+    while driver.poll() is None:
+        for machine, _, task in place.busy():
+            seen[machine, task] = seen.get((machine, task), 0) + 1
+        time.sleep(0.2)
+    if driver.returncode != 0:
+        raise SystemExit(f"the run must end: {there.said[-2000:]}")
+    whole = time.monotonic() - begin
+    say(f"{device}: a run takes {whole:.0f} s; at work: {seen}; rounds by: {there.serials()}")
+    for name, ours, theirs in zip(
+        ("shapes", "samples", "trainings", "winner"), answer, there.answer(), strict=True
+    ):
+        say(f"{name}: {'the same' if ours == theirs else f'{ours} here, {theirs} there'}")
+    return whole
 
-    with cluster() as nodes:
-        nodes.add({f"phonelm:sleeper:{i}": 1 for i in range(max(counts))})
-        with open_ray(nodes.address) as engine:
-            for count in counts:
-                places: list[RayPlace] = list(engine.devices("sleeper", alone=False))[:count]
-                share(places, [0.5] * count, _wait, on_lost=lambda *_: None)  # processes start
-                begin, cpu = time.monotonic(), time.process_time()
-                share(places, [2.0] * (count * rounds), _wait, on_lost=lambda *_: None)
-                took, spent = time.monotonic() - begin, time.process_time() - cpu
-                tasks = count * rounds
-                yield {
-                    "devices": count, "rounds": tasks, "seconds": round(took, 2),
-                    "rounds_per_s": round(tasks / took, 3),
-                    "over_ideal": round(2.0 * rounds / took, 3),
-                    "driver_ms_a_round": round(1000 * spent / tasks, 2),
-                    "load_1min": os.getloadavg()[0],
-                }  # fmt: skip
+
+def kills(place: Site, first: int, count: int, seed: int) -> Iterator[Kill]:
+    """Kill until there are so many, and see how each run ends."""
+    draw = random.Random(seed + first)
+    killer = Killer(place, draw)
+    answer = alone(place)
+    whole: dict[str, float] = {}
+    number = first
+    while number < count:
+        what = KINDS[number % len(KINDS)]
+        device = "sim" if what == "adb" else "fake-phone"
+        if device not in whole:
+            whole[device] = usual(place, device, answer)
+        seconds = draw.uniform(0.1, 0.9) * whole[device]
+        place.mend()
+        run = Run(place, f"killed-{number}")
+        begin = time.monotonic()
+        driver = run.start(device)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(seconds)
+            whole[device] = time.monotonic() - begin  # it was over before: once more, sooner
+            continue
+        before = run.rows()
+        victim = killer.kill(what, driver)
+        starts, code, said = 1, driver.wait(_MOST_SECONDS), ""
+        while code != 0 and time.monotonic() - begin < _MOST_SECONDS:
+            said = next((x for x in reversed(run.said.splitlines()) if x.startswith(_OURS)), said)
+            time.sleep(_AWAY_SECONDS)
+            starts += 1
+            code = run.start(device).wait(_MOST_SECONDS)
+        yield Kill(
+            kill=number, what=what, seconds=round(seconds, 1), victim=victim, starts=starts,
+            code=code, traceback="Traceback" in run.said,
+            took_seconds=round(time.monotonic() - begin, 1), lost=len(before - run.rows()),
+            doubled=run.doubled(), same=code == 0 and run.answer() == answer, said=said,
+        )  # fmt: skip
+        number += 1
+
+
+def together(place: Site) -> None:
+    """Two drivers on one study, another study on the same server, and who reads meanwhile."""
+    answer = alone(place)
+    usual(place, "sim", answer)
+    first = Run(place, "first")
+    driver = first.start("sim")
+    while not first.rows() and driver.poll() is None:
+        time.sleep(0.5)
+    second = Run(place, "second", database=first.database)
+    refused = second.start("sim")
+    beside = Run(place, "beside", database=first.database)
+    other = beside.start("sim", study="other")
+    say(f"a second driver of the study: {refused.wait()}, {second.said.splitlines()[-1]}")
+    reads: list[int] = []
+    while driver.poll() is None or other.poll() is None:
+        done = subprocess.run(
+            [sys.executable, "-m", "phonelm_search.cli.main", "pareto", STUDY, "--json",
+             "--storage", first.url],
+            check=False, capture_output=True,
+        )  # fmt: skip
+        reads.append(done.returncode)
+        if done.returncode:
+            say(f"a reader: {done.stderr.decode().strip()}")
+    say(f"a reader read {reads.count(0)} times of {len(reads)}")
+    say(f"both studies end with {driver.returncode} and {other.returncode}")
+    say(f"the study is as alone: {first.answer() == answer}")
+    say(f"the other one is, too: {beside.answer('other') == answer}")
+    say(f"rounds by phone: {first.serials()}; doubled: {first.doubled()}")
 
 
 def main() -> None:
     """Measure, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["kills", "scaling", "run"])
-    parser.add_argument("address", nargs="?", help=argparse.SUPPRESS)
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("what", choices=["kills", "together"])
+    parser.add_argument("-o", "--output", type=Path, help="told again, rows are added")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=Path("cluster"))
+    parser.add_argument("--folder", type=Path, default=Path("cluster"), help="not in /tmp")
     options = parser.parse_args()
-    if options.what == "run":
-        sys.exit(run_once(options.address))
-    from work.ray_cluster import own_token
-
+    enter_network()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # machines end first
     options.folder.mkdir(parents=True, exist_ok=True)
-    rows: Iterator[dict[str, Any]]
-    if options.what == "kills":
-        rows = (asdict(k) for k in kills(options.folder, options.kills, options.seed))
-    else:
-        rows = iter(scaling(options.devices, options.rounds))
-    with own_token(options.folder.resolve()), contextlib.ExitStack() as stack:
-        file = sys.stdout
-        if options.output:
-            file = stack.enter_context(options.output.open("w", newline=""))
-        writer: Any = None
-        for row in rows:
-            writer = writer or csv.DictWriter(file, list(row), lineterminator="\n")
-            if file.tell() == 0:
+    with site(options.folder) as place:
+        if options.what == "together":
+            together(place)
+            return
+        known = 0
+        if options.output and options.output.exists():
+            with options.output.open(newline="") as file:
+                known = len(list(csv.reader(file))) - 1
+        with contextlib.ExitStack() as stack:
+            file = sys.stdout
+            if options.output:
+                file = stack.enter_context(options.output.open("a", newline=""))
+            writer = csv.DictWriter(file, list(Kill.__dataclass_fields__), lineterminator="\n")
+            if not known:
                 writer.writeheader()
-            writer.writerow(row)
-            file.flush()
-            say(str(row))
+            for kill in kills(place, known, options.kills, options.seed):
+                writer.writerow(asdict(kill))
+                file.flush()
+                say(str(kill))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers import Told
 from phonelm_search.cli.main import run_command
+from phonelm_search.stages.engine import node_offers
 from phonelm_search.work import open_ray
 
 pytestmark = [
@@ -74,10 +76,13 @@ def test_a_node_offers_what_it_is_told_and_leaves_nothing_behind(tmp_path: Path)
     assert not list(temporary.glob("phonelm-node-*"))
 
 
+def test_a_node_may_be_for_a_driver_alone() -> None:
+    assert node_offers((), (), trainings=0, gpus=0, report=Told()) == {}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--trainings", "0"], "a node must offer something; give --device or --trainings"),
         (["--trainings", "1000"], "--trainings must be at most one for each processor"),
         (["--serial", "A", "--device", "host-cpu"], "--serial is for phones"),
     ],

@@ -1,6 +1,6 @@
 """A phone that is none: it speaks adb to the real client and runs the arm64 runner under qemu.
 
-`PYTHONPATH=tests python -m phone.simulated` starts one to play with.
+`PYTHONPATH=tests python -m phone.simulated [PORT...]` starts one (or more) to play with.
 
 Latencies under qemu mean nothing. What can be seen here is that everything is pushed, started,
 computed, checked and cleaned up as on a phone, and what happens when something goes wrong.
@@ -13,11 +13,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from phone.wire import (
     A_AUTH,
@@ -87,9 +89,12 @@ class SimulatedPhone:
     Args:
         root: Its files: ``/data/local/tmp``, ``/sys`` and the like below it.
         properties: What ``getprop`` answers.
+        port: Where it is reached on loopback; 0: whichever is free.
     """
 
-    def __init__(self, root: Path, *, properties: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Path, *, properties: dict[str, str] | None = None, port: int = 0
+    ) -> None:
         self.root = root
         self.commands: list[str] = []
         self.authorised = True
@@ -104,7 +109,7 @@ class SimulatedPhone:
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._port = 0
+        self._port = port
         self._server: asyncio.Server | None = None
 
     # --- what tests do
@@ -383,7 +388,7 @@ class SimulatedPhone:
 
 
 @contextlib.contextmanager
-def simulated_phone(root: Path, **options: dict[str, str]) -> Iterator[SimulatedPhone]:
+def simulated_phone(root: Path, **options: Any) -> Iterator[SimulatedPhone]:
     """A phone that serves while the block runs."""
     phone = SimulatedPhone(root, **options).start()
     try:
@@ -394,7 +399,11 @@ def simulated_phone(root: Path, **options: dict[str, str]) -> Iterator[Simulated
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, simulated_phone(Path(folder) / "phone") as sim:
-        print(f"adb connect {sim.serial}; Ctrl-C ends the phone", flush=True)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        for port in [int(word) for word in sys.argv[1:]] or [0]:
+            own = {"ro.serialno": f"SIM{port:04}"}
+            root = Path(folder) / str(port)
+            sim = stack.enter_context(simulated_phone(root, properties=own, port=port))
+            print(f"adb connect {sim.serial}; Ctrl-C ends the phone", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

@@ -16,6 +16,7 @@ class PlaceContract:
 
     def test_progress_comes_in_order_before_the_answer(self, places: Sequence[Place]) -> None:
         told: list[int] = []
+        assert all(place.offered for place in places)
         document = {"steps": 5, "text": "größer ✓", "none": None, "number": 0.1}
         answer = places[0].call(
             "place_tasks:echo", document, report=lambda progress: told.append(progress["step"])

@@ -18,16 +18,20 @@ QUICK = {
 
 
 class Nodes:
-    """The nodes of a cluster: a head without processors, and what is added."""
+    """The nodes of a cluster: a head without processors, and what is added.
 
-    def __init__(self) -> None:
+    Args:
+        config: Settings of Ray's own.
+    """
+
+    def __init__(self, config: Mapping[str, int]) -> None:
         from ray.cluster_utils import Cluster
 
         self._cluster: Any = Cluster(
             initialize_head=True,
             head_node_args={
                 "num_cpus": 0, "num_gpus": 0, "include_dashboard": False,
-                "object_store_memory": 80 * 2**20, "_system_config": QUICK,
+                "object_store_memory": 80 * 2**20, "_system_config": dict(config),
             },
         )  # fmt: skip
 
@@ -67,7 +71,7 @@ def own_token(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def cluster() -> Iterator[Nodes]:
+def cluster(config: Mapping[str, int] = QUICK) -> Iterator[Nodes]:
     """Nodes whose processes find the tests' modules."""
     import pytest
 
@@ -79,7 +83,7 @@ def cluster() -> Iterator[Nodes]:
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
         patch.setenv(NODE_FOLDER, str(folder))
         patch.setenv(KEPT_PROCESSES, "66")
-        nodes = Nodes()
+        nodes = Nodes(config)
         try:
             yield nodes
         finally:

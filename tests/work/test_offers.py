@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from phonelm_search.core.errors import EngineError
 from phonelm_search.work import open_ray
 from phonelm_search.work.offers import Node, device_offers, device_resource, gpu_share, in_words
+from phonelm_search.work.ray_connection import _leave
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 NODES = [
@@ -81,6 +84,18 @@ def test_a_head_that_is_not_there_is_one_line() -> None:
     with pytest.raises(EngineError, match=r"must be reachable at 127\.0\.0\.1:9: .*ray-node"):  # noqa: SIM117
         with open_ray("127.0.0.1:9"):
             pass
+
+
+def test_nobody_waits_for_a_ray_that_waits_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    forever = threading.Event()
+    forgotten: list[object] = []
+    monkeypatch.setattr("atexit.unregister", forgotten.append)
+    ray = SimpleNamespace(shutdown=forever.wait)
+    _leave(ray, 0.05)
+    assert forgotten == [ray.shutdown]
+    forever.set()
+    _leave(ray, 20.0)
+    assert len(forgotten) == 1
 
 
 def test_nothing_of_ray_is_loaded_without_the_engine() -> None:

@@ -109,9 +109,24 @@ def test_a_node_of_another_release_is_refused(engine: Any, monkeypatch: Any) -> 
         engine.trainers()[0].call("place_tasks:echo", {})
 
 
+def test_a_head_that_is_gone_ends_what_waits_in_one_line(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (place, *_) = engine.trainers()
+    monkeypatch.setattr("phonelm_search.work.ray_engine._LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("phonelm_search.work.ray_engine._HEAD_SECONDS", -1.0)
+    told = (
+        r"Ray's head at \S+ and this machine's node must stay, one of them is gone; start the "
+        "nodes again, then run the same command again: what was finished is kept"
+    )
+    with pytest.raises(EngineError, match=told):
+        place.call("place_tasks:sleep", {"begun": str(tmp_path / "begun")})
+
+
 def test_a_place_that_nobody_offers_any_more_is_lost(engine: Any) -> None:
     from phonelm_search.work.ray_engine import RayPlace
 
     place = RayPlace(engine, name="gone", resources={"phonelm:pixel:X": 1.0}, cpus=0.0)
+    assert not place.offered
     with pytest.raises(TransportError, match="a node must offer phonelm:pixel:X"):
         place.call("place_tasks:echo", {})

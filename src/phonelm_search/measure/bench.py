@@ -113,6 +113,13 @@ class Bench(ABC):
             MeasurementError: If no complete result came back.
         """
 
+    def returned(self) -> bool:
+        """Whether a device that was lost can be used again.
+
+        One that this process itself is connected to is looked for by the next command.
+        """
+        return False
+
     def check_same(self, environment: Mapping[str, str]) -> None:
         """Refuse a device of another environment beside this one.
 

@@ -13,7 +13,12 @@ from phonelm_search.backends import get_runtime, takes_processors
 from phonelm_search.backends.native import cache_folder
 from phonelm_search.backends.qnn import Contexts, Tokens
 from phonelm_search.core.cache_probe import CacheProbe
-from phonelm_search.core.errors import ChildError, MeasurementError
+from phonelm_search.core.errors import (
+    ChildError,
+    ConfigurationError,
+    MeasurementError,
+    TransportError,
+)
 from phonelm_search.core.records import Measurement, NumericsCheck
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
@@ -33,6 +38,7 @@ from phonelm_search.work import (
 
 _TASK = "phonelm_search.measure.placed:measure_there"
 _CALIBRATION = "calibration"
+_RETURN_SECONDS = 20.0  # within which a device that is back must tell what it is
 _MODELS, _SHAPES = TypeAdapter(list[Model]), TypeAdapter(list[ModelShape])
 _WORKLOADS, _ROUND = TypeAdapter(list[Workload]), TypeAdapter(Round)
 _MEASUREMENT, _PROBE = TypeAdapter(Measurement), TypeAdapter(CacheProbe)
@@ -136,7 +142,20 @@ class PlacedBench(Bench):
         """See `Bench.probe_cache`."""
         return _PROBE.validate_python(self._ask("probe")["probe"])
 
-    def _ask(self, what: str, **document: Any) -> dict[str, Any]:
+    def returned(self) -> bool:
+        """See `Bench.returned`; another device in its place is none."""
+        if not self._place.offered:
+            return False
+        try:
+            told = self._ask("describe", seconds=_RETURN_SECONDS)
+        except (MeasurementError, ConfigurationError, ChildError):
+            return False
+        if self.differences(told["environment"]):
+            return False
+        self._note(f"{self._place.name} is back")
+        return True
+
+    def _ask(self, what: str, *, seconds: float | None = None, **document: Any) -> dict[str, Any]:
         """Have something done at the device.
 
         Raises:
@@ -149,6 +168,7 @@ class PlacedBench(Bench):
                 {**known, **document, "what": what},
                 files=self._files,
                 report=lambda progress: self._note(progress["note"]),
+                seconds=seconds,
             )
         except ChildError as error:
             if error.killed:
@@ -225,6 +245,20 @@ def _there(profile: str, serial: str | None, settings: MeasureSettings, file: st
     return _There(DeviceProfile.model_validate_json(profile), serial, settings, file)
 
 
+def _connected(device: DeviceProfile, asked: Mapping[str, Any], file: Path | None) -> _There:
+    try:
+        return _there(
+            device.model_dump_json(),
+            asked["serial"],
+            MeasureSettings(**asked["settings"]),
+            str(file) if file else None,
+        )
+    except ConfigurationError as error:
+        if asked["environment"] is None:
+            raise
+        raise TransportError(str(error)) from error  # it was ready before
+
+
 def measure_there(
     document: dict[str, Any], files: Mapping[str, Path], report: Report
 ) -> dict[str, Any]:
@@ -236,12 +270,7 @@ def measure_there(
         report({"note": text})
 
     try:
-        there = _there(
-            device.model_dump_json(),
-            document["serial"],
-            MeasureSettings(**document["settings"]),
-            str(calibration) if calibration else None,
-        )
+        there = _connected(device, document, calibration)
         there.note = note
         if not takes_processors(device):
             return _answer(there, document)

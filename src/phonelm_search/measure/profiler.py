@@ -66,6 +66,7 @@ class Profiler:
         self.device = device
         self.settings = settings or MeasureSettings()
         self._executors = list(benches)
+        self._lost: list[Bench] = []
         if not benches:
             runtimes = runtimes or [
                 get_runtime(device, serial=s, note=note) for s in serials or (None,)
@@ -128,6 +129,7 @@ class Profiler:
             TransportError: If the device, or the last of several, is lost for good.
             EngineError: If the engine that places rounds fails.
         """
+        self._take_back()
         tasks = [self._task(r, afresh=remeasure) for r in requests]
         first = [t.made for t in tasks]
         schedule = Schedule(tasks=tasks, settings=self.settings, random=self._random)
@@ -147,9 +149,16 @@ class Profiler:
         return self._outcomes(tasks)
 
     def _lose(self, executor: Bench, error: TransportError) -> None:
-        """Go on without a phone, for as long as this process works."""
+        """Go on without a phone until it is back."""
         self._note(f"{error}; the other phones go on")
         self._executors.remove(executor)
+        self._lost.append(executor)
+
+    def _take_back(self) -> None:
+        """Use phones again that were lost and are back."""
+        for executor in [e for e in self._lost if e.returned()]:
+            self._lost.remove(executor)
+            self._executors.append(executor)
 
     def _forget(self, task: Task, *, below_round: int) -> None:
         """Drop what was known where new rounds are complete, and not all of them rejected."""

@@ -124,12 +124,12 @@ def node_offers(
         devices: Profiles.
         serials: Phones; each must fit one of the profiles.
         trainings: At once; None: one for each GPU, else for each processor where no device is
-            measured, else none.
+            measured, else none. A node for the driver alone has neither devices nor trainings.
         gpus: That are there.
         report: Told what was checked.
 
     Raises:
-        ConfigurationError: If there is nothing to announce.
+        ConfigurationError: If there cannot be so many trainings.
         EngineError: If a device cannot measure; says what to do.
     """
     profiles = [load_device(name) for name in devices]
@@ -151,8 +151,6 @@ def node_offers(
         )
     if trainings:
         offers[GPU_TRAININGS if gpus else TRAININGS] = float(trainings)
-    if not offers:
-        raise ConfigurationError("a node must offer something; give --device or --trainings")
     return offers
 
 
@@ -181,13 +179,14 @@ def run_ray_node(
 
     Raises:
         EngineError: If a device or Ray cannot be used, or Ray ends.
-        ConfigurationError: If there is nothing to announce.
+        ConfigurationError: See `node_offers`.
     """
     import torch  # here: other commands need not wait for it
 
     gpus = torch.cuda.device_count()
     offers = node_offers(devices, serials, trainings=trainings, gpus=gpus, report=report)
     listed = ", ".join(f"{name} ({count:g})" for name, count in sorted(offers.items()))
+    listed = listed or "nothing but a place for a driver"
 
     def told(here: str) -> None:
         head = address or f"{here}:{port}"

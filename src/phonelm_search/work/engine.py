@@ -24,6 +24,11 @@ class Place(Protocol):
         """What messages call it."""
         ...
 
+    @property
+    def offered(self) -> bool:
+        """Whether something offers now what its tasks need."""
+        ...
+
     def call(
         self,
         task: str,
@@ -93,6 +98,11 @@ class LocalPlace:
         self.name = name
         self._child = Child(_CHILD, what=name, variables=variables)
         self._thread: _Thread | None = None
+
+    @property
+    def offered(self) -> bool:
+        """See `Place.offered`."""
+        return True
 
     def call(
         self,

@@ -1,5 +1,6 @@
 """Connecting to a Ray cluster, or starting one on this machine alone."""
 
+import atexit
 import os
 import signal
 import socket
@@ -25,6 +26,9 @@ from phonelm_search.work.underway import folder_under_way
 STORE_BYTES = 256 * 2**20
 """Of the object store of a node that we start: text and checkpoints; what is more goes to disk."""
 _REACH_SECONDS = 5.0
+_LEAVE_SECONDS = 10.0
+_DRIVERS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000"}
+"""Of a driver: after a minute without the head Ray would end this process, in words of its own."""
 
 
 @contextmanager
@@ -49,6 +53,8 @@ def open_ray(
         EngineError: If Ray is not installed or not reachable, or of another version there.
     """
     shared = Artifacts(artifacts) if artifacts else None
+    if address is not None:
+        os.environ.update({**_DRIVERS, **os.environ})
     ray = ray_library()
     if ray.is_initialized():
         raise EngineError("this process is connected to Ray already; end that with ray.shutdown()")
@@ -65,12 +71,16 @@ def open_ray(
                 with suppress(Exception):
                     ray.shutdown()
                 raise _not_connected(address, error) from error
-        engine = RayEngine(artifacts=shared, serials=serials, patience_seconds=patience_seconds)
+        engine = RayEngine(
+            address or "this machine", artifacts=shared, serials=serials,
+            patience_seconds=patience_seconds,
+        )  # fmt: skip
         try:
             yield engine
         finally:
+            engine.close()
             with _signals_kept():
-                ray.shutdown()
+                _leave(ray, None if address is None else _LEAVE_SECONDS)
             if address is None:
                 os.environ.pop(NODE_FOLDER, None)
 
@@ -84,6 +94,15 @@ def _connect(ray: Any, address: str | None, offers: Mapping[str, float]) -> None
         include_dashboard=False, _temp_dir=short_folder(), _node_ip_address=LOOPBACK,
         object_store_memory=STORE_BYTES, log_to_driver=False, logging_level="ERROR",
     )  # fmt: skip
+
+
+def _leave(ray: Any, seconds: float | None) -> None:
+    """Disconnect; where the head is gone, Ray waits for it, and nobody waits for Ray."""
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(seconds)
+    if leaving.is_alive():
+        atexit.unregister(ray.shutdown)
 
 
 @contextmanager

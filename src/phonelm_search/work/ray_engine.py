@@ -31,8 +31,9 @@ from phonelm_search.work.offers import (
 from phonelm_search.work.ray_library import ray_library
 from phonelm_search.work.ray_task import perform_there
 
-_LOOK_SECONDS = 0.5  # a short wait keeps Ctrl-C quick
-_NODES_SECONDS = 1.0  # the list of nodes is asked for so often at most
+_LOOK_SECONDS = 2.0  # Ray itself hears Ctrl-C meanwhile
+_NODES_SECONDS = 1.0  # the list of nodes is asked for so often
+_HEAD_SECONDS = 30.0  # a head that was not heard for so long is gone
 _NO_FILES: Files = MappingProxyType({})
 
 
@@ -40,34 +41,70 @@ class RayEngine:
     """See `engine.Engine`; made by `ray_connection.open_ray`.
 
     Args:
+        head: What messages call the head.
         artifacts: A shared folder that files go by.
         serials: Phones to measure on; none: all that are announced.
         patience_seconds: How long a task waits for a node that went away.
     """
 
     def __init__(
-        self, *, artifacts: Artifacts | None, serials: Sequence[str], patience_seconds: float
+        self,
+        head: str,
+        *,
+        artifacts: Artifacts | None,
+        serials: Sequence[str],
+        patience_seconds: float,
     ) -> None:
+        self._head = head
         self.ray = ray_library()
         self.function = _function()
         self.artifacts, self.patience_seconds = artifacts, patience_seconds
         self.session = secrets.token_hex(4)
         self.sender = Sender(self.ray.put, artifacts)
         self._serials = tuple(serials)
-        self._lock = threading.Lock()
-        self._nodes: tuple[float, list[Node]] = (-1e9, [])
+        self._nodes, self._heard = self._listed(), time.monotonic()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _listed(self) -> list[Node]:
+        """Nodes that live, as the head tells; while it is gone, Ray waits for it."""
+        return [
+            Node(name=n["NodeManagerHostname"], resources=dict(n["Resources"]))
+            for n in self.ray.nodes()
+            if n["Alive"]
+        ]
+
+    def _watch(self) -> None:
+        """Hear the head again and again, in a thread of its own: who asks here never waits."""
+        while not self._closed.wait(_NODES_SECONDS):
+            with suppress(Exception):  # its silence is what counts
+                self._nodes, self._heard = self._listed(), time.monotonic()
+
+    def close(self) -> None:
+        """Listen to the head no longer."""
+        self._closed.set()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the head is gone."""
+        return time.monotonic() - self._heard > _HEAD_SECONDS
+
+    def gone(self) -> EngineError:
+        """What is said where the head, or this machine's own node, is gone."""
+        return EngineError(
+            f"Ray's head at {self._head} and this machine's node must stay, one of them is gone; "
+            "start the nodes again, then run the same command again: what was finished is kept"
+        )
 
     def nodes(self) -> list[Node]:
-        """Nodes that live, as they were told a moment ago."""
-        with self._lock:
-            if time.monotonic() - self._nodes[0] > _NODES_SECONDS:
-                found = [
-                    Node(name=n["NodeManagerHostname"], resources=dict(n["Resources"]))
-                    for n in self.ray.nodes()
-                    if n["Alive"]
-                ]
-                self._nodes = time.monotonic(), found
-            return self._nodes[1]
+        """Nodes that live, as they were told a moment ago.
+
+        Raises:
+            EngineError: If the head is gone.
+        """
+        if self.lost:
+            raise self.gone()
+        return self._nodes
 
     def devices(self, profile: str, *, alone: bool) -> list["RayPlace"]:
         """See `Engine.devices`."""
@@ -123,8 +160,15 @@ class RayPlace:
             "resources": self.resources, "num_cpus": cpus, "num_gpus": gpus, "max_retries": 0,
             "num_returns": "streaming",
         }  # fmt: skip
+        self._functions: dict[str, Any] = {}
         self._stopped = False
         self._running: Any = None
+
+    @property
+    def offered(self) -> bool:
+        """See `Place.offered`."""
+        nodes = self._engine.nodes()
+        return all(offered(nodes, r) >= n for r, n in self.resources.items())
 
     def call(
         self,
@@ -157,8 +201,10 @@ class RayPlace:
             },
             "artifacts": artifacts.url if artifacts else None,
         }
-        options = {**self._options, "name": task.rpartition(".")[2]}
-        running = self._engine.function.options(**options).remote(json.dumps(request), refs)
+        if task not in self._functions:  # Ray takes a millisecond to check options
+            options = {**self._options, "name": task.rpartition(".")[2]}
+            self._functions[task] = self._engine.function.options(**options)
+        running = self._functions[task].remote(json.dumps(request), refs)
         self._running = running
         try:
             return self._received(running, folders, report, seconds)
@@ -213,6 +259,7 @@ class RayPlace:
         Raises:
             ChildError: If its process or its machine is gone, or it tells nothing in time.
             TransportError: If no machine has offered what it needs for a while.
+            EngineError: If the head, or this machine's own node, is gone.
         """
         begin = offered_at = time.monotonic()
         errors = self._ray.exceptions
@@ -226,19 +273,21 @@ class RayPlace:
                     )
                 if self._stopped:
                     raise ChildError("stopped", stage="start")
-                nodes = self._engine.nodes()
-                if all(offered(nodes, r) >= n for r, n in self.resources.items()):
+                if self.offered:
                     offered_at = now
                 elif now - offered_at > self._engine.patience_seconds:
                     raise TransportError(
                         f"a node must offer {', '.join(self.resources)}, none has for "
-                        f"{self._engine.patience_seconds:.0f} s; nodes offer {in_words(nodes)}"
+                        f"{self._engine.patience_seconds:.0f} s; nodes offer "
+                        f"{in_words(self._engine.nodes())}"
                     )
             message: str | bytes = self._ray.get(next(running))
         except StopIteration:
             raise ChildError("the task ended without an answer", stage="lost") from None
         except errors.TaskCancelledError as error:
             raise ChildError("stopped", stage="start") from error
+        except errors.LocalRayletDiedError as error:
+            raise self._engine.gone() from error
         except errors.OutOfMemoryError as error:
             raise ChildError(
                 f"{self.name}: memory ran out: {first_line(error)}", stage="memory", returncode=-9
