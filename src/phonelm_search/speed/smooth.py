@@ -7,6 +7,7 @@ Its cost grows as the number of shapes then, not as its cube.
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +17,8 @@ from phonelm_search.core.statistics import Floats, spread_over
 
 Rows = npt.NDArray[np.bool_]
 
-Kept = Callable[[Callable[[], Mapping[str, Floats]]], Mapping[str, Floats]]
-"""Takes what makes arrays, and gives them made now or before."""
+Kept = Callable[[str, Callable[[], Mapping[str, Floats]]], Mapping[str, Floats]]
+"""Takes a name and what makes arrays, and gives them made now or before."""
 MOST_EXACT = 256
 """Measured shapes whose covariances are all reckoned with; of more, as many stand for all."""
 LEAST_OWN = 0.01
@@ -88,15 +89,15 @@ def smooth(places: Floats, residual: Floats, noise: Floats, kept: Kept | None = 
         places: ``[n, d]``
         residual: ``[n]``
         noise: ``[n]``, variances.
-        kept: Keeps the hyperparameters of many for the next fit to the same.
+        kept: Keeps what a fit to many comes to for the next one to the same.
     """
     if len(places) <= MOST_EXACT:
         return ExactSmooth(places, residual, noise)
     some = spread_over(len(places), MOST_EXACT)
     data = places[some], residual[some], noise[some]
-    theta = {} if kept is None else kept(lambda: {"theta": ExactSmooth(*data).theta})
+    theta = {} if kept is None else kept("kernel", lambda: {"theta": ExactSmooth(*data).theta})
     fitted = ExactSmooth(*data, theta=theta.get("theta"))
-    return InducedSmooth(fitted, places, residual, noise)
+    return InducedSmooth(fitted, places, residual, noise, kept)
 
 
 def _middle(residual: Floats, noise: Floats) -> float:
@@ -225,22 +226,42 @@ class InducedSmooth:
         places: ``[n, d]`` of all.
         residual: ``[n]``
         noise: ``[n]``, variances.
+        kept: Keeps what the data come to for the next fit to the same.
     """
 
     def __init__(
-        self, fitted: ExactSmooth, places: Floats, residual: Floats, noise: Floats
+        self,
+        fitted: ExactSmooth,
+        places: Floats,
+        residual: Floats,
+        noise: Floats,
+        kept: Kept | None = None,
     ) -> None:
         self._fitted, self._places, self._noise = fitted, places, noise
         inducing = fitted.covariance(fitted.places)
         inducing[np.diag_indices_from(inducing)] += _JITTER * fitted.variance
         self._root = np.asarray(np.linalg.cholesky(inducing), float)
-        self._there = self._known(places)  # [m, n]
-        self._own_part = np.maximum(fitted.variance - (self._there**2).sum(axis=0), 0)
         self.middle = _middle(residual, noise)
-        inner, self._weights = self._solved(slice(None), residual)
-        self._inner = np.asarray(np.linalg.cholesky(inner), float)
+
+        def solved() -> dict[str, Floats]:
+            inner, weights = self._solved(slice(None), residual)
+            return {"inner": np.asarray(np.linalg.cholesky(inner), float), "weights": weights}
+
+        found = solved() if kept is None else kept("smooth", solved)
+        self._inner, self._weights = found["inner"], found["weights"]
         # Of the inducing places' own covariances: means need no equations solved.
         self._pulls = np.linalg.solve(self._root.T, self._weights)
+
+    @cached_property
+    def _there(self) -> Floats:
+        """``[m, n]``: as `_known`, of the data."""
+        return self._known(self._places)
+
+    @cached_property
+    def _own_part(self) -> Floats:
+        """``[n]``: variance that the inducing places do not tell."""
+        left: Floats = np.maximum(self._fitted.variance - (self._there**2).sum(axis=0), 0)
+        return left
 
     def _solved(self, rows: Rows | slice, residual: Floats) -> tuple[Floats, Floats]:
         """Equations ``[m, m]`` of the inducing places by some of the data; their solution."""
@@ -248,7 +269,7 @@ class InducedSmooth:
         apart = self._own_part[rows] + self._fitted.own_deviation**2 + noise
         inner = np.eye(len(known)) + (known / apart) @ known.T
         off = residual[rows] - _middle(residual[rows], noise)
-        return inner, np.linalg.solve(inner, known @ (off / apart))
+        return inner, np.asarray(np.linalg.solve(inner, known @ (off / apart)), float)
 
     @property
     def own_deviation(self) -> float:
