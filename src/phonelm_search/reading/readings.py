@@ -22,10 +22,18 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import LatencyComparison, summarise, summarise_judged, verdict_of
+from phonelm_search.measure import (
+    DRAWS,
+    LatencyComparison,
+    cached_doubles,
+    summarise,
+    summarise_judged,
+    verdict_of,
+)
 from phonelm_search.reading.pooled import WorkloadModel
 from phonelm_search.store import Store
 
+_CHUNK = 500  # shapes at a time, for a bounded memory
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
 """Of studies that were started before versions were kept."""
 
@@ -272,6 +280,22 @@ class Readings:
             return drawn
         told = [self.log_ms(workload, i) for i in shape_ids]
         return np.stack([t for t in told if t is not None])
+
+    def level(self, shape_ids: Sequence[str]) -> Floats:
+        """``[draws]``: mean over shapes of the logarithm of the whole scenario's time."""
+
+        def told() -> dict[str, Floats]:
+            total, count = np.zeros(DRAWS), 0
+            for start in range(0, len(shape_ids), _CHUNK):
+                _, drawn = self.many_end_to_end_draws(shape_ids[start : start + _CHUNK])
+                total += np.log(drawn).sum(axis=0)
+                count += len(drawn)
+            return {"level": total / count}
+
+        files = (c.file for c in self.comparisons.values())
+        file = next((f.with_suffix(".level.npz") for f in files if f), None)
+        digest = identity({"times": self.digest, "shapes": list(shape_ids)})
+        return cached_doubles(file, digest, told)["level"]
 
     def own_draws(self, shape_id: str, *, twin: bool = False) -> Floats | None:
         """The same by the rounds of the shape alone, or of its twin."""

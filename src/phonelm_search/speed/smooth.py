@@ -5,6 +5,7 @@ Candela & Rasmussen, A Unifying View of Sparse Approximate Gaussian Process Regr
 Its cost grows as the number of shapes then, not as its cube.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -95,9 +96,12 @@ def smooth(places: Floats, residual: Floats, noise: Floats, kept: Kept | None = 
         return ExactSmooth(places, residual, noise)
     some = spread_over(len(places), MOST_EXACT)
     data = places[some], residual[some], noise[some]
-    theta = {} if kept is None else kept("kernel", lambda: {"theta": ExactSmooth(*data).theta})
-    fitted = ExactSmooth(*data, theta=theta.get("theta"))
-    return InducedSmooth(fitted, places, residual, noise, kept)
+
+    def fitted() -> dict[str, Floats]:
+        return {"theta": ExactSmooth(*data).theta}
+
+    theta = (fitted() if kept is None else kept("kernel", fitted))["theta"]
+    return InducedSmooth(SmoothKernel(places[some], theta), places, residual, noise, kept)
 
 
 def _middle(residual: Floats, noise: Floats) -> float:
@@ -116,7 +120,6 @@ class ExactSmooth:
         noise: Floats,
         *,
         kernel: Any = None,
-        theta: Floats | None = None,
     ) -> None:
         from sklearn.exceptions import ConvergenceWarning  # takes a second to load
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -125,12 +128,10 @@ class ExactSmooth:
         self._places, self._noise = places, noise
         self._mean, self._scale = places.mean(axis=0), places.std(axis=0)
         self.middle = _middle(residual, noise)
-        fitted = kernel is None and theta is None
+        fitted = kernel is None
         if kernel is None:
             smooth = ConstantKernel(0.03**2, (1e-6, 0.1)) * Matern(3.0, (0.5, 50.0), nu=2.5)
             kernel = smooth + WhiteKernel(0.01**2, (LEAST_OWN**2, 0.1**2))
-        if theta is not None:
-            kernel = kernel.clone_with_theta(theta)
         self._model = GaussianProcessRegressor(
             kernel, alpha=noise, optimizer="fmin_l_bfgs_b" if fitted else None
         )
@@ -140,10 +141,7 @@ class ExactSmooth:
             self._model.fit(self._scaled(places), residual - self.middle)
 
     def _scaled(self, places: Floats) -> Floats:
-        """Dimensions in their own deviations; one that never moves says nothing."""
-        moves = self._scale > 0
-        scaled: Floats = np.where(moves, (places - self._mean) / np.where(moves, self._scale, 1), 0)
-        return scaled
+        return _scaled(places, self._mean, self._scale)
 
     @property
     def theta(self) -> Floats:
@@ -160,16 +158,6 @@ class ExactSmooth:
         other = None if b is None else self._scaled(b)
         found: Floats = self._model.kernel_.k1(self._scaled(a), other)
         return found
-
-    @property
-    def variance(self) -> float:
-        """Prior variance of the smooth part at any place."""
-        return float(self._model.kernel_.k1.k1.constant_value)
-
-    @property
-    def places(self) -> Floats:
-        """Of the data."""
-        return self._places
 
     def measured_draws(
         self,
@@ -218,11 +206,55 @@ class ExactSmooth:
         return np.concatenate(means), np.concatenate(deviations)
 
 
+class SmoothKernel:
+    """Covariances of the smooth part, where hyperparameters are known.
+
+    As scikit-learn reckons them, whose loading takes longer than all else of a later reading.
+
+    Args:
+        places: ``[m, d]``, to whose residuals the hyperparameters were fitted.
+        theta: Logarithms of variance, length, and variance of what each shape has for itself.
+    """
+
+    def __init__(self, places: Floats, theta: Floats) -> None:
+        self.places = places
+        self._mean, self._scale = places.mean(axis=0), places.std(axis=0)
+        self.variance, self._length, own = (float(np.exp(t)) for t in theta)
+        self.own_deviation = float(np.sqrt(own))
+
+    def covariance(self, a: Floats, b: Floats | None = None) -> Floats:
+        """``[n, m]``: prior covariance of the smooth part at places."""
+        from scipy.spatial.distance import cdist, pdist, squareform  # takes a while to load
+
+        one = _scaled(a, self._mean, self._scale) / self._length
+        if b is None:
+            found = squareform(_matern(pdist(one)))
+            np.fill_diagonal(found, 1)
+        else:
+            found = _matern(cdist(one, _scaled(b, self._mean, self._scale) / self._length))
+        found *= self.variance
+        return np.asarray(found, float)
+
+
+def _matern(distances: Floats) -> Floats:
+    """Correlation at distances in lengths, of a field that can be derived twice."""
+    far = distances * math.sqrt(5)
+    found: Floats = (1.0 + far + far**2 / 3.0) * np.exp(-far)
+    return found
+
+
+def _scaled(places: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Dimensions in their own deviations; one that never moves says nothing."""
+    moves = scale > 0
+    scaled: Floats = np.where(moves, (places - mean) / np.where(moves, scale, 1), 0)
+    return scaled
+
+
 class InducedSmooth:
     """Many residuals, told at the places of some of them.
 
     Args:
-        fitted: To those; their hyperparameters hold for all.
+        fitted: To those: their hyperparameters hold for all.
         places: ``[n, d]`` of all.
         residual: ``[n]``
         noise: ``[n]``, variances.
@@ -231,7 +263,7 @@ class InducedSmooth:
 
     def __init__(
         self,
-        fitted: ExactSmooth,
+        fitted: SmoothKernel,
         places: Floats,
         residual: Floats,
         noise: Floats,
