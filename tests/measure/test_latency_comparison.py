@@ -1,7 +1,7 @@
 """Rounds beside each other, by the process that they share."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from phonelm_search.measure import REFERENCE, LatencyComparison, smallest_differ
 from phonelm_search.store import Store
 
 
-def a_round(shape_id: str, ms: float, process: int, place: int, **changes: object) -> RoundMedian:
+def a_round(shape_id: str, ms: float, process: int, place: int, **changes: Any) -> RoundMedian:
     base = RoundMedian(
         shape_id=shape_id, twin=False, paired_ns=1e6 * ms, process=f"p{process}", place=place,
         serial=None, created_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
-    return replace(base, **changes)
+    return base._replace(**changes)
 
 
 def rounds() -> list[RoundMedian]:

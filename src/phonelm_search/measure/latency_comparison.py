@@ -40,16 +40,16 @@ class LatencyComparison:
         if not rounds:
             raise ValueError("at least one round must be given, got none")
         self.rounds, self.file = tuple(rounds), file
-        self._index: dict[tuple[str, bool], int] = {}
-        for m in rounds:
-            self._index.setdefault((m.shape_id, m.twin), len(self._index))
-        self.processes = tuple(dict.fromkeys(m.process for m in rounds))
+        ids, twins, paired_ns, names, places, serials, _ = zip(*rounds, strict=True)
+        shapes: list[tuple[str, bool]] = list(zip(ids, twins, strict=True))
+        self._index = {shape: i for i, shape in enumerate(dict.fromkeys(shapes))}
+        self.processes = tuple(dict.fromkeys(names))
         processes = {name: i for i, name in enumerate(self.processes)}
-        covariates = _covariates(rounds)
+        covariates = _covariates(places, serials)
         self._observations = Observations(
-            log_ms=np.log([m.paired_ns / 1e6 for m in rounds]),
-            shapes=np.array([self._index[m.shape_id, m.twin] for m in rounds]),
-            processes=np.array([processes[m.process] for m in rounds]),
+            log_ms=np.log(np.array(paired_ns) / 1e6),
+            shapes=np.array([self._index[shape] for shape in shapes]),
+            processes=np.array([processes[name] for name in names]),
             covariates=covariates,
             covariate_deviations=np.array([_FIRST, *[_PHONE] * (covariates.shape[1] - 1)]),
         )
@@ -176,10 +176,11 @@ def smallest_difference(draws: Floats) -> float | None:
     return float(np.expm1((Z_95 + _POWER_80) * deviation))
 
 
-def _covariates(rounds: Sequence[RoundMedian]) -> Floats:
+def _covariates(places: Sequence[int], serials: Sequence[str | None]) -> Floats:
     """``[rounds, 1 + phones − 1]``: whether a session was made first; on which phone it ran."""
-    columns = [np.array([m.place == 0 for m in rounds], float)]
-    for serial in sorted({m.serial or "" for m in rounds})[1:]:
-        phone = np.array([(m.serial or "") == serial for m in rounds], float)
+    columns = [np.array(places) == 0]
+    phones = np.array([serial or "" for serial in serials])
+    for serial in sorted(set(phones.tolist()))[1:]:
+        phone = (phones == serial).astype(float)
         columns.append(phone - phone.mean())  # shapes are told as on the phones' average
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1).astype(float)

@@ -162,7 +162,7 @@ class StudyView:
             self.cached(what) if rows.digest else None, rows.digest or "",
             lambda: {"chance": front_chances(rows.draws, losses, len(rows))},
         )["chance"]  # fmt: skip
-        return dict(zip((s.shape_id for s in rows.shapes), found.tolist(), strict=True))
+        return dict(zip(rows.ids, found.tolist(), strict=True))
 
     @cached_property
     def models(self) -> ShapeModels:

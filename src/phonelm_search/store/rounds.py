@@ -111,14 +111,11 @@ def companion_rounds(
     alike = [m[name] == value for name, value in {**asdict(workload), **common}.items()]
     alike.append(m.verdict != "rejected")
     processes = select(m.process).where(*alike, measured)
-    columns = (m.shape_id, m.twin, m.paired_ns, m.process, m.place, m.serial, m.created_at)
-    query = select(*columns).where(*alike, m.process.in_(processes)).order_by(m.id)
-    return [
-        RoundMedian(
-            shape_id=shape_id, twin=bool(twin), paired_ns=paired_ns, process=process, place=place,
-            serial=serial, created_at=created_at,
-        )
-        for shape_id, twin, paired_ns, process, place, serial, created_at in connection.execute(
-            query
-        )
-    ]  # fmt: skip
+    query = select(*(m[name] for name in RoundMedian._fields)).where(
+        *alike, m.process.in_(processes)
+    )
+    found = connection.execute(query.order_by(m.id)).all()
+    if not found:
+        return []
+    columns = dict(zip(RoundMedian._fields, zip(*found, strict=True), strict=True))
+    return list(map(RoundMedian, *{**columns, "twin": map(bool, columns["twin"])}.values()))
