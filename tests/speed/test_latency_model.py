@@ -1,5 +1,6 @@
 """Latency of every shape, against a made-up truth: prices, and what each shape has for itself."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -7,12 +8,13 @@ import pytest
 
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import decode
 from phonelm_search.space import Columns, enumerate_space, load_space
 from phonelm_search.speed import LatencyModel
 from phonelm_search.speed.features import coordinates, features
 from phonelm_search.speed.prices import against_prices, far_off, fit_prices
-from phonelm_search.speed.smooth import InducedSmooth, smooth
+from phonelm_search.speed.smooth import ExactSmooth, InducedSmooth, SmoothKernel, smooth
 
 INT4 = get_precision("int4-b32")
 FEASIBLE = enumerate_space(load_space("slm-100m"), INT4)
@@ -185,3 +187,33 @@ def test_many_shapes_are_told_by_some_of_them_as_by_all(monkeypatch: pytest.Monk
     off = [float(np.abs(m.measured_draws().mean(axis=0) - true).mean()) for m in (some, exact)]
     assert off[0] < 1.25 * off[1]
     assert some.held_out.median == pytest.approx(exact.held_out.median, rel=0.5)
+
+
+def test_covariances_are_those_of_the_fit() -> None:
+    random = np.random.default_rng(0)
+    places = coordinates(Columns.of(drawn(3, 60)))
+    fitted = ExactSmooth(places, random.normal(0, 0.02, 60), random.uniform(1e-4, 2e-4, 60))
+    known, others = SmoothKernel(places, fitted.theta), coordinates(Columns.of(drawn(4, 20)))
+    np.testing.assert_array_equal(known.covariance(places), fitted.covariance(places))
+    np.testing.assert_array_equal(
+        known.covariance(places, others), fitted.covariance(places, others)
+    )
+    assert known.own_deviation == fitted.own_deviation
+
+
+def test_a_fit_to_many_is_kept_without_their_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonelm_search.speed.smooth.MOST_EXACT", 60)
+    monkeypatch.setattr("phonelm_search.speed.latency_model.MOST_EXACT", 60)
+    shapes, others, known = Columns.of(drawn(5, 120)), Columns.of(drawn(7, 50)), {}
+    draws = measured(truth(drawn(5, 120), 5), 6)
+
+    def kept(what: str, make: Callable[[], Mapping[str, Floats]]) -> Mapping[str, Floats]:
+        return known[what] if what in known else known.setdefault(what, make())
+
+    first = LatencyModel(shapes, lambda: draws, INT4, STEP, kept=kept)
+    told, errors = first.predict(others), first.held_out.errors
+    monkeypatch.setattr("phonelm_search.speed.smooth.ExactSmooth", None)
+    again = LatencyModel(shapes, lambda: pytest.fail("draws are read"), INT4, STEP, kept=kept)
+    np.testing.assert_array_equal(again.predict(others).mean, told.mean)
+    np.testing.assert_array_equal(again.predict(others).deviation, told.deviation)
+    np.testing.assert_array_equal(again.held_out.errors, errors)

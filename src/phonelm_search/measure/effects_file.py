@@ -69,7 +69,7 @@ def kept_arrays(file: Path | None, digest: str) -> dict[str, Any] | None:
     if file is None:
         return None
     try:
-        with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
+        with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             with archive.open(f"{_DIGEST}.npy") as member:
                 if str(npy.read_array(member)) != _VERSION + digest:
                     return None
