@@ -217,3 +217,18 @@ def test_a_fit_to_many_is_kept_without_their_draws(monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(again.predict(others).mean, told.mean)
     np.testing.assert_array_equal(again.predict(others).deviation, told.deviation)
     np.testing.assert_array_equal(again.held_out.errors, errors)
+
+
+def test_a_fit_to_few_is_kept_to_the_last_digit() -> None:
+    shapes, others, known = Columns.of(drawn(5, 30)), Columns.of(drawn(7, 50)), {}
+    draws = measured(truth(drawn(5, 30), 5), 6)
+
+    def kept(what: str, make: Callable[[], Mapping[str, Floats]]) -> Mapping[str, Floats]:
+        return known[what] if what in known else known.setdefault(what, make())
+
+    alone = LatencyModel(shapes, lambda: draws, INT4, STEP)
+    for _ in range(2):
+        model = LatencyModel(shapes, lambda: draws, INT4, STEP, kept=kept)
+        np.testing.assert_array_equal(model.predict(others).mean, alone.predict(others).mean)
+        np.testing.assert_array_equal(model.held_out.errors, alone.held_out.errors)
+    assert set(known) == {"exact", "held-out"}

@@ -60,7 +60,7 @@ class LatencyModel:
         draws: Makes ``[draws, n]``, joint draws of the logarithm of their latency, in one unit.
         scheme: How weights are stored.
         workload: What was timed.
-        kept: Keeps what a fit to many shapes comes to for the next reading; None keeps nothing.
+        kept: Keeps what a fit comes to for the next reading; None keeps nothing.
 
     Raises:
         ValueError: If there are too few.
@@ -84,8 +84,8 @@ class LatencyModel:
         self._scheme, self._workload = scheme, workload
         # A thousand draws do not tell how ten thousand shapes err together.
         self._many = len(shapes) > MOST_EXACT
-        self._kept = kept if self._many else None
-        moments = self._once("moments", self._moments)
+        self._kept = kept
+        moments = self._once("moments", self._moments) if self._many else self._moments()
         self._targets, self._noise = moments["targets"], moments["noise"]
         self._prices = fit_prices(self._costs, np.exp(self._targets))
         self._residual = self._targets - np.log(self._costs @ self._prices)

@@ -26,6 +26,8 @@ LEAST_OWN = 0.01
 """Deviation of what a shape has for itself, which no smooth model tells: never less than this, for
 a few noisy measurements cannot show that there is none."""
 _CHUNK = 20_000  # shapes at a time, for a bounded memory
+_FIRST = (0.03**2, 3.0, 0.01**2)
+"""Hyperparameters from which a fit begins: variance, length, variance of what is a shape's own."""
 _JITTER = 1e-8  # of the variance, so that near places can be told apart
 
 
@@ -90,10 +92,16 @@ def smooth(places: Floats, residual: Floats, noise: Floats, kept: Kept | None = 
         places: ``[n, d]``
         residual: ``[n]``
         noise: ``[n]``, variances.
-        kept: Keeps what a fit to many comes to for the next one to the same.
+        kept: Keeps what a fit comes to for the next one to the same.
     """
     if len(places) <= MOST_EXACT:
-        return ExactSmooth(places, residual, noise)
+        if kept is None:
+            return ExactSmooth(places, residual, noise)
+
+        def found() -> dict[str, Floats]:
+            return {"values": ExactSmooth(places, residual, noise).values}
+
+        return ExactSmooth(places, residual, noise, values=kept("exact", found)["values"])
     some = spread_over(len(places), MOST_EXACT)
     data = places[some], residual[some], noise[some]
 
@@ -120,6 +128,7 @@ class ExactSmooth:
         noise: Floats,
         *,
         kernel: Any = None,
+        values: Floats | None = None,
     ) -> None:
         from sklearn.exceptions import ConvergenceWarning  # takes a second to load
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -128,10 +137,11 @@ class ExactSmooth:
         self._places, self._noise = places, noise
         self._mean, self._scale = places.mean(axis=0), places.std(axis=0)
         self.middle = _middle(residual, noise)
-        fitted = kernel is None
+        fitted = kernel is None and values is None
         if kernel is None:
-            smooth = ConstantKernel(0.03**2, (1e-6, 0.1)) * Matern(3.0, (0.5, 50.0), nu=2.5)
-            kernel = smooth + WhiteKernel(0.01**2, (LEAST_OWN**2, 0.1**2))
+            variance, length, own = _FIRST if values is None else values.tolist()
+            smooth = ConstantKernel(variance, (1e-6, 0.1)) * Matern(length, (0.5, 50.0), nu=2.5)
+            kernel = smooth + WhiteKernel(own, (LEAST_OWN**2, 0.1**2))
         self._model = GaussianProcessRegressor(
             kernel, alpha=noise, optimizer="fmin_l_bfgs_b" if fitted else None
         )
@@ -142,6 +152,13 @@ class ExactSmooth:
 
     def _scaled(self, places: Floats) -> Floats:
         return _scaled(places, self._mean, self._scale)
+
+    @property
+    def values(self) -> Floats:
+        """The hyperparameters themselves: variance, length, variance of what is a shape's own."""
+        kernel = self._model.kernel_
+        smooth = kernel.k1
+        return np.array([smooth.k1.constant_value, smooth.k2.length_scale, kernel.k2.noise_level])
 
     @property
     def theta(self) -> Floats:
