@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -25,5 +26,6 @@ def with_losses(
         draws = loss * np.exp(deviation * random.standard_normal(DRAWS))
         low, high = loss * np.exp(np.array([-1.96, 1.96]) * deviation)
         extent = Extent(loss, float(low), float(high))
-        rows.append(replace(row, loss=extent, loss_draws=draws, prior_share=prior_share))
+        draw = partial(np.copy, draws)
+        rows.append(replace(row, loss=extent, draw_loss=draw, prior_share=prior_share))
     return replace(view, rows=tuple(rows))

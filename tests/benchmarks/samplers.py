@@ -16,6 +16,7 @@ import argparse
 import csv
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,8 @@ def ours(world: World, seed: int) -> Iterator[int]:
     while len(rows) < COUNTS[-1]:
         columns = world.columns.rows(np.array(rows))
         models = [
-            LatencyModel(columns, d, scheme, w) for d, w in zip(drawn, workloads, strict=True)
+            LatencyModel(columns, partial(np.copy, d), scheme, w)
+            for d, w in zip(drawn, workloads, strict=True)
         ]
         latency = weights @ np.exp([m.means(world.columns) for m in models])
         near = near_front(latency, world.loss)

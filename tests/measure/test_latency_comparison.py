@@ -1,23 +1,29 @@
 """Rounds beside each other, by the process that they share."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from helpers import SCENARIO, fake_profiler, latencies, small_shape
 from phonelm_search.core.round_median import RoundMedian
-from phonelm_search.measure import REFERENCE, LatencyComparison, smallest_difference
+from phonelm_search.measure import (
+    REFERENCE,
+    LatencyComparison,
+    cached_doubles,
+    cached_singles,
+    smallest_difference,
+)
 from phonelm_search.store import Store
 
 
-def a_round(shape_id: str, ms: float, process: int, place: int, **changes: object) -> RoundMedian:
+def a_round(shape_id: str, ms: float, process: int, place: int, **changes: Any) -> RoundMedian:
     base = RoundMedian(
         shape_id=shape_id, twin=False, paired_ns=1e6 * ms, process=f"p{process}", place=place,
         serial=None, created_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
-    return replace(base, **changes)
+    return base._replace(**changes)
 
 
 def rounds() -> list[RoundMedian]:
@@ -111,3 +117,16 @@ def test_measurements_keep_their_process_and_place(tmp_path: Path) -> None:
     for found in companions.values():
         assert {place for place, _ in found} == {0, 1}
         assert {shape_id for _, shape_id in found} == {shape.shape_id, REFERENCE.shape_id}
+
+
+def test_what_draws_come_to_is_kept_to_the_last_digit(tmp_path: Path) -> None:
+    file = tmp_path / "ends.npz"
+    ends = np.random.default_rng(0).random((5, 3))
+    cached_doubles(file, "a", lambda: {"ends": ends})
+    kept = cached_doubles(file, "a", lambda: pytest.fail("it was kept"))
+    np.testing.assert_array_equal(kept["ends"], ends)
+    other = cached_doubles(file, "b", lambda: {"ends": 2 * ends})
+    np.testing.assert_array_equal(other["ends"], 2 * ends)
+    np.testing.assert_array_equal(kept["ends"], ends)  # a reader keeps what it has
+    single = cached_singles(file, "c", lambda: {"ends": ends})["ends"]
+    np.testing.assert_array_equal(cached_singles(file, "c", dict)["ends"], single)

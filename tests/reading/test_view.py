@@ -203,6 +203,6 @@ def test_a_study_is_read_without_what_stands_beside_samples(tmp_path: Path) -> N
     ]
     assert len({m.judgement for m in judged}) == 1  # of which the same was said, decoded once
     made = store.round_conditions(shape_ids=ids, environment_id=where)
-    assert [(m.phase, m.warmup_ns, m.conditions) for m in made] == [
-        (m.workload.phase, m.warmup_ns, m.conditions) for m in whole
+    assert [(m.phase, m.taken_ns, m.conditions) for m in made] == [
+        (m.workload.phase, sum(m.warmup_ns) + sum(m.samples_ns), m.conditions) for m in whole
     ]

@@ -1,16 +1,20 @@
 """Latency of every shape, against a made-up truth: prices, and what each shape has for itself."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import numpy as np
 import pytest
 
 from phonelm_search.core.precision import get_precision
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import decode
 from phonelm_search.space import Columns, enumerate_space, load_space
 from phonelm_search.speed import LatencyModel
 from phonelm_search.speed.features import coordinates, features
 from phonelm_search.speed.prices import against_prices, far_off, fit_prices
-from phonelm_search.speed.smooth import InducedSmooth, smooth
+from phonelm_search.speed.smooth import ExactSmooth, InducedSmooth, SmoothKernel, smooth
 
 INT4 = get_precision("int4-b32")
 FEASIBLE = enumerate_space(load_space("slm-100m"), INT4)
@@ -44,7 +48,7 @@ def test_held_out_shapes_are_predicted_within_what_the_model_says() -> None:
         shapes = drawn(seed, 70)
         true = truth(shapes, seed)
         model = LatencyModel(
-            Columns.of(shapes[:30]), measured(true[:30], seed), INT4, STEP
+            Columns.of(shapes[:30]), partial(measured, true[:30], seed), INT4, STEP
         )  # fmt: skip
         found = model.predict(Columns.of(shapes[30:]))
         off = found.mean - true[30:]
@@ -61,7 +65,9 @@ def test_shapes_are_told_better_by_all_than_by_their_own_rounds() -> None:
         shapes = drawn(seed, 30)
         true = truth(shapes, seed)
         draws = measured(true, seed)
-        told = LatencyModel(Columns.of(shapes), draws, INT4, STEP).measured_draws()
+        told = LatencyModel(
+            Columns.of(shapes), lambda draws=draws: draws, INT4, STEP
+        ).measured_draws()
         i, j = np.triu_indices(30, 1)
         for kind, values in ((own, draws), (pooled, told)):
             difference = values[:, i] - values[:, j]
@@ -76,7 +82,7 @@ def test_shapes_are_told_better_by_all_than_by_their_own_rounds() -> None:
 def test_what_all_share_stays_in_the_draws() -> None:
     shapes = drawn(0, 20)
     draws = measured(truth(shapes, 0), 0)
-    told = LatencyModel(Columns.of(shapes), draws, INT4, STEP).measured_draws()
+    told = LatencyModel(Columns.of(shapes), lambda: draws, INT4, STEP).measured_draws()
     assert np.corrcoef(told.mean(axis=1), draws.mean(axis=1))[0, 1] > 0.99
     assert told.mean() == pytest.approx(draws.mean(), abs=0.01)
 
@@ -86,7 +92,7 @@ def test_a_shape_far_from_what_others_say_keeps_what_was_measured_of_it() -> Non
     true = truth(shapes, 1)
     true[7] += np.log(1.3)  # a kernel off its fast path
     draws = measured(true, 1)
-    told = LatencyModel(Columns.of(shapes), draws, INT4, STEP).measured_draws()
+    told = LatencyModel(Columns.of(shapes), lambda: draws, INT4, STEP).measured_draws()
     relative = told - told.mean(axis=1, keepdims=True)
     measured_alone = draws - draws.mean(axis=1, keepdims=True)
     assert relative[:, 7].mean() == pytest.approx(measured_alone[:, 7].mean(), abs=0.05)
@@ -95,14 +101,14 @@ def test_a_shape_far_from_what_others_say_keeps_what_was_measured_of_it() -> Non
 def test_held_out_errors_are_those_of_leaving_one_out() -> None:
     shapes = drawn(2, 24)
     draws = measured(truth(shapes, 2), 2)
-    model = LatencyModel(Columns.of(shapes), draws, INT4, STEP)
+    model = LatencyModel(Columns.of(shapes), lambda: draws, INT4, STEP)
     found = model.held_out
     assert len(found.errors) == 24
     assert found.noise == pytest.approx(NOISE, rel=0.15)
     assert found.median < 0.03
     assert found.median <= found.p95
     rest = [s for i, s in enumerate(shapes) if i != 5]
-    without = LatencyModel(Columns.of(rest), np.delete(draws, 5, axis=1), INT4, STEP)
+    without = LatencyModel(Columns.of(rest), lambda: np.delete(draws, 5, axis=1), INT4, STEP)
     told = without.predict(Columns.of([shapes[5]])).mean[0]
     assert np.expm1(told - draws[:, 5].mean()) == pytest.approx(found.errors[5], abs=0.01)
 
@@ -110,7 +116,7 @@ def test_held_out_errors_are_those_of_leaving_one_out() -> None:
 def test_too_few_shapes_are_refused() -> None:
     shapes = drawn(0, 7)
     with pytest.raises(ValueError, match="at least 8 shapes"):
-        LatencyModel(Columns.of(shapes), measured(truth(shapes, 0), 0), INT4, STEP)
+        LatencyModel(Columns.of(shapes), lambda: measured(truth(shapes, 0), 0), INT4, STEP)
 
 
 def test_prices_are_found_and_never_negative() -> None:
@@ -167,10 +173,10 @@ def test_many_shapes_are_told_by_some_of_them_as_by_all(monkeypatch: pytest.Monk
     true = truth(shapes, 5)
     draws = measured(true, 6)
     columns, work = Columns.of(shapes), STEP
-    exact = LatencyModel(columns, draws, INT4, work)
+    exact = LatencyModel(columns, lambda: draws, INT4, work)
     monkeypatch.setattr("phonelm_search.speed.smooth.MOST_EXACT", 60)
     monkeypatch.setattr("phonelm_search.speed.latency_model.MOST_EXACT", 60)
-    some = LatencyModel(columns, draws, INT4, work)
+    some = LatencyModel(columns, lambda: draws, INT4, work)
     others = Columns.of(drawn(7, 200))
     told, known = some.predict(others), exact.predict(others)
     assert np.abs(told.mean - known.mean).max() < 2 * np.median(known.deviation)
@@ -181,3 +187,48 @@ def test_many_shapes_are_told_by_some_of_them_as_by_all(monkeypatch: pytest.Monk
     off = [float(np.abs(m.measured_draws().mean(axis=0) - true).mean()) for m in (some, exact)]
     assert off[0] < 1.25 * off[1]
     assert some.held_out.median == pytest.approx(exact.held_out.median, rel=0.5)
+
+
+def test_covariances_are_those_of_the_fit() -> None:
+    random = np.random.default_rng(0)
+    places = coordinates(Columns.of(drawn(3, 60)))
+    fitted = ExactSmooth(places, random.normal(0, 0.02, 60), random.uniform(1e-4, 2e-4, 60))
+    known, others = SmoothKernel(places, fitted.theta), coordinates(Columns.of(drawn(4, 20)))
+    np.testing.assert_array_equal(known.covariance(places), fitted.covariance(places))
+    np.testing.assert_array_equal(
+        known.covariance(places, others), fitted.covariance(places, others)
+    )
+    assert known.own_deviation == fitted.own_deviation
+
+
+def test_a_fit_to_many_is_kept_without_their_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonelm_search.speed.smooth.MOST_EXACT", 60)
+    monkeypatch.setattr("phonelm_search.speed.latency_model.MOST_EXACT", 60)
+    shapes, others, known = Columns.of(drawn(5, 120)), Columns.of(drawn(7, 50)), {}
+    draws = measured(truth(drawn(5, 120), 5), 6)
+
+    def kept(what: str, make: Callable[[], Mapping[str, Floats]]) -> Mapping[str, Floats]:
+        return known[what] if what in known else known.setdefault(what, make())
+
+    first = LatencyModel(shapes, lambda: draws, INT4, STEP, kept=kept)
+    told, errors = first.predict(others), first.held_out.errors
+    monkeypatch.setattr("phonelm_search.speed.smooth.ExactSmooth", None)
+    again = LatencyModel(shapes, lambda: pytest.fail("draws are read"), INT4, STEP, kept=kept)
+    np.testing.assert_array_equal(again.predict(others).mean, told.mean)
+    np.testing.assert_array_equal(again.predict(others).deviation, told.deviation)
+    np.testing.assert_array_equal(again.held_out.errors, errors)
+
+
+def test_a_fit_to_few_is_kept_to_the_last_digit() -> None:
+    shapes, others, known = Columns.of(drawn(5, 30)), Columns.of(drawn(7, 50)), {}
+    draws = measured(truth(drawn(5, 30), 5), 6)
+
+    def kept(what: str, make: Callable[[], Mapping[str, Floats]]) -> Mapping[str, Floats]:
+        return known[what] if what in known else known.setdefault(what, make())
+
+    alone = LatencyModel(shapes, lambda: draws, INT4, STEP)
+    for _ in range(2):
+        model = LatencyModel(shapes, lambda: draws, INT4, STEP, kept=kept)
+        np.testing.assert_array_equal(model.predict(others).mean, alone.predict(others).mean)
+        np.testing.assert_array_equal(model.held_out.errors, alone.held_out.errors)
+    assert set(known) == {"exact", "held-out"}

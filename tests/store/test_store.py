@@ -350,3 +350,26 @@ def test_names_are_ordered_by_their_characters(tmp_path: Path, url: str | None) 
     store.set_study_shapes("a", parts)
     assert [s.name for s in store.studies()] == sorted(names)
     assert [p.shape_id for p in store.study_shapes("a")] == sorted(s.shape_id for s in shapes)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("bandwidth_bytes_per_s", "fast", "bandwidth_bytes_per_s is 'fast' in one"),
+        ("samples_ns", '["x"]', r"samples_ns is .*x.* in one"),
+        ("verdict", "fine", "verdict is 'fine' in one"),
+    ],
+)
+def test_rounds_that_no_release_writes_are_one_line(
+    tmp_path: Path, column: str, value: str, told: str
+) -> None:
+    store, shape = Store(tmp_path), small_shape()
+    made = measurement([1, 2, 3])
+    store.add_measurements(shape, [made])
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE phonelm_measurements SET {column} = ?", (value,))
+    where = {"shape_ids": [shape.shape_id], "environment_id": made.environment_id}
+    with pytest.raises(StoreError, match=told) as caught:  # noqa: PT012 - one of them sees it
+        list(store.judged_rounds(**where))
+        list(store.round_conditions(**where))
+    assert "\n" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from phonelm_search.core.judgement import Verdict
 from phonelm_search.core.reason import Reason
@@ -28,12 +28,12 @@ class Judgement:
     """Parameters of the measuring protocol."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedRound:
+class JudgedRound(NamedTuple):
     """What a study's reading needs of a `Measurement`, whose fields are called the same.
 
     Its samples, and what was recorded beside them, are most of a record and are left in the
-    database: what they come to is the comparison's to tell.
+    database: what they come to is the comparison's to tell. A tuple, for there are a million of
+    a large study.
     """
 
     key: str
@@ -42,27 +42,22 @@ class JudgedRound:
     """The shape."""
     peak_bytes: int | None
     """High-water mark of resident memory, only of ``file`` rounds."""
-    bandwidth_bytes_per_s: float | None = None
+    bandwidth_bytes_per_s: float | None
     """Read bandwidth in the round's process."""
     judgement: Judgement
     """What was said of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundConditions:
+class RoundConditions(NamedTuple):
     """When and how a round was made, and what time it took; likewise."""
 
     key: str
     """Digest of everything that makes measurements comparable."""
     phase: str
     """Of what was timed: prefill or decode."""
-    warmup_ns: tuple[int, ...]
-    """Untimed runs before the samples, in nanoseconds."""
-    samples_ns: tuple[int, ...]
-    """Timed runs in nanoseconds."""
     verdict: Verdict
     """How far to trust the round."""
-    bandwidth_bytes_per_s: float | None = None
+    bandwidth_bytes_per_s: float | None
     """Read bandwidth in the round's process."""
     conditions: Mapping[str, Any]
     """Load, frequency, temperature before and after."""
@@ -70,3 +65,5 @@ class RoundConditions:
     """Release that measured."""
     created_at: str
     """UTC time of the end, ISO 8601."""
+    taken_ns: int
+    """What its runs took, untimed ones and samples, in nanoseconds."""

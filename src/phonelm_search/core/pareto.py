@@ -77,7 +77,7 @@ def membership_probability(first: npt.ArrayLike, second: npt.ArrayLike) -> Point
     count = np.zeros(one.shape[1])
     if len(rows) < len(count):
         one, two = one.T[rows].T, two.T[rows].T  # draws of one point may lie together
-    left = np.flatnonzero(~_always_dominated(one, two))
+    left = np.flatnonzero(~always_dominated(_ends(one), _ends(two)))
     rows, one, two = rows[left], one.T[left].T, two.T[left].T
     for start in range(0, len(one) if len(rows) else 0, _DRAWS_AT_ONCE):
         some = slice(start, start + _DRAWS_AT_ONCE)
@@ -106,12 +106,18 @@ def _fronts(first: Points, second: Points) -> Mask:
     return found
 
 
-def _always_dominated(first: Points, second: Points) -> Mask:
+def always_dominated(first: tuple[Points, Points], second: tuple[Points, Points]) -> Mask:
     """Which points lie beyond the ends of all draws of one other point, in both objectives.
 
     Who is dominated by such a point is by that other one, too: they can be left out.
+
+    Args:
+        first: ``[n]`` and ``[n]``: least and largest draw of the first objective. A number less
+            for all points of a draw puts none before another, so what they have in common may be
+            taken out.
+        second: Likewise of the second.
     """
-    (fastest, worst), (best, least) = map(_ends, (first, second))
+    (fastest, worst), (best, least) = first, second
     order = np.argsort(worst)
     reached = np.minimum.accumulate(least[order])
     before = np.searchsorted(worst[order], fastest)  # strictly faster in all draws

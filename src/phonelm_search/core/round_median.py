@@ -1,11 +1,13 @@
 """A round as the comparison of shapes needs it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundMedian:
-    """What the comparison of shapes needs of a measurement: everything but its samples."""
+class RoundMedian(NamedTuple):
+    """What the comparison of shapes needs of a measurement: everything but its samples.
+
+    A tuple, for there are a million of a large study.
+    """
 
     shape_id: str
     """The shape."""

@@ -2,9 +2,11 @@ from .bench import Bench as Bench
 from .bench import Model as Model
 from .effects import DRAWS as DRAWS
 from .effects_file import cached_arrays as cached_arrays
+from .effects_file import cached_doubles as cached_doubles
 from .effects_file import cached_singles as cached_singles
 from .executor import Executor as Executor
 from .jobs import rotation_copies as rotation_copies
+from .latency_comparison import MOST_PAIRED as MOST_PAIRED
 from .latency_comparison import LatencyComparison as LatencyComparison
 from .latency_comparison import extent as extent
 from .latency_comparison import smallest_difference as smallest_difference
@@ -21,6 +23,7 @@ from .summary import beside_reference as beside_reference
 from .summary import judged_alone as judged_alone
 from .summary import summarise as summarise
 from .summary import summarise_judged as summarise_judged
+from .summary import verdict_of as verdict_of
 from .tasks import Outcome as Outcome
 from .tasks import Request as Request
 from .verdict import WIDEST_HALF as WIDEST_HALF

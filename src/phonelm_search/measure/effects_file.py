@@ -1,12 +1,19 @@
-"""Draws of a fit, kept for the next command that reads the same rounds: a fit takes a while."""
+"""Draws of a fit, kept for the next command that reads the same rounds: a fit takes a while.
+
+What is kept is mapped and not read: of the draws of thousands of shapes a command looks at few.
+"""
 
 import contextlib
+import mmap
+import struct
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy
 
 from phonelm_search.core.statistics import Floats
 from phonelm_search.work import file_under_way
@@ -15,6 +22,8 @@ Singles = npt.NDArray[np.float32]
 
 _VERSION = "2"  # of the sampler: another one's draws are not taken
 _DIGEST = "digest"
+_ZIP_HEADER = struct.Struct("<26xHH")
+"""Of a file in an archive; lengths of its name and of what else stands before its bytes."""
 
 
 def cached_arrays(
@@ -23,31 +32,36 @@ def cached_arrays(
     """Arrays that were kept with a digest, else made and kept; without a file made."""
     if file is None:
         return dict(make())
-    found = kept_arrays(file, digest)
-    if found is None:
-        found = _keep(file, digest, make())
+    found = cached_singles(file, digest, make)
     return {name: array.astype(float) for name, array in found.items()}
 
 
 def cached_singles(
-    file: Path | None, digest: str, make: Callable[[], Mapping[str, Floats]]
+    file: Path | None, digest: str, make: Callable[[], Mapping[str, npt.NDArray[Any]]]
 ) -> dict[str, Singles]:
     """The same in single precision, as they are kept: many draws of many shapes."""
-    if file is None:
-        return {name: array.astype(np.float32) for name, array in make().items()}
     found = kept_arrays(file, digest)
-    return _keep(file, digest, make()) if found is None else found
+    if found is not None:
+        return found
+    arrays = {name: array.astype(np.float32, copy=False) for name, array in make().items()}
+    _keep(file, digest, arrays)
+    return arrays
 
 
-def kept_arrays(
-    file: Path | None, digest: str, names: Collection[str] | None = None
-) -> dict[str, Singles] | None:
-    """Arrays that were kept with a digest, in single precision.
+def cached_doubles(
+    file: Path | None, digest: str, make: Callable[[], Mapping[str, Floats]]
+) -> dict[str, Floats]:
+    """The same to the last digit: what draws come to is a thousandth of them."""
+    found = kept_arrays(file, digest)
+    if found is not None:
+        return found
+    arrays = dict(make())
+    _keep(file, digest, arrays)
+    return arrays
 
-    Args:
-        file: Where.
-        digest: Of what they were made from.
-        names: Which ones, for what is not asked for is not read; None: all.
+
+def kept_arrays(file: Path | None, digest: str) -> dict[str, Any] | None:
+    """Arrays that were kept with a digest, as they were kept; their pages are read when needed.
 
     Returns:
         None where the file holds others, or there is none.
@@ -55,24 +69,35 @@ def kept_arrays(
     if file is None:
         return None
     try:
-        with np.load(file, allow_pickle=False) as found:
-            if str(found[_DIGEST]) != _VERSION + digest:
-                return None
-            wanted = [n for n in found.files if n != _DIGEST] if names is None else names
-            return {name: found[name].astype(np.float32, copy=False) for name in wanted}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none, or half of one
-        return None
+        with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            with archive.open(f"{_DIGEST}.npy") as member:
+                if str(npy.read_array(member)) != _VERSION + digest:
+                    return None
+            pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            return {
+                member.filename.removesuffix(".npy"): _array(pages, member.header_offset)
+                for member in archive.infolist()
+                if member.filename != f"{_DIGEST}.npy"
+            }
+    except (OSError, ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile):
+        return None  # no file, or half of one
 
 
-def _keep(file: Path, digest: str, arrays: Mapping[str, Floats]) -> dict[str, Singles]:
-    """Replace the file; where it cannot be written, the next reading fits again.
+def _array(pages: mmap.mmap, place: int) -> npt.NDArray[Any]:
+    """An array of an archive that is not compressed."""
+    pages.seek(place)
+    before = sum(_ZIP_HEADER.unpack(pages.read(_ZIP_HEADER.size)))
+    pages.seek(place + _ZIP_HEADER.size + before)
+    npy.read_magic(pages)
+    shape, turned, dtype = npy.read_array_header_1_0(pages)
+    return np.ndarray(shape, dtype, pages, pages.tell(), order="F" if turned else "C")
 
-    Returns:
-        The arrays as the next reading finds them.
-    """
-    kept = {name: array.astype(np.float32) for name, array in arrays.items()}
+
+def _keep(file: Path | None, digest: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Replace the file; where it cannot be written, the next reading makes its arrays again."""
+    if file is None:
+        return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file_under_way(file) as part, part.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **kept, **{_DIGEST: np.array(_VERSION + digest)})
-    return kept
+            np.savez(stream, allow_pickle=False, **arrays, **{_DIGEST: np.array(_VERSION + digest)})

@@ -1,6 +1,6 @@
 """How much faster one shape is than another, from all rounds that they shared or are joined by."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cached_property
 from hashlib import sha256
@@ -19,7 +19,7 @@ _FIRST, _PHONE = 0.05, 0.2
 """Deviation of how much slower a session is that was made first, and a phone than its kind, before
 anything is seen: the first was 1 to 6 % slower on average (results/LOG.md)."""
 _CHUNK = 500  # shapes at a time, for a bounded memory
-_MOST_PAIRED = 1000  # shapes all of whose pairs are looked at
+MOST_PAIRED = 1000  # shapes all of whose pairs are looked at
 _POWER_80 = 0.841621
 """Quantile of the normal distribution: a difference so much larger than its limit is told in 80 %
 of trials."""
@@ -40,16 +40,16 @@ class LatencyComparison:
         if not rounds:
             raise ValueError("at least one round must be given, got none")
         self.rounds, self.file = tuple(rounds), file
-        self._index: dict[tuple[str, bool], int] = {}
-        for m in rounds:
-            self._index.setdefault((m.shape_id, m.twin), len(self._index))
-        self.processes = tuple(dict.fromkeys(m.process for m in rounds))
+        ids, twins, paired_ns, names, places, serials, _ = zip(*rounds, strict=True)
+        shapes: list[tuple[str, bool]] = list(zip(ids, twins, strict=True))
+        self._index = {shape: i for i, shape in enumerate(dict.fromkeys(shapes))}
+        self.processes = tuple(dict.fromkeys(names))
         processes = {name: i for i, name in enumerate(self.processes)}
-        covariates = _covariates(rounds)
+        covariates = _covariates(places, serials)
         self._observations = Observations(
-            log_ms=np.log([m.paired_ns / 1e6 for m in rounds]),
-            shapes=np.array([self._index[m.shape_id, m.twin] for m in rounds]),
-            processes=np.array([processes[m.process] for m in rounds]),
+            log_ms=np.log(np.array(paired_ns) / 1e6),
+            shapes=np.array([self._index[shape] for shape in shapes]),
+            processes=np.array([processes[name] for name in names]),
             covariates=covariates,
             covariate_deviations=np.array([_FIRST, *[_PHONE] * (covariates.shape[1] - 1)]),
         )
@@ -93,16 +93,20 @@ class LatencyComparison:
         Raises:
             KeyError: If it has no round.
         """
-        drawn: Floats = self._log_ms[self._index[shape_id, twin]].astype(float, copy=False)
+        drawn: Floats = self._log_ms[:, self._index[shape_id, twin]].astype(float)
+        return drawn
+
+    def many_log_ms(self, shape_ids: Iterable[str]) -> Floats:
+        """``[draws, shapes]``: the same of many."""
+        rows = [self._index[i, False] for i in shape_ids]
+        drawn: Floats = np.take(self._log_ms, rows, axis=1).astype(float)
         return drawn
 
     @cached_property
     def _log_ms(self) -> Floats | Singles:
-        """``[shapes, draws]``: what is read shape by shape lies together."""
-        # Those of processes, which few commands ask for, are as many.
-        kept = None if "effects" in vars(self) else kept_arrays(self.file, self.digest, ["shapes"])
-        drawn: Any = self.effects.shapes if kept is None else kept["shapes"]
-        found: Floats | Singles = np.ascontiguousarray(drawn.T)
+        """``[draws, shapes]``: of kept ones, what is looked at is read."""
+        kept = None if "effects" in vars(self) else kept_arrays(self.file, self.digest)
+        found: Floats | Singles = self.effects.shapes if kept is None else kept["shapes"]
         return found
 
     @cached_property
@@ -140,10 +144,10 @@ def extent(draws: Floats) -> Extent:
 
 
 def _extents(log_ms: Floats | Singles, to: Floats | None) -> Floats:
-    """``[shapes, 3]`` of ``[shapes, draws]``: milliseconds, or shares of another shape's."""
+    """``[shapes, 3]`` of ``[draws, shapes]``: milliseconds, or shares of another shape's."""
     told = []
-    for start in range(0, len(log_ms), _CHUNK):
-        some = log_ms[start : start + _CHUNK]
+    for start in range(0, log_ms.shape[1], _CHUNK):
+        some: Any = np.ascontiguousarray(log_ms[:, start : start + _CHUNK].T)
         told.append(middles_and_ends(some if to is None else some - to, of_logarithms=True))
     return np.concatenate(told)
 
@@ -163,8 +167,8 @@ def smallest_difference(draws: Floats) -> float | None:
     count = draws.shape[1]
     if count < 2:
         return None
-    if count > _MOST_PAIRED:
-        draws, count = draws[:, spread_over(count, _MOST_PAIRED)], _MOST_PAIRED
+    if count > MOST_PAIRED:
+        draws, count = draws[:, spread_over(count, MOST_PAIRED)], MOST_PAIRED
     covariance = np.cov(draws, rowvar=False)
     variances = np.diag(covariance)
     of_pairs = variances[:, None] + variances[None, :] - 2 * covariance
@@ -172,10 +176,11 @@ def smallest_difference(draws: Floats) -> float | None:
     return float(np.expm1((Z_95 + _POWER_80) * deviation))
 
 
-def _covariates(rounds: Sequence[RoundMedian]) -> Floats:
+def _covariates(places: Sequence[int], serials: Sequence[str | None]) -> Floats:
     """``[rounds, 1 + phones − 1]``: whether a session was made first; on which phone it ran."""
-    columns = [np.array([m.place == 0 for m in rounds], float)]
-    for serial in sorted({m.serial or "" for m in rounds})[1:]:
-        phone = np.array([(m.serial or "") == serial for m in rounds], float)
+    columns = [np.array(places) == 0]
+    phones = np.array([serial or "" for serial in serials])
+    for serial in sorted(set(phones.tolist()))[1:]:
+        phone = (phones == serial).astype(float)
         columns.append(phone - phone.mean())  # shapes are told as on the phones' average
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1).astype(float)

@@ -66,21 +66,18 @@ def summarise(
     )
 
 
-def summarise_judged(
-    rounds: Sequence[JudgedRound], comparison: LatencyComparison
-) -> LatencySummary:
+def summarise_judged(rounds: Sequence[JudgedRound], ms: Extent) -> LatencySummary:
     """The same without samples, for studies of thousands of shapes.
 
     Args:
-        rounds: Of one key, whose shape has rounds in the comparison.
-        comparison: As of `summarise`.
+        rounds: Of one key.
+        ms: Milliseconds that all rounds beside each other tell of its shape.
     """
-    together = _judged_together(tuple(r.judgement for r in rounds))
-    usual = comparison.usual_ms(rounds[0].shape_id)
+    together = _judged_together(tuple([r.judgement for r in rounds]))
     return LatencySummary(
-        latency_ms=usual.value,
-        ci_low_ms=usual.low,
-        ci_high_ms=usual.high,
+        latency_ms=ms.value,
+        ci_low_ms=ms.low,
+        ci_high_ms=ms.high,
         rounds=len(together.counted),
         bandwidth_bytes_per_s=_bandwidth(rounds[i].bandwidth_bytes_per_s for i in together.counted),
         verdict=together.verdict,
@@ -88,6 +85,11 @@ def summarise_judged(
         coverage=together.coverage,
         notes=together.notes,
     )
+
+
+def verdict_of(rounds: Sequence[JudgedRound]) -> Verdict:
+    """What the judgements of the rounds of one key come to."""
+    return _judged_together(tuple([r.judgement for r in rounds])).verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

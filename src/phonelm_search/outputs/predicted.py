@@ -18,7 +18,7 @@ def predicted_rows(view: StudyView, limit: int) -> list[Row]:
     found = view.modelled
     if found is None or not view.rows:
         return []
-    known = {r.shape.shape_id for r in view.rows}
+    known = set(view.table.ids)
     front = set(found.front().tolist())
     inside = np.flatnonzero(found.inside)
     order = sorted(inside.tolist(), key=lambda i: (i not in front, -found.chance[i], i))

@@ -120,10 +120,16 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
         view: The study.
         row: One of its rows, or a predicted one.
     """
-    equals = [r for r in view.sampled if r.shape != row.shape and _equal(r.shape, row.shape)]
-    near = sorted(equals, key=lambda r: _distance(r.shape, row.shape))
-    faster = _first(near, lambda r: bool(np.median(r.draws / row.draws) < 1))
-    better = _first(near, lambda r: bool(np.median(r.loss_draws / row.loss_draws) < 1))
+    sampled, shapes, draws, loss_draws = (
+        view.sampled,
+        view.sampled.shapes,
+        row.draws,
+        row.loss_draws,
+    )
+    equals = [i for i, s in enumerate(shapes) if s != row.shape and _equal(s, row.shape)]
+    near = sampled.at(sorted(equals, key=lambda i: _distance(shapes[i], row.shape)))
+    faster = _first(near, lambda r: bool(np.median(r.draws / draws) < 1))
+    better = _first(near, lambda r: bool(np.median(r.loss_draws / loss_draws) < 1))
     effects, missing = _effects(view, row)
     return Explanation(
         row=row,

@@ -1,12 +1,13 @@
 """Loss of a study's shapes as a share of its baseline's, as the law tells it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from phonelm_search.core.latency import Extent
 from phonelm_search.core.shape import ModelShape
@@ -25,6 +26,7 @@ from phonelm_search.space import Columns
 
 TOKENS_PER_PARAMETER = 100
 """Tokens that a shape will be trained on for each decoder parameter, unless a person says."""
+Singles = npt.NDArray[np.float32]
 _OURS = "this study"
 LAW_VERSION = 2
 """Of the law's form and discrepancy: what was kept by another one is told anew."""
@@ -43,6 +45,66 @@ class RelativeLoss:
     prior_share: float
     """Share of its variance before own trainings that is left after them: 1 where they told
     nothing, so that all that is known is the prior's."""
+
+
+class RelativeLosses(Mapping[str, RelativeLoss]):
+    """Losses of shapes by id; what is drawn of one is reckoned when it is looked at.
+
+    Args:
+        shape_ids: The shapes.
+        mean: ``[n]``: logarithm of the loss over the baseline's.
+        deviation: ``[n]``, of it.
+        before: ``[n]``: the same before own trainings.
+        log_draws: ``[n, draws]`` of it.
+        digest: Of all that the numbers depend on.
+    """
+
+    def __init__(
+        self,
+        shape_ids: Iterable[str],
+        *,
+        mean: Singles,
+        deviation: Singles,
+        before: Singles,
+        log_draws: Singles,
+        digest: str,
+    ) -> None:
+        self._places = {shape_id: i for i, shape_id in enumerate(shape_ids)}
+        self._log_draws, self.digest = log_draws, digest
+        middle, half, first = (a.astype(float) for a in (mean, deviation, before))
+        ends = Z_95 * half
+        self._shares: Floats = np.exp([middle, middle - ends, middle + ends]).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            left = np.minimum(1.0, np.nan_to_num((half / first) ** 2, nan=1.0))
+        self._prior_shares: list[float] = left.tolist()
+
+    def __getitem__(self, shape_id: str) -> RelativeLoss:
+        place = self._places[shape_id]
+        return RelativeLoss(
+            share=Extent(*self._shares[place].tolist()),
+            draws=self.draws([shape_id])[0],
+            prior_share=self._prior_shares[place],
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def prior_share(self, shape_id: str) -> float:
+        """As of `RelativeLoss`."""
+        return self._prior_shares[self._places[shape_id]]
+
+    def shares(self, shape_ids: Iterable[str]) -> Floats:
+        """``[some, 3]``: losses of some with their 95 % intervals."""
+        return self._shares[[self._places[i] for i in shape_ids]]
+
+    def draws(self, shape_ids: Iterable[str]) -> Floats:
+        """``[some, draws]`` of some."""
+        found: Floats = self._log_draws[[self._places[i] for i in shape_ids]].astype(float)
+        np.exp(found, out=found)
+        return found
 
 
 def law_of(
@@ -68,7 +130,7 @@ def relative_losses(
     *,
     tokens: float,
     file: Path | None = None,
-) -> dict[str, RelativeLoss]:
+) -> RelativeLosses:
     """Loss of shapes as a share of one's, after equal training.
 
     Args:
@@ -79,34 +141,24 @@ def relative_losses(
         tokens: That each would be trained on.
         file: Where the numbers are kept for the next reading; None keeps none.
     """
-    asked = _points([*shapes.values(), baseline], tokens)
 
     def told() -> dict[str, Floats]:
+        asked = _points([*shapes.values(), baseline], tokens)
         law, before = law_of(prior, trainings), law_of(prior, [])
         one, rest = asked.rows(slice(-1, None)), asked.rows(slice(0, -1))
         found = law.log_ratio(rest, one)
         return {
             "mean": found.mean,
             "deviation": found.deviation,
-            "draws": law.ratio_draws(rest, one, DRAWS),
+            # Those of one shape lie together: a column of thousands is a page for each draw.
+            "log_draws": np.ascontiguousarray(law.ratio_draws(rest, one, DRAWS).T),
             "before": before.log_ratio(rest, one).deviation,
         }
 
-    everything = [[s.as_dict() for s in shapes.values()], baseline.as_dict(), tokens]
+    everything = [list(shapes), baseline.shape_id, tokens]
     parts = (str(LAW_VERSION), json.dumps(everything), repr(prior), repr(trainings))
-    found = cached_singles(file, sha256("\n".join(parts).encode()).hexdigest(), told)
-    mean, deviation, before = (found[n].astype(float) for n in ("mean", "deviation", "before"))
-    half = Z_95 * deviation
-    ends = np.exp([mean, mean - half, mean + half]).T.tolist()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.minimum(1.0, np.nan_to_num((deviation / before) ** 2, nan=1.0)).tolist()
-    # Those of one shape lie together: a column of thousands of shapes is a page for each draw.
-    draws = np.ascontiguousarray(found["draws"].T).astype(float)
-    np.exp(draws, out=draws)
-    return {
-        shape_id: RelativeLoss(share=Extent(*end), draws=drawn, prior_share=share)
-        for shape_id, end, drawn, share in zip(shapes, ends, draws, shares, strict=True)
-    }
+    digest = sha256("\n".join(parts).encode()).hexdigest()
+    return RelativeLosses(shapes, **cached_singles(file, digest, told), digest=digest)
 
 
 def extrapolations(shape: ModelShape, prior: LawPrior, trainings: Sequence[Training]) -> list[str]:

@@ -10,13 +10,12 @@ from phonelm_search.core.prediction import Prediction
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats, stream
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import DRAWS
 from phonelm_search.quality.law import Dimensions, Points, QualityLaw
 from phonelm_search.reading.readings import Readings
 from phonelm_search.space import Columns
 from phonelm_search.speed import LEAST_SHAPES, HeldOut, LatencyModel
 
-_CHUNK, _FEW = 500_000, 500  # shapes at a time, and such with draws, for a bounded memory
+_CHUNK = 500_000  # shapes at a time, for a bounded memory
 _MOST_ERROR = 0.05
 """Median error on shapes that were held out beyond which a model of latency is not used."""
 
@@ -201,7 +200,7 @@ def _place_model(readings: Readings, baseline: ModelShape, number: int) -> Place
     drawn = readings.end_to_end_draws(baseline.shape_id)
     if drawn is None:
         raise ModelError("latencies that an earlier release estimated tell no other shape")
-    level = _level(readings, ids)
+    level = readings.level(ids)
     return PlaceModel(
         device=readings.place.device.name,
         workloads=workloads,
@@ -211,13 +210,3 @@ def _place_model(readings: Readings, baseline: ModelShape, number: int) -> Place
         level_deviation=float(np.std(level)),
         number=number,
     )
-
-
-def _level(readings: Readings, ids: Sequence[str]) -> Floats:
-    """``[draws]``: mean over shapes of the logarithm of the whole scenario's time."""
-    total, count = np.zeros(DRAWS), 0
-    for start in range(0, len(ids), _FEW):
-        _, drawn = readings.many_end_to_end_draws(ids[start : start + _FEW])
-        total += np.log(drawn).sum(axis=0)
-        count += len(drawn)
-    return total / count

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
-from phonelm_search.core.latency import Extent
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.statistics import Floats, less_probability
 from phonelm_search.core.units import format_count, format_counted
@@ -25,6 +25,7 @@ from phonelm_search.reading.budgets import (
 from phonelm_search.reading.losses import TOKENS_PER_PARAMETER, extrapolations
 from phonelm_search.reading.modelled import ModelledFront
 from phonelm_search.reading.row import StudyRow, names_of
+from phonelm_search.reading.table import Table
 from phonelm_search.reading.view import StudyView
 
 Rule = Literal["knee", "fastest", "best"]
@@ -111,7 +112,7 @@ def choose(view: StudyView, rule: Rule | None = None) -> Pick:
             if row is best
             else "the fastest shape whose loss cannot be told from the lowest"
         )
-    tied = tuple(r for r in view.sampled if r is not row and _rivals(r, row))
+    tied = tuple(_rivals(view, row))
     equals = tuple(r for r in tied if _within(r, row))
     return Pick(
         row=row, why=why, provisional=tuple(_doubts(view, row, tied, equals)), tied=tied,
@@ -173,7 +174,7 @@ def current_pick(view: StudyView) -> Pick | None:
 
 def near_in_time(view: StudyView, row: StudyRow) -> list[StudyRow]:
     """Other sampled shapes that may be faster than a row, or slower, fastest first."""
-    return [r for r in view.sampled if r is not row and _tied(r.draws, row.draws)]
+    return [r for r in _near_in_time(view, row) if r is not row]
 
 
 def front_pairs(view: StudyView) -> list[dict[str, Any]]:
@@ -277,16 +278,23 @@ def _doubts(
         yield f"its latency is suspect: {in_one_line(row.reasons)}"
 
 
-def _rivals(a: StudyRow, b: StudyRow) -> bool:
-    """Whether neither axis tells two rows apart."""
-    if not _meet(a.latency, b.latency):
-        return False  # what nearly all shapes of a large study are, without a look at their draws
-    return _tied(a.draws, b.draws) and _tied(a.loss_draws, b.loss_draws)
+def _rivals(view: StudyView, row: StudyRow) -> list[StudyRow]:
+    """Other sampled shapes that neither axis tells from a row, fastest first."""
+    near = _near_in_time(view, row)
+    rivals = near.only(_open(near.loss_draws(), row.loss_draws))
+    return [r for r in rivals if r is not row]
 
 
-def _meet(a: Extent, b: Extent) -> bool:
-    """Whether two 95 % intervals meet; where they do not, 95 % of draws tell which is less."""
-    return a.low <= b.high and b.low <= a.high
+def _near_in_time(view: StudyView, row: StudyRow) -> Table:
+    """Sampled shapes that may be faster than a row, or slower; the row itself among them."""
+    near = view.sampled.near(row.latency)  # a few of a large study: draws of others tell
+    return near.only(_open(near.draws(), row.draws))
+
+
+def _open(draws: Floats, own: Floats) -> npt.NDArray[np.bool_]:
+    """``[n]``: which of ``[n, draws]`` leave open whether they are less than what they meet."""
+    less = ((draws < own) + 0.5 * (draws == own)).mean(axis=1)
+    return np.asarray((_TIED[0] < less) & (less < _TIED[1]))
 
 
 def _within(a: StudyRow, b: StudyRow) -> bool:

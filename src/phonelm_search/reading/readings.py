@@ -1,7 +1,7 @@
 """What the database knows of shapes at one place: a device in one environment."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phonelm_search.core.judged_round import JudgedRound
-from phonelm_search.core.latency import Extent, Latency, ScenarioTime
+from phonelm_search.core.latency import Extent, ScenarioTime
 from phonelm_search.core.records import (
+    Kind,
     LatencyEstimate,
     Measurement,
     StudyRecord,
@@ -18,17 +19,23 @@ from phonelm_search.core.records import (
     measurement_keys,
 )
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats, middles_and_ends
+from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Scenario, Workload
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import LatencyComparison, summarise, summarise_judged
+from phonelm_search.measure import (
+    DRAWS,
+    LatencyComparison,
+    cached_doubles,
+    summarise,
+    summarise_judged,
+    verdict_of,
+)
 from phonelm_search.reading.pooled import WorkloadModel
 from phonelm_search.store import Store
 
+_CHUNK = 500  # shapes at a time, for a bounded memory
 _FIRST_VERSIONS = {"graph": 1, "protocol": 1}
 """Of studies that were started before versions were kept."""
-_NOTHING: tuple[dict[str, int], npt.NDArray[np.float32]] = {}, np.empty((0, 0), np.float32)
-"""Pooled latencies of a workload that has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,58 +150,62 @@ class Readings:
         }
         """What tells the latency of other shapes, by workload."""
         self._pooled = {
-            w: (dict(zip(m.ids, range(len(m.ids)), strict=True)), told)
-            for w, m in self.models.items()
-            if (told := m.pooled_log_ms()) is not None
+            w: pooled for w, m in self.models.items() if (pooled := m.pooled()) is not None
         }
         found = store.estimates(shape_ids=shape_ids, environment_id=where)
         self._estimates: dict[str, LatencyEstimate] = {e.key: e for e in found}
 
+    @cached_property
+    def digest(self) -> str:
+        """Of all that the draws of times depend on."""
+        estimates = sorted(
+            (key, e.latency_ms, e.ci_low_ms, e.ci_high_ms) for key, e in self._estimates.items()
+        )
+        told = [[w.name, m.digest] for w, m in self.models.items()]
+        common = [self.place.common(w) for w in self.scenario.workloads]
+        about = {"common": common, "scenario": str(self.scenario)}
+        return identity({"models": told, "estimates": estimates, **about})
+
+    def kind(self, shape_id: str) -> Kind | None:
+        """Whether a shape was measured whole here, else estimated; None where it has no time."""
+        keys = self._keys[shape_id]
+        if all(k in self._rounds for k in keys):
+            return "measured"
+        return "estimated" if all(k in self._estimates for k in keys) else None
+
+    def is_rejected(self, shape_id: str) -> bool:
+        """Whether a part of a shape's time, which it has, must be left out."""
+        keys = self._keys[shape_id]
+        if self.kind(shape_id) == "measured":
+            return any(verdict_of(self._rounds[k]) == "rejected" for k in keys)
+        return any(self._estimates[k].verdict == "rejected" for k in keys)
+
     def measured(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the same draws as `end_to_end_draws`."""
-        own = self.own_time(shape_id)
-        if own is None:
-            return None
-        pairs = zip(self.scenario.workloads, own.parts, strict=True)
-        first, *steps = (self._by_all(w, shape_id, p) for w, p in pairs)
-        return replace(own, prefill=first, steps=tuple(steps))
-
-    def _by_all(self, workload: Workload, shape_id: str, own: Latency) -> Latency:
-        """The same with the time that all measured shapes tell, where they are enough for that."""
-        pooled = self._pooled_extents.get(workload, {}).get(shape_id)
-        if pooled is None:
-            return own
-        return replace(own, latency_ms=pooled.value, ci_low_ms=pooled.low, ci_high_ms=pooled.high)
-
-    @cached_property
-    def _pooled_extents(self) -> dict[Workload, dict[str, Extent]]:
-        """Milliseconds that all measured shapes tell of each, by workload and id."""
-        return {
-            w: {
-                i: Extent(*ends)
-                for i, ends in zip(
-                    places, middles_and_ends(told, of_logarithms=True).tolist(), strict=True
-                )
-            }
-            for w, (places, told) in self._pooled.items()
-        }
+        return self._time(shape_id, self._by_all)
 
     def own_time(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the rounds of the shape alone: no other one moves it."""
+        return self._time(shape_id, lambda workload, i: self.comparisons[workload].usual_ms(i))
+
+    def _by_all(self, workload: Workload, shape_id: str) -> Extent:
+        """Milliseconds that all measured shapes tell of one, where they are enough for that."""
+        pooled = self._pooled.get(workload)
+        if pooled is None or shape_id not in pooled.places:
+            return self.comparisons[workload].usual_ms(shape_id)
+        return Extent(*pooled.extents_ms[pooled.places[shape_id]].tolist())
+
+    def _time(self, shape_id: str, told: Callable[[Workload, str], Extent]) -> ScenarioTime | None:
+        """Rounds of a shape summed up; a comparison tells their milliseconds."""
         found = []
-        for comparison, key in zip(self._compared, self._keys[shape_id], strict=True):
+        for workload, key in zip(self.scenario.workloads, self._keys[shape_id], strict=True):
             if key not in self._rounds:
                 return None
-            if comparison is None or shape_id not in comparison:
-                found.append(summarise(self._apart[key], None))
+            if shape_id in self.comparisons.get(workload, ()):
+                found.append(summarise_judged(self._rounds[key], told(workload, shape_id)))
             else:
-                found.append(summarise_judged(self._rounds[key], comparison))
+                found.append(summarise(self._apart[key], None))
         return ScenarioTime(scenario=self.scenario, prefill=found[0], steps=tuple(found[1:]))
-
-    @cached_property
-    def _compared(self) -> list[LatencyComparison | None]:
-        """Of each workload, in order."""
-        return [self.comparisons.get(w) for w in self.scenario.workloads]
 
     @cached_property
     def _apart(self) -> dict[str, list[Measurement]]:
@@ -205,8 +216,8 @@ class Readings:
         keys = [
             key
             for shape_id, known in self._keys.items()
-            for comparison, key in zip(self._compared, known, strict=True)
-            if key in self._rounds and (comparison is None or shape_id not in comparison)
+            for workload, key in zip(self.scenario.workloads, known, strict=True)
+            if key in self._rounds and shape_id not in self.comparisons.get(workload, ())
         ]
         found: dict[str, list[Measurement]] = {}
         for m in self._store.measurements(keys=keys):
@@ -230,9 +241,9 @@ class Readings:
 
         By its own rounds and what all measured shapes say of it, where they are enough for that.
         """
-        places, pooled = self._pooled.get(workload, _NOTHING)
-        if shape_id in places:
-            drawn: Floats = pooled[places[shape_id]].astype(float)
+        pooled = self._pooled.get(workload)
+        if pooled is not None and shape_id in pooled.places:
+            drawn: Floats = pooled.log_ms[pooled.places[shape_id]].astype(float)
             return drawn
         comparison = self.comparisons.get(workload)
         if comparison is None or shape_id not in comparison:
@@ -253,9 +264,9 @@ class Readings:
         """``[n]``, which of some shapes have them; ``[those, draws]`` of those."""
         workloads = self.scenario.workloads
         known = np.ones(len(shape_ids), bool)
-        for workload, comparison in zip(workloads, self._compared, strict=True):
-            places, own = self._pooled.get(workload, _NOTHING)[0], comparison or ()
-            known &= [i in places or i in own for i in shape_ids]
+        for workload in workloads:  # what is pooled has rounds in the comparison
+            own = self.comparisons.get(workload, ())
+            known &= [i in own for i in shape_ids]
         some = [i for i, k in zip(shape_ids, known.tolist(), strict=True) if k]
         if not some:
             return known, np.empty((0, 0))
@@ -263,12 +274,28 @@ class Readings:
 
     def _many_log_ms(self, workload: Workload, shape_ids: Sequence[str]) -> Floats:
         """``[n, draws]`` of shapes that are known."""
-        places, pooled = self._pooled.get(workload, _NOTHING)
-        if all(i in places for i in shape_ids):
-            drawn: Floats = pooled[[places[i] for i in shape_ids]].astype(float)
+        pooled = self._pooled.get(workload)
+        if pooled is not None and all(i in pooled.places for i in shape_ids):
+            drawn: Floats = pooled.log_ms[[pooled.places[i] for i in shape_ids]].astype(float)
             return drawn
         told = [self.log_ms(workload, i) for i in shape_ids]
         return np.stack([t for t in told if t is not None])
+
+    def level(self, shape_ids: Sequence[str]) -> Floats:
+        """``[draws]``: mean over shapes of the logarithm of the whole scenario's time."""
+
+        def told() -> dict[str, Floats]:
+            total, count = np.zeros(DRAWS), 0
+            for start in range(0, len(shape_ids), _CHUNK):
+                _, drawn = self.many_end_to_end_draws(shape_ids[start : start + _CHUNK])
+                total += np.log(drawn).sum(axis=0)
+                count += len(drawn)
+            return {"level": total / count}
+
+        files = (c.file for c in self.comparisons.values())
+        file = next((f.with_suffix(".level.npz") for f in files if f), None)
+        digest = identity({"times": self.digest, "shapes": list(shape_ids)})
+        return cached_doubles(file, digest, told)["level"]
 
     def own_draws(self, shape_id: str, *, twin: bool = False) -> Floats | None:
         """The same by the rounds of the shape alone, or of its twin."""

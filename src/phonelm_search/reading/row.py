@@ -1,7 +1,7 @@
 """What a study knows of one shape: its times, its loss, and how sure both are."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phonelm_search.core.judgement import Verdict, judged_together
@@ -40,12 +40,12 @@ class StudyRow:
     shared processes with it; see `StudyView.baseline`."""
     baseline: str
     """Name of what it is a share of."""
-    draws: Floats = field(repr=False, compare=False)
-    """``[draws]`` of it; draws of the same number belong together."""
+    draw: Callable[[], Floats] = field(repr=False, compare=False)
+    """Makes ``[draws]`` of it; draws of the same number belong together."""
     loss: Extent
     """Loss as a share of the baseline's after `StudyView.train_tokens`, as the law tells it."""
-    loss_draws: Floats = field(repr=False, compare=False)
-    """``[draws]`` of it; draws of the same number belong together."""
+    draw_loss: Callable[[], Floats] = field(repr=False, compare=False)
+    """Makes ``[draws]`` of it; draws of the same number belong together."""
     prior_share: float
     """Share of the prior's variance of it that own trainings left: 1 where they told nothing."""
     doubts: tuple[Reason, ...] = ()
@@ -56,6 +56,16 @@ class StudyRow:
     """What an earlier release trained for the shape itself."""
     estimate_ms: float | None = None
     """Time of the whole scenario as blocks tell it, where they were measured."""
+
+    @property
+    def draws(self) -> Floats:
+        """``[draws]`` of `latency`, as `draw` makes them."""
+        return self.draw()
+
+    @property
+    def loss_draws(self) -> Floats:
+        """``[draws]`` of `loss`, as `draw_loss` makes them."""
+        return self.draw_loss()
 
     @property
     def kind(self) -> Kind:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -38,9 +39,11 @@ def find_rows(view: StudyView, names: Sequence[str]) -> tuple[StudyView, list[St
         return view, [f for f in found if isinstance(f, StudyRow)]
     view, predicted = _predict(view, list(shapes.values()))
     by_id = {r.shape.shape_id: r for r in predicted}
-    redrawn = {(r.name, r.shape.shape_id): r for r in view.rows}
+    places = {pair: i for i, pair in enumerate(zip(view.table.names, view.table.ids, strict=True))}
     return view, [
-        redrawn[f.name, f.shape.shape_id] if isinstance(f, StudyRow) else by_id[f.shape_id]
+        view.rows[places[f.name, f.shape.shape_id]]
+        if isinstance(f, StudyRow)
+        else by_id[f.shape_id]
         for f in found
     ]
 
@@ -91,12 +94,12 @@ def _unmeasured(view: StudyView, name: str) -> ModelShape | None:
 def _predict(view: StudyView, shapes: Sequence[ModelShape]) -> tuple[StudyView, list[StudyRow]]:
     """A study whose losses are drawn anew, together with those of some shapes; and their rows."""
     models, columns = view.models, Columns.of(shapes)
-    known = {r.shape.shape_id: r.shape for r in view.rows}
+    known = dict(zip(view.table.ids, view.table.shapes, strict=True))
     losses = relative_losses(
         {**known, **{s.shape_id: s for s in shapes}}, models.baseline, view.prior, view.evidence,
         tokens=view.train_tokens,
     )  # fmt: skip
-    rows = tuple(replace(r, loss_draws=losses[r.shape.shape_id].draws) for r in view.rows)
+    rows = view.table.redrawn(losses.draws)
     latency, draws = models.latency(columns), models.latency_draws(columns, DRAWS)
     worst = np.argmax([p.predict(columns).mean for p in models.places], axis=0)
     times = [_times(view, p, columns) for p in models.places]
@@ -116,9 +119,9 @@ def _predict(view: StudyView, shapes: Sequence[ModelShape]) -> tuple[StudyView, 
                 },
                 latency=_extent(latency, i),
                 baseline=view.baseline,
-                draws=draws[:, i],
+                draw=partial(np.copy, draws[:, i]),
                 loss=loss.share,
-                loss_draws=loss.draws,
+                draw_loss=partial(np.copy, loss.draws),
                 prior_share=loss.prior_share,
                 peak_bytes=None,
                 score=None,

@@ -1,6 +1,6 @@
 """Joins of the database for reading: one row a shape, one row a measurement."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,30 +10,30 @@ import numpy as np
 from phonelm_search.core.budget import Budget, budgets_of, check_budgets, with_budgets
 from phonelm_search.core.errors import ConfigurationError, ModelError, UnknownNameError
 from phonelm_search.core.judgement import rejection
-from phonelm_search.core.latency import ScenarioTime
-from phonelm_search.core.pareto import front, membership_probability
+from phonelm_search.core.pareto import non_dominated
 from phonelm_search.core.records import ProxyScore, StudyRecord, StudyShape, identity
 from phonelm_search.core.shape import TILE, ModelShape
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, spread_over
 from phonelm_search.core.study_name import folder_name
 from phonelm_search.core.workload import Scenario
 from phonelm_search.devices import DeviceProfile
-from phonelm_search.measure import REFERENCE, smallest_difference, too_wide
-from phonelm_search.quality import HeldOutRung, Score, held_out_rung
+from phonelm_search.measure import MOST_PAIRED, REFERENCE, cached_doubles, smallest_difference
+from phonelm_search.quality import HeldOutRung, held_out_rung
 from phonelm_search.quality.law import LawPrior, Training, decode_prior, load_prior
 from phonelm_search.reading.baseline import find_baseline
+from phonelm_search.reading.chances import front_chances
 from phonelm_search.reading.losses import (
     LAW_VERSION,
     TOKENS_PER_PARAMETER,
-    RelativeLoss,
     law_of,
     relative_losses,
 )
 from phonelm_search.reading.modelled import ModelledFront, model_front
 from phonelm_search.reading.models import ShapeModels, place_models
+from phonelm_search.reading.read_table import read_table
 from phonelm_search.reading.readings import Place, Readings, places_of
 from phonelm_search.reading.row import FailedShape, StudyRow
-from phonelm_search.reading.shares import Share, shares_of
+from phonelm_search.reading.table import Rows, Table
 from phonelm_search.reading.trainings import law_trainings, load_ladder, old_scores
 from phonelm_search.reading.twins import TwinPair, twin_pairs
 from phonelm_search.space import SearchSpace
@@ -53,7 +53,7 @@ class StudyView:
     """Where it measures: its device, or all of several."""
     scenario: Scenario
     """The scenario of its latencies."""
-    rows: tuple[StudyRow, ...]
+    rows: Sequence[StudyRow]
     """Measured shapes, fastest first; references among them."""
     failed: tuple[FailedShape, ...]
     """What could not be measured."""
@@ -94,7 +94,8 @@ class StudyView:
         Raises:
             IndexError: If nothing was measured.
         """
-        row = next((r for r in self.rows if r.name == self.baseline), None) or self.rows[0]
+        names = self.table.names
+        row = self.rows[names.index(self.baseline) if self.baseline in names else 0]
         return row.end_to_end_ms / row.latency.value
 
     @property
@@ -104,14 +105,19 @@ class StudyView:
         return limits.get("align") or TILE
 
     @cached_property
-    def sampled(self) -> tuple[StudyRow, ...]:
-        """Rows that are no references."""
-        return tuple(r for r in self.rows if r.name is None)
+    def table(self) -> Table:
+        """The rows by columns."""
+        return self.rows if isinstance(self.rows, Table) else Table.of(self.rows)
 
     @cached_property
-    def measured(self) -> tuple[StudyRow, ...]:
+    def sampled(self) -> Table:
+        """Rows that are no references."""
+        return self.table.only([n is None for n in self.table.names])
+
+    @cached_property
+    def measured(self) -> Table:
         """Sampled rows that were measured whole."""
-        return tuple(r for r in self.sampled if r.kind == "measured")
+        return self.sampled.only([k == "measured" for k in self.sampled.kinds])
 
     @cached_property
     def evidence(self) -> tuple[Training, ...]:
@@ -132,7 +138,8 @@ class StudyView:
     @cached_property
     def front(self) -> tuple[StudyRow, ...]:
         """Sampled rows that none is both faster and better than, fastest first."""
-        return tuple(front(self.sampled, lambda r: (r.latency.value, r.loss.value)))
+        rows = self.sampled
+        return tuple(rows.only(non_dominated(np.stack([rows.latency[:, 0], rows.loss[:, 0]], 1))))
 
     @cached_property
     def front_probabilities(self) -> dict[str, float]:
@@ -140,20 +147,22 @@ class StudyView:
 
         From joint draws of the latencies and of the losses.
         """
-        return self._probabilities([r.loss_draws for r in self.sampled])
+        return self._probabilities("chances", self.sampled.loss_draws)
 
     @cached_property
     def speed_probabilities(self) -> dict[str, float]:
         """The same were the losses as they are told: what more rounds can decide."""
-        return self._probabilities([np.array(r.loss.value) for r in self.sampled])
+        return self._probabilities("speed-chances", lambda rows: self.sampled.loss[rows, 0])
 
-    def _probabilities(self, losses: Sequence[Floats]) -> dict[str, float]:
-        if not losses:
+    def _probabilities(self, what: str, losses: Callable[[Rows], Floats]) -> dict[str, float]:
+        rows = self.sampled
+        if not len(rows):
             return {}
-        # Draws of one shape lie together, and stay so.
-        latencies = np.stack([r.draws for r in self.sampled]).T
-        found = membership_probability(latencies, np.stack(losses).T)
-        return {r.shape.shape_id: float(p) for r, p in zip(self.sampled, found, strict=True)}
+        found = cached_doubles(
+            self.cached(what) if rows.digest else None, rows.digest or "",
+            lambda: {"chance": front_chances(rows.draws, losses, len(rows))},
+        )["chance"]  # fmt: skip
+        return dict(zip(rows.ids, found.tolist(), strict=True))
 
     @cached_property
     def models(self) -> ShapeModels:
@@ -174,7 +183,7 @@ class StudyView:
     @cached_property
     def modelled(self) -> ModelledFront | None:
         """The front of all shapes of the space; None where no model holds."""
-        sizes = [r.shape.decoder_parameters for r in self.measured]
+        sizes = [s.decoder_parameters for s in self.measured.shapes]
         if not sizes:
             return None
         try:
@@ -205,8 +214,11 @@ class StudyView:
     @cached_property
     def smallest_difference(self) -> float | None:
         """Difference of two latencies, as a share, that this study tells in 80 % of trials."""
-        told = [r.draws for r in self.measured]
-        return smallest_difference(np.log(np.stack(told, axis=1))) if len(told) > 1 else None
+        rows = self.measured
+        if len(rows) < 2:
+            return None
+        draws = np.log(rows.draws(spread_over(len(rows), MOST_PAIRED)))
+        return smallest_difference(np.ascontiguousarray(draws.T))
 
 
 def find_row(view: StudyView, shape_id: str) -> StudyRow:
@@ -218,18 +230,24 @@ def find_row(view: StudyView, shape_id: str) -> StudyRow:
         UnknownNameError: If none is called so.
         ConfigurationError: If several are.
     """
-    found = [r for r in view.rows if shape_id in (r.name, r.shape.shape_id)]
-    found = found or [r for r in view.rows if r.shape.label == shape_id.replace("x", "×")]
-    found = found or [r for r in view.rows if r.shape.shape_id.startswith(shape_id)]
-    if len({r.shape.shape_id for r in found}) == 1:
-        return min(found, key=lambda r: r.name is not None)
+    rows = view.table
+    names, own_ids = rows.names, rows.ids
+    named = list(zip(names, own_ids, rows.shapes, strict=True))
+    found = [i for i, (name, own, _) in enumerate(named) if shape_id in (name, own)]
+    label = shape_id.replace("x", "×")
+    found = found or [i for i, (_, _, shape) in enumerate(named) if shape.label == label]
+    found = found or [i for i, (_, own, _) in enumerate(named) if own.startswith(shape_id)]
+    ids = sorted({own_ids[i] for i in found})
+    if len(ids) == 1:
+        return rows[min(found, key=lambda i: names[i] is not None)]
     if found:
-        ids = ", ".join(sorted({r.shape.shape_id for r in found})[:5])
-        raise ConfigurationError(f"'{shape_id}' must name one shape, several are called so: {ids}")
+        raise ConfigurationError(
+            f"'{shape_id}' must name one shape, several are called so: {', '.join(ids[:5])}"
+        )
     raise UnknownNameError(
         "measured shape",
         shape_id,
-        [r.shape.shape_id for r in view.rows[:5]],
+        own_ids[:5],
         f"`phonelm-search pareto {view.record.name} --all` lists them, and others that are only "
         "predicted",
     )
@@ -265,45 +283,37 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] = ()) -> St
     tokens = record.config.get("train_tokens") or _train_tokens(
         [shapes[p.shape_id] for p in parts if p.name is None]
     )
-    losses: dict[str, RelativeLoss] = {}
-    if baseline is not None:
-        other = shapes.get(baseline.shape_id, REFERENCE)
-        file = store.results / "cache/law" / f"{folder_name(study)}.npz"
-        losses = relative_losses(
-            shapes, other, prior, law_trainings(trainings), tokens=tokens, file=file
-        )
     failed = [
         FailedShape(shape=shapes[p.shape_id], name=p.name, reason=p.reason)
         for p in parts
         if p.reason is not None
     ]
-    timed: list[tuple[StudyShape, list[ScenarioTime]]] = []
-    for part in _one_part_each(parts) if baseline is not None else ():
-        times = [r.time(part.shape_id) for r in readings] if part.reason is None else []
-        known = [t for t in times if t is not None]
-        if not known or len(known) < len(readings):
-            continue
-        if error := rejection(p for t in known for p in t.parts):
-            shape = shapes[part.shape_id]
-            failed.append(FailedShape(shape=shape, name=part.name, reason=str(error)))
-            continue
-        timed.append((part, known))
-    rows: list[StudyRow] = []
+    cache = store.results / "cache"
+    rows: Sequence[StudyRow] = ()
     if baseline is not None:
-        shares = shares_of(baseline, readings, [part.shape_id for part, _ in timed])
-        unit_ms = [baseline.ms(i) for i in range(len(readings))]
-        rows = [
-            _row(
-                part, shapes[part.shape_id], readings, known, share, baseline.name, unit_ms,
-                scores.get(part.shape_id), losses[part.shape_id],
-            )
-            for (part, known), share in zip(timed, shares, strict=True)
-        ]  # fmt: skip
+        timed = [
+            part
+            for part in _one_part_each(parts)
+            if part.reason is None and all(r.kind(part.shape_id) for r in readings)
+        ]
+        failed += [f for part in timed if (f := _rejected(part, shapes[part.shape_id], readings))]
+        rows = read_table(
+            [p for p in timed if not any(r.is_rejected(p.shape_id) for r in readings)],
+            shapes,
+            readings,
+            baseline,
+            relative_losses(
+                shapes, shapes.get(baseline.shape_id, REFERENCE), prior, law_trainings(trainings),
+                tokens=tokens, file=cache / "law" / f"{folder_name(study)}.npz",
+            ),
+            scores,
+            file=cache / "shares" / f"{folder_name(study)}.npz",
+        )  # fmt: skip
     return StudyView(
         record=record,
         places=places,
         scenario=scenario,
-        rows=tuple(sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))),
+        rows=rows,
         failed=tuple(failed),
         baseline=baseline.name if baseline else "",
         train_tokens=tokens,
@@ -312,61 +322,20 @@ def load_view(store: Store, study: str, *, budgets: Sequence[Budget] = ()) -> St
         readings=tuple(readings),
         budgets=with_budgets(budgets_of(record.config), budgets),
         baseline_shape=shapes.get(baseline.shape_id, REFERENCE) if baseline else None,
-        cache=store.results / "cache",
+        cache=cache,
         twins=tuple(t for r in readings for t in twin_pairs(r, shapes)),
     )
 
 
-def _row(
-    part: StudyShape,
-    shape: ModelShape,
-    readings: Sequence[Readings],
-    times: Sequence[ScenarioTime],
-    share: Share,
-    baseline: str,
-    baseline_ms: Sequence[float],
-    score: Score | None,
-    loss: RelativeLoss,
-) -> StudyRow:
-    """A shape with its times at all places."""
-    times = [
-        _as_told(t, m * ms) for t, m, ms in zip(times, share.middles, baseline_ms, strict=True)
-    ]
-    worst = share.worst
-    estimated = readings[worst].estimated(part.shape_id)
-    wide = too_wide(share.extent, baseline)
-    return StudyRow(
-        shape=shape,
-        name=part.name,
-        time=times[worst],
-        elsewhere={
-            r.place.device.name: t
-            for i, (r, t) in enumerate(zip(readings, times, strict=True))
-            if i != worst
-        },
-        device=readings[worst].place.device.name,
-        latency=share.extent,
-        baseline=baseline,
-        draws=share.draws,
-        loss=loss.share,
-        loss_draws=loss.draws,
-        prior_share=loss.prior_share,
-        doubts=(wide,) if wide else (),
-        peak_bytes=readings[worst].peak_bytes(part.shape_id),
-        score=score,
-        estimate_ms=estimated.end_to_end.ms if estimated else None,
-    )
-
-
-def _as_told(time: ScenarioTime, ms: float) -> ScenarioTime:
-    """A time whose whole is its share of the baseline's, here in milliseconds.
-
-    So shares and milliseconds order shapes alike.
-    What an earlier release estimated stays as it was told.
-    """
-    if time.kind != "measured":
-        return time
-    return time.scaled(ms / time.end_to_end.ms)
+def _rejected(
+    part: StudyShape, shape: ModelShape, readings: Sequence[Readings]
+) -> FailedShape | None:
+    """A shape whose time must be left out; None where it need not."""
+    if not any(r.is_rejected(part.shape_id) for r in readings):
+        return None
+    times = [t for r in readings if (t := r.time(part.shape_id))]
+    error = rejection(p for t in times for p in t.parts)
+    return FailedShape(shape=shape, name=part.name, reason=str(error))
 
 
 def _train_tokens(sampled: Sequence[ModelShape]) -> float:

@@ -5,7 +5,7 @@ negative (non-negative least squares), and a Gaussian process over the shape's d
 the sum misses (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, chapter 2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,10 +57,10 @@ class LatencyModel:
 
     Args:
         shapes: Measured ones, at least `LEAST_SHAPES`.
-        draws: ``[draws, n]``, joint draws of the logarithm of their latency, in one unit.
+        draws: Makes ``[draws, n]``, joint draws of the logarithm of their latency, in one unit.
         scheme: How weights are stored.
         workload: What was timed.
-        kept: Keeps the hyperparameters of many shapes for the next reading; None keeps none.
+        kept: Keeps what a fit comes to for the next reading; None keeps nothing.
 
     Raises:
         ValueError: If there are too few.
@@ -69,7 +69,7 @@ class LatencyModel:
     def __init__(
         self,
         shapes: Columns,
-        draws: Floats,
+        draws: Callable[[], Floats],
         scheme: Precision,
         workload: Workload,
         *,
@@ -77,25 +77,19 @@ class LatencyModel:
     ) -> None:
         if len(shapes) < LEAST_SHAPES:
             raise ValueError(f"at least {LEAST_SHAPES} shapes must be given, got {len(shapes)}")
+        self._draw = draws
         self._places = coordinates(shapes)
         self._sizes = np.sort(np.log2(shapes.decoder_parameters))
         self._costs = features(shapes, scheme, workload)
         self._scheme, self._workload = scheme, workload
-        # What all share, as the unit's own error, is no shape's.
-        self._level = draws.mean(axis=1, keepdims=True)
-        self._draws = draws - self._level + draws.mean()
-        self._targets = self._draws.mean(axis=0)
-        many = len(shapes) > MOST_EXACT
         # A thousand draws do not tell how ten thousand shapes err together.
-        self._noise_of_all: Floats | None = None if many else np.cov(self._draws, rowvar=False)
-        self._noise: Floats = (
-            self._draws.var(axis=0, ddof=1)
-            if self._noise_of_all is None
-            else np.diag(self._noise_of_all)
-        )
+        self._many = len(shapes) > MOST_EXACT
+        self._kept = kept
+        moments = self._once("moments", self._moments) if self._many else self._moments()
+        self._targets, self._noise = moments["targets"], moments["noise"]
         self._prices = fit_prices(self._costs, np.exp(self._targets))
         self._residual = self._targets - np.log(self._costs @ self._prices)
-        self._smooth = smooth(self._places, self._residual, self._noise, kept)
+        self._smooth = smooth(self._places, self._residual, self._noise, self._kept)
 
     @classmethod
     def of(
@@ -108,8 +102,36 @@ class LatencyModel:
         kept: Kept | None = None,
     ) -> "LatencyModel":
         """Of shapes by id, each of which has rounds in a comparison."""
-        draws = np.stack([comparison.log_ms(i) for i in shapes], axis=1)
+
+        def draws() -> Floats:
+            return comparison.many_log_ms(shapes)
+
         return cls(Columns.of(list(shapes.values())), draws, scheme, workload, kept=kept)
+
+    def _once(self, what: str, make: Callable[[], Mapping[str, Floats]]) -> Mapping[str, Floats]:
+        """Arrays that were kept, or are made."""
+        return make() if self._kept is None else self._kept(what, make)
+
+    @cached_property
+    def _drawn(self) -> tuple[Floats, Floats]:
+        """``[draws, n]`` of each shape, and ``[draws, 1]`` of what all share, which is no shape's.
+
+        The unit's own error is such.
+        """
+        draws = self._draw()
+        level = draws.mean(axis=1, keepdims=True)
+        return draws - level + draws.mean(), level
+
+    def _moments(self) -> dict[str, Floats]:
+        """Mean and variance of each shape's draws."""
+        draws, _ = self._drawn
+        noise: Floats = draws.var(axis=0, ddof=1) if self._many else np.diag(self._noise_of_all)
+        return {"targets": draws.mean(axis=0), "noise": noise}
+
+    @cached_property
+    def _noise_of_all(self) -> Floats:
+        """How measured shapes err together, of few: ``[n, n]``."""
+        return np.cov(self._drawn[0], rowvar=False)
 
     def predict(self, shapes: Columns) -> Prediction:
         """Predict any number of shapes, with what each has for itself as a part of the error."""
@@ -154,9 +176,10 @@ class LatencyModel:
         own = np.maximum(self._smooth.own_deviation, self._surprise())
         random = stream("measured latency", self._workload.name, seed)
         middle = self._targets - self._residual + self._smooth.middle
-        noise = self._noise if self._noise_of_all is None else self._noise_of_all
-        drawn = self._smooth.measured_draws(self._draws, middle, own, noise, random)
-        found: Floats = drawn + self._level - self._draws.mean()
+        noise = self._noise if self._many else self._noise_of_all
+        draws, level = self._drawn
+        drawn = self._smooth.measured_draws(draws, middle, own, noise, random)
+        found: Floats = drawn + level - draws.mean()
         return found
 
     def _surprise(self) -> Floats:
@@ -172,14 +195,17 @@ class LatencyModel:
     @cached_property
     def held_out(self) -> HeldOut:
         """Each measured shape as the others tell it; of many, as nine tenths tell the rest."""
+        noise = float(np.median(np.sqrt(self._noise)))
+        return HeldOut(errors=self._once("held-out", self._held_out)["errors"], noise=noise)
+
+    def _held_out(self) -> dict[str, Floats]:
         count = len(self._targets)
         errors = np.empty(count)
-        folds = np.arange(count) % (count if count <= MOST_EXACT else _FOLDS)
+        folds = np.arange(count) % (_FOLDS if self._many else count)
         for fold in range(int(folds.max()) + 1):
             rest, own = folds != fold, np.flatnonzero(folds == fold)
             prices = fit_prices(self._costs[rest], np.exp(self._targets[rest]))
             residual = self._targets - np.log(self._costs @ prices)
             told = self._smooth.told_by(rest, residual)
             errors[own] = np.expm1(told - residual[own])
-        noise = float(np.median(np.sqrt(self._noise)))
-        return HeldOut(errors=errors, noise=noise)
+        return {"errors": errors}

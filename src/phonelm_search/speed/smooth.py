@@ -5,8 +5,10 @@ Candela & Rasmussen, A Unifying View of Sparse Approximate Gaussian Process Regr
 Its cost grows as the number of shapes then, not as its cube.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,14 +18,16 @@ from phonelm_search.core.statistics import Floats, spread_over
 
 Rows = npt.NDArray[np.bool_]
 
-Kept = Callable[[Callable[[], Mapping[str, Floats]]], Mapping[str, Floats]]
-"""Takes what makes arrays, and gives them made now or before."""
+Kept = Callable[[str, Callable[[], Mapping[str, Floats]]], Mapping[str, Floats]]
+"""Takes a name and what makes arrays, and gives them made now or before."""
 MOST_EXACT = 256
 """Measured shapes whose covariances are all reckoned with; of more, as many stand for all."""
 LEAST_OWN = 0.01
 """Deviation of what a shape has for itself, which no smooth model tells: never less than this, for
 a few noisy measurements cannot show that there is none."""
 _CHUNK = 20_000  # shapes at a time, for a bounded memory
+_FIRST = (0.03**2, 3.0, 0.01**2)
+"""Hyperparameters from which a fit begins: variance, length, variance of what is a shape's own."""
 _JITTER = 1e-8  # of the variance, so that near places can be told apart
 
 
@@ -88,15 +92,24 @@ def smooth(places: Floats, residual: Floats, noise: Floats, kept: Kept | None = 
         places: ``[n, d]``
         residual: ``[n]``
         noise: ``[n]``, variances.
-        kept: Keeps the hyperparameters of many for the next fit to the same.
+        kept: Keeps what a fit comes to for the next one to the same.
     """
     if len(places) <= MOST_EXACT:
-        return ExactSmooth(places, residual, noise)
+        if kept is None:
+            return ExactSmooth(places, residual, noise)
+
+        def found() -> dict[str, Floats]:
+            return {"values": ExactSmooth(places, residual, noise).values}
+
+        return ExactSmooth(places, residual, noise, values=kept("exact", found)["values"])
     some = spread_over(len(places), MOST_EXACT)
     data = places[some], residual[some], noise[some]
-    theta = {} if kept is None else kept(lambda: {"theta": ExactSmooth(*data).theta})
-    fitted = ExactSmooth(*data, theta=theta.get("theta"))
-    return InducedSmooth(fitted, places, residual, noise)
+
+    def fitted() -> dict[str, Floats]:
+        return {"theta": ExactSmooth(*data).theta}
+
+    theta = (fitted() if kept is None else kept("kernel", fitted))["theta"]
+    return InducedSmooth(SmoothKernel(places[some], theta), places, residual, noise, kept)
 
 
 def _middle(residual: Floats, noise: Floats) -> float:
@@ -115,7 +128,7 @@ class ExactSmooth:
         noise: Floats,
         *,
         kernel: Any = None,
-        theta: Floats | None = None,
+        values: Floats | None = None,
     ) -> None:
         from sklearn.exceptions import ConvergenceWarning  # takes a second to load
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -124,12 +137,11 @@ class ExactSmooth:
         self._places, self._noise = places, noise
         self._mean, self._scale = places.mean(axis=0), places.std(axis=0)
         self.middle = _middle(residual, noise)
-        fitted = kernel is None and theta is None
+        fitted = kernel is None and values is None
         if kernel is None:
-            smooth = ConstantKernel(0.03**2, (1e-6, 0.1)) * Matern(3.0, (0.5, 50.0), nu=2.5)
-            kernel = smooth + WhiteKernel(0.01**2, (LEAST_OWN**2, 0.1**2))
-        if theta is not None:
-            kernel = kernel.clone_with_theta(theta)
+            variance, length, own = _FIRST if values is None else values.tolist()
+            smooth = ConstantKernel(variance, (1e-6, 0.1)) * Matern(length, (0.5, 50.0), nu=2.5)
+            kernel = smooth + WhiteKernel(own, (LEAST_OWN**2, 0.1**2))
         self._model = GaussianProcessRegressor(
             kernel, alpha=noise, optimizer="fmin_l_bfgs_b" if fitted else None
         )
@@ -139,10 +151,14 @@ class ExactSmooth:
             self._model.fit(self._scaled(places), residual - self.middle)
 
     def _scaled(self, places: Floats) -> Floats:
-        """Dimensions in their own deviations; one that never moves says nothing."""
-        moves = self._scale > 0
-        scaled: Floats = np.where(moves, (places - self._mean) / np.where(moves, self._scale, 1), 0)
-        return scaled
+        return _scaled(places, self._mean, self._scale)
+
+    @property
+    def values(self) -> Floats:
+        """The hyperparameters themselves: variance, length, variance of what is a shape's own."""
+        kernel = self._model.kernel_
+        smooth = kernel.k1
+        return np.array([smooth.k1.constant_value, smooth.k2.length_scale, kernel.k2.noise_level])
 
     @property
     def theta(self) -> Floats:
@@ -159,16 +175,6 @@ class ExactSmooth:
         other = None if b is None else self._scaled(b)
         found: Floats = self._model.kernel_.k1(self._scaled(a), other)
         return found
-
-    @property
-    def variance(self) -> float:
-        """Prior variance of the smooth part at any place."""
-        return float(self._model.kernel_.k1.k1.constant_value)
-
-    @property
-    def places(self) -> Floats:
-        """Of the data."""
-        return self._places
 
     def measured_draws(
         self,
@@ -217,30 +223,94 @@ class ExactSmooth:
         return np.concatenate(means), np.concatenate(deviations)
 
 
+class SmoothKernel:
+    """Covariances of the smooth part, where hyperparameters are known.
+
+    As scikit-learn reckons them, whose loading takes longer than all else of a later reading.
+
+    Args:
+        places: ``[m, d]``, to whose residuals the hyperparameters were fitted.
+        theta: Logarithms of variance, length, and variance of what each shape has for itself.
+    """
+
+    def __init__(self, places: Floats, theta: Floats) -> None:
+        self.places = places
+        self._mean, self._scale = places.mean(axis=0), places.std(axis=0)
+        self.variance, self._length, own = (float(np.exp(t)) for t in theta)
+        self.own_deviation = float(np.sqrt(own))
+
+    def covariance(self, a: Floats, b: Floats | None = None) -> Floats:
+        """``[n, m]``: prior covariance of the smooth part at places."""
+        from scipy.spatial.distance import cdist, pdist, squareform  # takes a while to load
+
+        one = _scaled(a, self._mean, self._scale) / self._length
+        if b is None:
+            found = squareform(_matern(pdist(one)))
+            np.fill_diagonal(found, 1)
+        else:
+            found = _matern(cdist(one, _scaled(b, self._mean, self._scale) / self._length))
+        found *= self.variance
+        return np.asarray(found, float)
+
+
+def _matern(distances: Floats) -> Floats:
+    """Correlation at distances in lengths, of a field that can be derived twice."""
+    far = distances * math.sqrt(5)
+    found: Floats = (1.0 + far + far**2 / 3.0) * np.exp(-far)
+    return found
+
+
+def _scaled(places: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Dimensions in their own deviations; one that never moves says nothing."""
+    moves = scale > 0
+    scaled: Floats = np.where(moves, (places - mean) / np.where(moves, scale, 1), 0)
+    return scaled
+
+
 class InducedSmooth:
     """Many residuals, told at the places of some of them.
 
     Args:
-        fitted: To those; their hyperparameters hold for all.
+        fitted: To those: their hyperparameters hold for all.
         places: ``[n, d]`` of all.
         residual: ``[n]``
         noise: ``[n]``, variances.
+        kept: Keeps what the data come to for the next fit to the same.
     """
 
     def __init__(
-        self, fitted: ExactSmooth, places: Floats, residual: Floats, noise: Floats
+        self,
+        fitted: SmoothKernel,
+        places: Floats,
+        residual: Floats,
+        noise: Floats,
+        kept: Kept | None = None,
     ) -> None:
         self._fitted, self._places, self._noise = fitted, places, noise
         inducing = fitted.covariance(fitted.places)
         inducing[np.diag_indices_from(inducing)] += _JITTER * fitted.variance
         self._root = np.asarray(np.linalg.cholesky(inducing), float)
-        self._there = self._known(places)  # [m, n]
-        self._own_part = np.maximum(fitted.variance - (self._there**2).sum(axis=0), 0)
         self.middle = _middle(residual, noise)
-        inner, self._weights = self._solved(slice(None), residual)
-        self._inner = np.asarray(np.linalg.cholesky(inner), float)
+
+        def solved() -> dict[str, Floats]:
+            inner, weights = self._solved(slice(None), residual)
+            return {"inner": np.asarray(np.linalg.cholesky(inner), float), "weights": weights}
+
+        found = solved() if kept is None else kept("smooth", solved)
+        self._inner, self._weights = found["inner"], found["weights"]
         # Of the inducing places' own covariances: means need no equations solved.
         self._pulls = np.linalg.solve(self._root.T, self._weights)
+
+    @cached_property
+    def _there(self) -> Floats:
+        """``[m, n]``: as `_known`, of the data."""
+        return self._known(self._places)
+
+    @cached_property
+    def _own_part(self) -> Floats:
+        """``[n]``: variance that the inducing places do not tell."""
+        left: Floats = np.maximum(self._fitted.variance - (self._there**2).sum(axis=0), 0)
+        return left
 
     def _solved(self, rows: Rows | slice, residual: Floats) -> tuple[Floats, Floats]:
         """Equations ``[m, m]`` of the inducing places by some of the data; their solution."""
@@ -248,7 +318,7 @@ class InducedSmooth:
         apart = self._own_part[rows] + self._fitted.own_deviation**2 + noise
         inner = np.eye(len(known)) + (known / apart) @ known.T
         off = residual[rows] - _middle(residual[rows], noise)
-        return inner, np.linalg.solve(inner, known @ (off / apart))
+        return inner, np.asarray(np.linalg.solve(inner, known @ (off / apart)), float)
 
     @property
     def own_deviation(self) -> float:

@@ -39,7 +39,7 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str] | None:
     modelled = view.modelled
     if modelled is None or not view.sampled:
         return None
-    known = {r.shape.shape_id for r in view.rows} | {f.shape.shape_id for f in view.failed}
+    known = {*view.table.ids, *(f.shape.shape_id for f in view.failed)}
     inside = np.flatnonzero(modelled.inside)
     rows = np.array([i for i in inside if modelled.shape(int(i)).shape_id not in known], int)
     if not len(rows):

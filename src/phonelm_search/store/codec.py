@@ -8,12 +8,17 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
-from sqlalchemy import Result, Table
+from sqlalchemy import Column, Result, Table
 
 from phonelm_search.core.errors import ShapeError, StoreError
 from phonelm_search.core.shape import ModelShape
 
 R = TypeVar("R")
+_JSON_TYPES: dict[str, set[type]] = {
+    "conditions": {dict},
+    "warmup_ns": {list},
+    "samples_ns": {list},
+}
 
 
 class Codec(Generic[R]):
@@ -113,6 +118,25 @@ class Codec(Generic[R]):
             if row[name] is None:
                 row[name] = math.nan
         return row
+
+
+def check_types(column: Column[Any], values: Sequence[Any]) -> None:
+    """Refuse what a codec would, of a column of plain values: a million of them at once.
+
+    Raises:
+        StoreError: If one is of another type than the column's.
+    """
+    known = _JSON_TYPES.get(column.name) or {column.type.python_type}
+    if strange := set(map(type, values)) - known - ({type(None)} if column.nullable else set()):
+        raise strange_value(column, next(v for v in values if type(v) in strange))
+
+
+def strange_value(column: Column[Any], value: Any) -> StoreError:
+    """What is raised where a row of a table holds what no release writes."""
+    return StoreError(
+        f"rows of {column.table.name} must be as this release or an older one writes them; "
+        f"{column.name} is {str(value)[:80]!r} in one"
+    )
 
 
 def shape_of(config: Any) -> ModelShape:

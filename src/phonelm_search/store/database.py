@@ -1,7 +1,6 @@
 """Reading and writing the database; every finished measurement is one committed transaction."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
@@ -27,13 +26,12 @@ from phonelm_search.store import schema as t
 from phonelm_search.store.codec import Codec, shape_of
 from phonelm_search.store.counts import Common, StudyCounts, count_shapes
 from phonelm_search.store.opening import Database
-from phonelm_search.store.rounds import companion_rounds, judged_rounds
+from phonelm_search.store.rounds import companion_rounds, judged_rounds, round_conditions
 from phonelm_search.store.statements import among, by_code, upsert
 from phonelm_search.store.steady import steady, steady_rows
 
 _AT_ONCE = 2000  # rows, for a bounded memory
 _MEASUREMENT = Codec(Measurement, t.measurements)
-_CONDITIONS = Codec(RoundConditions, t.measurements)
 _ESTIMATE = Codec(LatencyEstimate, t.estimates)
 _CACHE_PROBE = Codec(CacheProbe, t.cache_probes)
 _NUMERICS = Codec(NumericsCheck, t.numerics)
@@ -121,16 +119,9 @@ class Store(Database):
     ) -> Iterator[RoundConditions]:
         """When and how the same rounds were made."""
         m = t.measurements.c
-        query = (
-            select(*(m[f.name] for f in fields(RoundConditions)))
-            .where(self._among(m.shape_id, shape_ids), m.environment_id == environment_id)
-            .order_by(m.id)
-        )
+        where = and_(self._among(m.shape_id, shape_ids), m.environment_id == environment_id)
         with self._transaction("read") as connection:
-            result = connection.execution_options(yield_per=_AT_ONCE).execute(query)
-            names = tuple(result.keys())
-            for rows in result.partitions():
-                yield from _CONDITIONS.records_of(names, rows)
+            yield from round_conditions(connection, where, at_once=_AT_ONCE)
 
     @steady
     def companion_rounds(

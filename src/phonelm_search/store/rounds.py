@@ -1,21 +1,20 @@
 """Rounds as readings of a study need them: what many have in common is decoded once."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, cast, select
+from sqlalchemy import Column, ColumnElement, Connection, String, cast, select
 
-from phonelm_search.core.judged_round import JudgedRound, Judgement
+from phonelm_search.core.judged_round import JudgedRound, Judgement, RoundConditions
 from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.workload import Workload
 from phonelm_search.store import schema as t
-from phonelm_search.store.codec import Codec
+from phonelm_search.store.codec import Codec, check_types, strange_value
 
 _JUDGEMENT = Codec(Judgement, t.measurements)
-_ROUND = Codec(JudgedRound, t.measurements)
-_OWN = tuple(f.name for f in fields(JudgedRound) if f.name != "judgement")
+_OWN = JudgedRound._fields[:-1]
 _COMMON = tuple(f.name for f in fields(Judgement))
 _JSON = ("reasons", "notes", "protocol")
 
@@ -37,25 +36,61 @@ def judged_rounds(
     # As text: rows that hold the same are parsed once.
     common = [cast(m[name], String) if name in _JSON else m[name] for name in _COMMON]
     query = select(*(m[name] for name in _OWN), *common).where(where).order_by(m.id)
-    known: dict[tuple[Any, ...], Judgement] = {}
+    known = _Judgements()
     result = connection.execution_options(yield_per=at_once).execute(query)
     for rows in result.partitions():
-        values = []
-        for row in rows:
-            told = tuple(row[len(_OWN) :])
-            if told not in known:
-                known[told] = _judgement(told)
-            values.append((*row[: len(_OWN)], known[told]))
-        yield from _ROUND.records_of((*_OWN, "judgement"), values)
+        columns = list(zip(*rows, strict=True))
+        own = columns[: len(_OWN)]
+        for name, values in zip(_OWN, own, strict=True):
+            check_types(m[name], values)
+        told = zip(*columns[len(_OWN) :], strict=True)
+        yield from map(JudgedRound, *own, map(known.__getitem__, told))
 
 
-def _judgement(told: tuple[Any, ...]) -> Judgement:
-    row = [
-        json.loads(value) if name in _JSON and value is not None else value
-        for name, value in zip(_COMMON, told, strict=True)
-    ]
-    (found,) = _JUDGEMENT.records_of(_COMMON, [row])
-    return found
+class _Judgements(dict[tuple[Any, ...], Judgement]):
+    """Columns of a judgement → what they say."""
+
+    def __missing__(self, told: tuple[Any, ...]) -> Judgement:
+        row = [
+            json.loads(value) if name in _JSON and value is not None else value
+            for name, value in zip(_COMMON, told, strict=True)
+        ]
+        (self[told],) = _JUDGEMENT.records_of(_COMMON, [row])
+        return self[told]
+
+
+def round_conditions(
+    connection: Connection, where: ColumnElement[bool], *, at_once: int
+) -> Iterator[RoundConditions]:
+    """When and how the same rounds were made.
+
+    Args:
+        connection: The database.
+        where: Which rows of measurements.
+        at_once: Rows that are read together.
+
+    Raises:
+        StoreError: If a row holds something else.
+    """
+    m = t.measurements.c
+    names = RoundConditions._fields[:-1]
+    query = select(*(m[name] for name in names), m.warmup_ns, m.samples_ns).where(where)
+    result = connection.execution_options(yield_per=at_once).execute(query.order_by(m.id))
+    for rows in result.partitions():
+        *own, warmups, samples = zip(*rows, strict=True)
+        for name, values in zip(names, own, strict=True):
+            check_types(m[name], values)
+        taken = zip(_sums(m.warmup_ns, warmups), _sums(m.samples_ns, samples), strict=True)
+        yield from map(RoundConditions, *own, map(sum, taken))
+
+
+def _sums(column: Column[Any], values: Sequence[Any]) -> list[int]:
+    """Nanoseconds of each round together."""
+    check_types(column, values)
+    for runs in values:
+        if not set(map(type, runs)) <= {int}:
+            raise strange_value(column, runs)
+    return list(map(sum, values))
 
 
 def companion_rounds(
@@ -76,14 +111,11 @@ def companion_rounds(
     alike = [m[name] == value for name, value in {**asdict(workload), **common}.items()]
     alike.append(m.verdict != "rejected")
     processes = select(m.process).where(*alike, measured)
-    columns = (m.shape_id, m.twin, m.paired_ns, m.process, m.place, m.serial, m.created_at)
-    query = select(*columns).where(*alike, m.process.in_(processes)).order_by(m.id)
-    return [
-        RoundMedian(
-            shape_id=shape_id, twin=bool(twin), paired_ns=paired_ns, process=process, place=place,
-            serial=serial, created_at=created_at,
-        )
-        for shape_id, twin, paired_ns, process, place, serial, created_at in connection.execute(
-            query
-        )
-    ]  # fmt: skip
+    query = select(*(m[name] for name in RoundMedian._fields)).where(
+        *alike, m.process.in_(processes)
+    )
+    found = connection.execute(query.order_by(m.id)).all()
+    if not found:
+        return []
+    columns = dict(zip(RoundMedian._fields, zip(*found, strict=True), strict=True))
+    return list(map(RoundMedian, *{**columns, "twin": map(bool, columns["twin"])}.values()))

@@ -147,8 +147,8 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
     picked = pick.row.shape.shape_id if pick else None
     tied = {r.shape.shape_id for r in pick.tied} if pick else set()
     found = []
-    for row in view.rows:
-        shape_id, sampled = row.shape.shape_id, row.name is None
+    for shape_id, row in zip(view.table.ids, view.rows, strict=True):
+        sampled = row.name is None
         first = row.times[view.device.name]
         suspect = {"prefill": _suspect(first.prefill), "decode": _suspect(*first.steps)}
         found.append(

@@ -51,18 +51,18 @@ def time_spent(
 
 
 def _spent(what: str, rounds: Sequence[RoundConditions]) -> Card:
-    seconds = sum(sum(m.warmup_ns) + sum(m.samples_ns) for m in rounds) / _NS
+    seconds = sum(m.taken_ns for m in rounds) / _NS
     return {"what": what, "seconds": seconds, "detail": format_counted(len(rounds), "round")}
 
 
 def _shapes(view: StudyView) -> set[str]:
-    measured = {r.shape.shape_id for r in view.rows}
+    measured = set(view.table.ids)
     return measured | {f.shape.shape_id for f in view.failed}
 
 
 def _blocks(store: Store, view: StudyView, place: Place) -> set[str]:
     """Truncated models that the study's estimates come from, and that are no shapes of its own."""
-    shapes = {r.shape.shape_id: r.shape for r in view.rows}
+    shapes = dict(zip(view.table.ids, view.table.shapes, strict=True))
     estimates = store.estimates(shape_ids=list(shapes), environment_id=place.environment_id)
     found = {
         replace(shapes[e.shape_id], num_hidden_layers=depth).shape_id
@@ -86,7 +86,7 @@ def device_cards(view: StudyView, rounds_of: Sequence[Sequence[RoundConditions]]
         both = [
             (r.estimate_ms, own.end_to_end.ms)
             for r in measured
-            if r.device == name and (own := readings.own_time(r.shape.shape_id))
+            if r.estimate_ms and r.device == name and (own := readings.own_time(r.shape.shape_id))
         ]
         cards.append(
             {
