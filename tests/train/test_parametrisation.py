@@ -111,7 +111,7 @@ def shape_of(width: int, layers: int) -> ModelShape:
 
 
 def test_activations_are_level_over_width(corpus: TokenisedCorpus) -> None:
-    widths = [32, 64, 128, 256]
+    widths = [64, 128, 256, 384]
     seen = [trained_scales(shape_of(w, 2), corpus) for w in widths]
     for name in seen[0]:
         assert abs(slope(widths, [s[name] for s in seen])) < 0.2, name
