@@ -61,6 +61,19 @@ def test_a_pair_that_holds_one_is_as_it_should_be(tmp_path: Path) -> None:
     assert facts["A/A pair"].endswith(")")
 
 
+def test_a_study_without_doubt_has_no_empty_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study(tmp_path, [(10.0, 3.0), (20.0, 3.1)])
+    words = ["studies", "check", "study", "--results", str(tmp_path)]
+    assert run_command(words) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "0 doubtful shapes" in printed.err
+    assert run_command([*words, "--format", "csv"]) == 0
+    assert capsys.readouterr().out == "shape_id,verdict,why\n"
+
+
 def test_an_end_at_one_holds_it() -> None:
     for ratio, holds in (
         ((1.1, 1.0, 1.2), True),

@@ -85,10 +85,9 @@ def check_study(
     if as_json:
         print_json(rows, resolution=resolution_row(view))
         return
-    print_rows(rows, (("shape_id", "shape"), ("verdict", "verdict"), ("why", "why")), fmt)
-    doubtful = len({r["shape_id"] for r in rows})
-    if rows:
-        say(format_counted(doubtful, "doubtful shape"))
+    if rows or fmt != "table":
+        print_rows(rows, (("shape_id", "shape"), ("verdict", "verdict"), ("why", "why")), fmt)
+    say(format_counted(len({r["shape_id"] for r in rows}), "doubtful shape"))
     for line in resolution_sentences(view):
         say(line)
     say(f"how the machine wandered: `phonelm-search plot {study} --kind processes`")
