@@ -25,6 +25,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shape = small_shape(num_hidden_layers=i + 1)
         part = StudyShape(shape_id=shape.shape_id, role="reference", name=name)
         store.set_study_shape("study", shape, part)
+    shape = small_shape(num_hidden_layers=9)
+    failed = StudyShape(shape_id=shape.shape_id, role="trial", reason="it [timed] out " * 9)
+    store.set_study_shape("study", shape, failed)
     return folder
 
 
