@@ -10,21 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from helpers import SMALL_REFERENCE
 from phonelm_search.backends.base import Files, Job, Result
 from phonelm_search.backends.fake import FakeRuntime
 from phonelm_search.backends.native import NativeRuntime
-from phonelm_search.core.shape import ModelShape
 from phonelm_search.measure import executor
 from phonelm_search.measure.placed import measure_there
-from phonelm_search.train.jobs import TrainingJob, job_of, outcome_document
-from phonelm_search.train.settings import Outcome
+from phonelm_search.train.jobs import job_of, outcome_document
+from told_trainings import outcome
 
 MEASURE, TRAIN = "told_phones:measure", "told_phones:train"
-REFERENCE = ModelShape(
-    hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, head_dim=32, vocab_size=320, hidden_act="relu",
-)  # fmt: skip
-"""Beside the rounds, in place of one of 33M."""
 _SPEED = 10e9
 _TRAINING_SECONDS = 0.5
 
@@ -45,22 +40,10 @@ def train(
     return outcome_document(outcome(job_of(document["job"])))
 
 
-def outcome(job: TrainingJob) -> Outcome:
-    """Fewer bits with more parameters and tokens."""
-    tokens = job.settings.steps * job.settings.step_tokens
-    bits = 1.5 + 12 * job.shape.decoder_parameters**-0.3 + 60 * tokens**-0.4
-    chunks = tuple(500 * (bits + 0.02 * (i % 7 - 3)) for i in range(64))
-    return Outcome(
-        finished=True, chunk_bits=chunks, chunk_bytes=(500,) * 64,
-        quantised=bits if job.scheme else None, curve=((tokens // 2, bits + 0.1), (tokens, bits)),
-        tokens=tokens, seconds=1.0, reason=None,
-    )  # fmt: skip
-
-
 @cache
 def _tell() -> None:
     """For all that this process will do."""
-    executor.REFERENCE = REFERENCE  # type: ignore[attr-defined]
+    executor.REFERENCE = SMALL_REFERENCE  # type: ignore[attr-defined]
     executor._LEAST_BANDWIDTH_BYTES = 2**20
     run = NativeRuntime.run
 

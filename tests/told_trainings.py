@@ -26,7 +26,7 @@ class FormulaPool:
     def run(self, jobs: Sequence[TrainingJob], *, on_progress: OnProgress, on_done: OnDone) -> None:
         """See `Pool.run`."""
         for index, job in enumerate(jobs):
-            on_done(index, _outcome(job))
+            on_done(index, outcome(job))
 
     def fastest(
         self, shape: ModelShape, settings: TrainingSettings, tokens_file: Path
@@ -38,7 +38,7 @@ class FormulaPool:
         """See `Pool.close`."""
 
 
-def _outcome(job: TrainingJob) -> Outcome:
+def outcome(job: TrainingJob) -> Outcome:
     """Fewer bits with more parameters and tokens; chunks scatter in the same way for all."""
     tokens = job.settings.steps * job.settings.step_tokens
     bits = 1.5 + 12 * job.shape.decoder_parameters**-0.3 + 60 * tokens**-0.4

@@ -25,7 +25,8 @@ def main() -> int:
     import pytest
 
     import told_phones
-    from helpers import QUICK, REFERENCE_MODULES, small_texts
+    import told_trainings
+    from helpers import QUICK, REFERENCE_MODULES, SMALL_REFERENCE, small_texts
     from inline import trained_inline
     from phonelm_search.core.deadline import Deadline
     from phonelm_search.train import load_text
@@ -48,11 +49,11 @@ def main() -> int:
             words.remove("--real-trainings")
         else:
             patch.setattr("phonelm_search.train.pool._TASK", told_phones.TRAIN)
-            patch.setattr(InlinePool, "_train", lambda pool, job, _: told_phones.outcome(job))
+            patch.setattr(InlinePool, "_train", lambda pool, job, _: told_trainings.outcome(job))
         patch.setattr("phonelm_search.measure.verdict.WIDEST_HALF", 1e9)
         patch.setattr("phonelm_search.store.lease.LEASE_SECONDS", LEASE_SECONDS)
         for module in REFERENCE_MODULES:
-            patch.setattr(f"phonelm_search.{module}.REFERENCE", told_phones.REFERENCE)
+            patch.setattr(f"phonelm_search.{module}.REFERENCE", SMALL_REFERENCE)
         return run(stopping, words)
 
 

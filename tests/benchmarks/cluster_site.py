@@ -19,12 +19,12 @@ from typing import Any
 
 from machines import HUB, Machine, inner
 
+from helpers import SMALL_REFERENCE
 from phonelm_search.backends.native import cache_folder
 from phonelm_search.backends.phone import bundle
 from phonelm_search.core.errors import StoreMissingError
 from phonelm_search.store import Store
 from servers import Server, running_server
-from told_phones import REFERENCE
 from work.ray_cluster import QUICK
 
 TESTS = Path(__file__).parents[1]
@@ -94,8 +94,8 @@ class Site:
     def _plug(self, name: str) -> None:
         """Simulated phones, connected."""
         ports = PHONES.get(name, ())
-        if ports and not self.machines[name].processes("phone.simulated"):
-            self.start(name, "-m", "phone.simulated", *map(str, ports))
+        if ports and not self.machines[name].processes("phone.play"):
+            self.start(name, "-m", "phone.play", *map(str, ports))
             time.sleep(3)
         for port in ports:
             self.adb(name, "connect", serial(port))
@@ -286,7 +286,9 @@ class Run:
         """Rounds of one key and number that are there twice, but for the rounds' own reference."""
         with self.store() as store:
             found = [
-                (m.key, m.round) for m in store.measurements() if m.shape_id != REFERENCE.shape_id
+                (m.key, m.round)
+                for m in store.measurements()
+                if m.shape_id != SMALL_REFERENCE.shape_id
             ]
         return len(found) - len(set(found))
 

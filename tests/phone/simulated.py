@@ -1,6 +1,6 @@
 """A phone that is none: it speaks adb to the real client and runs the arm64 runner under qemu.
 
-`PYTHONPATH=tests python -m phone.simulated [PORT...]` starts one (or more) to play with.
+`PYTHONPATH=tests python -m phone.play [PORT...]` starts one (or more) to play with.
 
 Latencies under qemu mean nothing. What can be seen here is that everything is pushed, started,
 computed, checked and cleaned up as on a phone, and what happens when something goes wrong.
@@ -13,8 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -396,14 +394,3 @@ def simulated_phone(root: Path, **options: Any) -> Iterator[SimulatedPhone]:
     finally:
         phone.stop()
         shutil.rmtree(root, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        for port in [int(word) for word in sys.argv[1:]] or [0]:
-            own = {"ro.serialno": f"SIM{port:04}"}
-            root = Path(folder) / str(port)
-            sim = stack.enter_context(simulated_phone(root, properties=own, port=port))
-            print(f"adb connect {sim.serial}; Ctrl-C ends the phone", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()

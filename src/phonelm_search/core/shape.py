@@ -239,11 +239,7 @@ class ModelShape:
 
     def weight_bytes(self, scheme: StorageScheme) -> WeightBytes:
         """Bytes of the stored weights under a precision scheme."""
-        # The sum over `layer_linears`, of which thousands of shapes need no list.
-        h, f, q = self.hidden_size, self.intermediate_size, self.q_size
-        inputs = 2 if self.ffn == "gated" else 1
-        attention = scheme.matrix_bytes(h, q + 2 * self.kv_size) + scheme.matrix_bytes(q, h)
-        layer = attention + inputs * scheme.matrix_bytes(h, f) + scheme.matrix_bytes(f, h)
+        layer = sum(scheme.matrix_bytes(m.in_features, m.out_features) for m in self.layer_linears)
         return WeightBytes(
             body=self.num_hidden_layers * (layer + 4 * self._layer_vectors) + 4 * self.hidden_size,
             head=scheme.matrix_bytes(self.hidden_size, self.vocab_size),

@@ -95,7 +95,13 @@ def paired_medians(samples: npt.ArrayLike) -> Floats:
 
 def less_probability(a: Floats, b: Floats) -> float:
     """How probable it is, by joint draws, that a is less than b; equals count half."""
-    return float(np.mean((a < b) + 0.5 * (a == b)))
+    return float(less_probabilities(a, b))
+
+
+def less_probabilities(many: Floats, one: Floats) -> Floats:
+    """``[n]``: the same of each of ``[n, draws]``."""
+    found: Floats = np.mean((many < one) + 0.5 * (many == one), axis=-1)
+    return found
 
 
 def stream(*names: str | int) -> np.random.Generator:

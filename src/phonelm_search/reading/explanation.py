@@ -120,12 +120,8 @@ def explain(view: StudyView, row: StudyRow) -> Explanation:
         view: The study.
         row: One of its rows, or a predicted one.
     """
-    sampled, shapes, draws, loss_draws = (
-        view.sampled,
-        view.sampled.shapes,
-        row.draws,
-        row.loss_draws,
-    )
+    sampled, shapes = view.sampled, view.sampled.shapes
+    draws, loss_draws = row.draws, row.loss_draws
     equals = [i for i, s in enumerate(shapes) if s != row.shape and _equal(s, row.shape)]
     near = sampled.at(sorted(equals, key=lambda i: _distance(shapes[i], row.shape)))
     faster = _first(near, lambda r: bool(np.median(r.draws / draws) < 1))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
-from phonelm_search.core.statistics import Floats, less_probability
+from phonelm_search.core.statistics import Floats, less_probabilities, less_probability
 from phonelm_search.core.units import format_count, format_counted
 from phonelm_search.reading.budgets import (
     KEPT,
@@ -281,20 +281,14 @@ def _doubts(
 def _rivals(view: StudyView, row: StudyRow) -> list[StudyRow]:
     """Other sampled shapes that neither axis tells from a row, fastest first."""
     near = _near_in_time(view, row)
-    rivals = near.only(_open(near.loss_draws(), row.loss_draws))
+    rivals = near.only(_tied(near.loss_draws(), row.loss_draws))
     return [r for r in rivals if r is not row]
 
 
 def _near_in_time(view: StudyView, row: StudyRow) -> Table:
     """Sampled shapes that may be faster than a row, or slower; the row itself among them."""
     near = view.sampled.near(row.latency)  # a few of a large study: draws of others tell
-    return near.only(_open(near.draws(), row.draws))
-
-
-def _open(draws: Floats, own: Floats) -> npt.NDArray[np.bool_]:
-    """``[n]``: which of ``[n, draws]`` leave open whether they are less than what they meet."""
-    less = ((draws < own) + 0.5 * (draws == own)).mean(axis=1)
-    return np.asarray((_TIED[0] < less) & (less < _TIED[1]))
+    return near.only(_tied(near.draws(), row.draws))
 
 
 def _within(a: StudyRow, b: StudyRow) -> bool:
@@ -302,9 +296,10 @@ def _within(a: StudyRow, b: StudyRow) -> bool:
     return all(abs(share - 1) <= _EQUAL for share in shares)
 
 
-def _tied(a: Floats, b: Floats) -> bool:
-    """Whether joint draws leave open which one is less."""
-    return _TIED[0] < less_probability(a, b) < _TIED[1]
+def _tied(draws: Floats, own: Floats) -> npt.NDArray[np.bool_]:
+    """Which of ``[..., draws]`` leave open whether they are less than ``[draws]``."""
+    less = less_probabilities(draws, own)
+    return np.asarray((_TIED[0] < less) & (less < _TIED[1]))
 
 
 def _knee(rows: Sequence[StudyRow], modelled: ModelledFront | None) -> int:

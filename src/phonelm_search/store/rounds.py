@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, String, cast, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, select
 
 from phonelm_search.core.judged_round import JudgedRound, Judgement, RoundConditions
 from phonelm_search.core.round_median import RoundMedian
@@ -37,14 +37,22 @@ def judged_rounds(
     common = [cast(m[name], String) if name in _JSON else m[name] for name in _COMMON]
     query = select(*(m[name] for name in _OWN), *common).where(where).order_by(m.id)
     known = _Judgements()
+    for own, rest in _columns(connection, query, [m[name] for name in _OWN], at_once):
+        told = zip(*rest, strict=True)
+        yield from map(JudgedRound, *own, map(known.__getitem__, told))
+
+
+def _columns(
+    connection: Connection, query: Select[Any], own: Sequence[Column[Any]], at_once: int
+) -> Iterator[tuple[list[Sequence[Any]], list[Sequence[Any]]]]:
+    """Rows of a query, some at a time: its first columns, whose types are checked, and the rest."""
     result = connection.execution_options(yield_per=at_once).execute(query)
     for rows in result.partitions():
-        columns = list(zip(*rows, strict=True))
-        own = columns[: len(_OWN)]
-        for name, values in zip(_OWN, own, strict=True):
-            check_types(m[name], values)
-        told = zip(*columns[len(_OWN) :], strict=True)
-        yield from map(JudgedRound, *own, map(known.__getitem__, told))
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        first, rest = columns[: len(own)], columns[len(own) :]
+        for column, values in zip(own, first, strict=True):
+            check_types(column, values)
+        yield first, rest
 
 
 class _Judgements(dict[tuple[Any, ...], Judgement]):
@@ -73,13 +81,9 @@ def round_conditions(
         StoreError: If a row holds something else.
     """
     m = t.measurements.c
-    names = RoundConditions._fields[:-1]
-    query = select(*(m[name] for name in names), m.warmup_ns, m.samples_ns).where(where)
-    result = connection.execution_options(yield_per=at_once).execute(query.order_by(m.id))
-    for rows in result.partitions():
-        *own, warmups, samples = zip(*rows, strict=True)
-        for name, values in zip(names, own, strict=True):
-            check_types(m[name], values)
+    columns = [m[name] for name in RoundConditions._fields[:-1]]
+    query = select(*columns, m.warmup_ns, m.samples_ns).where(where).order_by(m.id)
+    for own, (warmups, samples) in _columns(connection, query, columns, at_once):
         taken = zip(_sums(m.warmup_ns, warmups), _sums(m.samples_ns, samples), strict=True)
         yield from map(RoundConditions, *own, map(sum, taken))
 

@@ -27,7 +27,7 @@ STORE_BYTES = 256 * 2**20
 """Of the object store of a node that we start: text and checkpoints; what is more goes to disk."""
 _REACH_SECONDS = 5.0
 _LEAVE_SECONDS = 10.0
-_DRIVERS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000"}
+_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 """Of a driver: after a minute without the head Ray would end this process, in words of its own."""
 
 
@@ -54,7 +54,7 @@ def open_ray(
     """
     shared = Artifacts(artifacts) if artifacts else None
     if address is not None:
-        os.environ.update({**_DRIVERS, **os.environ})
+        os.environ.setdefault(_PATIENCE, "1000000")
     ray = ray_library()
     if ray.is_initialized():
         raise EngineError("this process is connected to Ray already; end that with ray.shutdown()")
