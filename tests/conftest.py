@@ -4,9 +4,10 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache as cache_of
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -46,6 +47,42 @@ def _logits_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numerics, "expected_logits", cache_of(numerics.expected_logits))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _revisions_once() -> Iterator[None]:
+    """Every database reads the same revisions, ours and Optuna's: each file is loaded once."""
+    from alembic import util
+
+    load = cache_of(util.load_python_file)
+
+    def loaded(folder: str, name: str) -> ModuleType:
+        # What stands beside the revisions does something when it is loaded.
+        return load(folder, name) if Path(folder).name == "versions" else plain(folder, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        plain = util.load_python_file
+        patch.setattr(util, "load_python_file", loaded)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _effects_once() -> Iterator[None]:
+    """Effects are a function of rounds and seed: those of the fake runtime come again and again."""
+    from phonelm_search.measure import latency_comparison
+    from phonelm_search.measure.effects import Effects, Observations, fit_effects
+
+    known: dict[tuple[int | bytes, ...], Effects] = {}
+
+    def fitted(rounds: Observations, *, seed: int = 0) -> Effects:
+        key = (seed, *(getattr(rounds, f.name).tobytes() for f in fields(Observations)))
+        if key not in known:
+            known[key] = fit_effects(rounds, seed=seed)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency_comparison, "fit_effects", fitted)
         yield
 
 

@@ -80,6 +80,29 @@ def test_a_fresh_database_is_what_the_tables_say(tmp_path: Path) -> None:
     assert ask(tmp_path, f"SELECT * FROM {VERSION_TABLE}") == [(f"{SCHEMA_VERSION:04}",)]
 
 
+def test_tables_made_at_once_are_those_of_all_revisions(tmp_path: Path) -> None:
+    Store(tmp_path)
+    step_by_step = tmp_path / "revisions"
+    step_by_step.mkdir()
+    engine = for_writing(open_engine(f"sqlite:///{step_by_step / 'phonelm.db'}"))
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "head")
+    assert tables(tmp_path) == tables(step_by_step)
+    query = f"SELECT sql FROM sqlite_master WHERE name = '{VERSION_TABLE}'"
+    ((made,),), ((alembics,),) = ask(tmp_path, query), ask(step_by_step, query)
+    assert made.split() == alembics.split()
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_tables_of_a_new_server_are_those_of_all_revisions(tmp_path: Path, server: Server) -> None:
+    url = server.url(server.new_database())
+    Store(tmp_path, url=url)
+    assert differences(tmp_path, url) == []
+    with open_engine(url).begin() as connection:
+        command.upgrade(alembic_config(connection), "head")  # nothing is left to do
+    assert differences(tmp_path, url) == []
+
+
 @pytest.mark.xdist_group("postgresql")
 def test_tables_of_a_server_are_brought_up_by_who_writes(tmp_path: Path, server: Server) -> None:
     url = server.url(server.new_database())

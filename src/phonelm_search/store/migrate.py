@@ -1,9 +1,9 @@
-"""Tables made, or brought up from an older schema; old rows stay readable."""
+"""Tables made at once, or brought up from an older schema; old rows stay readable."""
 
 import threading
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, func, insert, inspect, select
 
 from phonelm_search.core.errors import StoreError
 from phonelm_search.store import schema as t
@@ -25,7 +25,7 @@ def stored_version(connection: Connection) -> int | None:
 
 
 def upgrade(connection: Connection) -> int:
-    """Bring tables up to the present schema, in the transaction of the connection.
+    """Make the tables, or bring them up, in the transaction of the connection.
 
     Args:
         connection: Where nobody else changes the schema: one that holds SQLite's write lock.
@@ -36,14 +36,16 @@ def upgrade(connection: Connection) -> int:
     Raises:
         StoreError: If revisions were applied that this release does not know.
     """
-    from alembic import command  # only here, for it is slow to import
-    from alembic.util import CommandError
-
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     version = stored_version(connection)
     if version is not None and version >= t.SCHEMA_VERSION:
         return version
+    if version is None and not _has_any(connection):
+        return _make(connection)
+    from alembic import command  # only here, for it is slow to import
+    from alembic.util import CommandError
+
     config = alembic_config(connection)
     try:
         with _one_at_a_time:
@@ -55,6 +57,21 @@ def upgrade(connection: Connection) -> int:
             f"the database's tables must be made by this release or an older one: {error}; "
             "update phonelm-search"
         ) from error
+    return t.SCHEMA_VERSION
+
+
+def _has_any(connection: Connection) -> bool:
+    """Whether there is a table of ours: an older release may have been cut off among them."""
+    names = {*t.metadata.tables, t.VERSION_TABLE}
+    return not names.isdisjoint(inspect(connection).get_table_names())
+
+
+def _make(connection: Connection) -> int:
+    """Make the tables as the revisions, one after another, would; the version then."""
+    t.metadata.create_all(connection)
+    t.revision.create(connection)
+    connection.execute(insert(t.schema).values(version=t.SCHEMA_VERSION))
+    connection.execute(insert(t.revision).values(version_num=f"{t.SCHEMA_VERSION:04}"))
     return t.SCHEMA_VERSION
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     TypeDecorator,
@@ -25,6 +26,12 @@ VERSION_TABLE = "phonelm_alembic_version"
 """Of our revisions; Optuna keeps those of its own tables in another one."""
 
 metadata = MetaData()
+revision = Table(  # as alembic makes it
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
 
 
 class _Message(TypeDecorator[str]):
