@@ -161,14 +161,27 @@ def test_a_server_that_stays_away_is_one_line(
         with pytest.raises(StoreError, match=told) as caught:
             store.studies()
         monkeypatch.setattr("phonelm_search.store.steady.PATIENCE_SECONDS", 600.0)
-        for not_again in (store.studies, lambda: Store(store.results, url=store.url)):
-            with pytest.raises(StoreError, match="cannot reach the database"):
-                not_again()  # it was given up; at the beginning nobody is waited for
+        with pytest.raises(StoreError, match="cannot reach the database"):
+            store.studies()  # it was given up
+        monkeypatch.setattr("phonelm_search.store.steady.OPENING_SECONDS", 0.2)
+        with pytest.raises(StoreError, match=told):  # at the beginning it may be the wrong one
+            Store(store.results, url=store.url)
     finally:
         server.start()
     assert "\n" not in str(caught.value)
     assert "S3CR" not in str(caught.value)
     assert store.studies() == []
+
+
+@pytest.mark.parametrize("create", [True, False], ids=["who writes", "who reads"])
+def test_a_server_that_starts_is_waited_for(store: Store, server: Server, create: bool) -> None:
+    store.add_measurements(SHAPE, [measurement([1])])
+    server.stop("immediate")
+    later = threading.Timer(0.5, server.start)
+    later.start()
+    opened = Store(store.results, url=store.url, create=create)
+    later.join()
+    assert [m.samples_ns for m in opened.measurements()] == [(1,)]
 
 
 def test_what_a_statement_says_is_no_absence(store: Store, notes: list[str]) -> None:

@@ -26,13 +26,18 @@ class Judged(Protocol):
         ...
 
 
+def worst_verdict(parts: Iterable[Judged]) -> Verdict:
+    """The worst of several."""
+    return max((p.verdict for p in parts), key=VERDICTS.index)
+
+
 def judged_together(parts: Iterable[Judged]) -> tuple[Verdict, tuple[Reason, ...]]:
     """The worst verdict of several and all their reasons, each once, and each advice once.
 
     An advice for several rounds is another one than the same for one round.
     """
     judged = list(parts)
-    worst = max((p.verdict for p in judged), key=VERDICTS.index)
+    worst = worst_verdict(judged)
     if not any(p.reasons for p in judged):  # most of them
         return worst, ()
     reasons: list[Reason] = []

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from phonelm_search.core.judgement import Verdict, judged_together
+from phonelm_search.core.judgement import Verdict, judged_together, worst_verdict
 from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import Kind, LatencyEstimate
 from phonelm_search.core.statistics import Z_95
@@ -157,7 +157,7 @@ class ScenarioTime:
     @property
     def verdict(self) -> Verdict:
         """The worst of the latencies'."""
-        return judged_together(self.parts)[0]
+        return worst_verdict(self.parts)
 
     @property
     def reasons(self) -> tuple[Reason, ...]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phonelm_search.core.judgement import Verdict, judged_together
+from phonelm_search.core.judgement import Verdict, judged_together, worst_verdict
 from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
 from phonelm_search.core.printable import visible
 from phonelm_search.core.reason import Reason
@@ -80,7 +80,7 @@ class StudyRow:
     @property
     def verdict(self) -> Verdict:
         """The worst of its latencies', on all devices, and of the whole."""
-        found = judged_together(self._parts)[0]
+        found = worst_verdict(self._parts)
         return "suspect" if found == "valid" and self.doubts else found
 
     @property

@@ -115,7 +115,11 @@ class Database:
             self._steadiness = Steadiness(self._engine, self._name)
             self._steadiness.watch_losses(self._engine)
             self._steadiness.watch_commits(self._writer, self._check)
-        self._prepare(create=create, upgrade=create if upgrade is None else upgrade)
+
+        def prepare() -> None:
+            self._prepare(create=create, upgrade=create if upgrade is None else upgrade)
+
+        self.again(prepare, prepare)
 
     @property
     def engine(self) -> Engine:

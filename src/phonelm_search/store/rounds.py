@@ -81,16 +81,33 @@ def round_conditions(
         StoreError: If a row holds something else.
     """
     m = t.measurements.c
-    columns = [m[name] for name in RoundConditions._fields[:-1]]
-    query = select(*columns, m.warmup_ns, m.samples_ns).where(where).order_by(m.id)
-    for own, (warmups, samples) in _columns(connection, query, columns, at_once):
+    names = RoundConditions._fields[:-1]
+    plain = [m[name] for name in names if name != "conditions"]
+    texts = [m.conditions, m.warmup_ns, m.samples_ns]
+    query = select(*plain, *(cast(c, String) for c in texts)).where(where).order_by(m.id)
+    for own, rest in _columns(connection, query, plain, at_once):
+        conditions, warmups, samples = map(_parsed, texts, rest)
         taken = zip(_sums(m.warmup_ns, warmups), _sums(m.samples_ns, samples), strict=True)
-        yield from map(RoundConditions, *own, map(sum, taken))
+        told = {c.name: values for c, values in zip(plain, own, strict=True)}
+        told["conditions"] = conditions
+        yield from map(RoundConditions, *(told[name] for name in names), map(sum, taken))
+
+
+def _parsed(column: Column[Any], texts: Sequence[str]) -> list[Any]:
+    """JSON of many rows, parsed in one go: calls are most of parsing so little.
+
+    Raises:
+        StoreError: If it is of another type than the column's.
+    """
+    values: list[Any] = json.loads(f"[{','.join(texts)}]")
+    if len(values) != len(texts):  # a row that is no JSON by itself
+        values = list(map(json.loads, texts))
+    check_types(column, values)
+    return values
 
 
 def _sums(column: Column[Any], values: Sequence[Any]) -> list[int]:
     """Nanoseconds of each round together."""
-    check_types(column, values)
     for runs in values:
         if not set(map(type, runs)) <= {int}:
             raise strange_value(column, runs)

@@ -28,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 PATIENCE_SECONDS = 120.0
+OPENING_SECONDS = 10.0  # of a server that this process has not reached yet: it may not be there
 PAUSE_SECONDS = 1.0
 MOST_LOSSES = 5  # of one call: it may itself be what the server does not bear
 _TRANSACTION = "phonelm_transaction"
@@ -62,7 +63,7 @@ class Steadiness:
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine, self._name = engine, name
         self._lock = threading.Lock()
-        self._away = self._given_up = False
+        self._away = self._given_up = self._reached = False
         self.note: Callable[[str], object] = _LOG.warning
         """Told of the server's absence and of its return, a line each."""
 
@@ -125,7 +126,7 @@ class Steadiness:
                 if self.wait(error):
                     return committed()
             else:
-                self._given_up = False
+                self._given_up, self._reached = False, True
                 return done
         raise AssertionError("the last one gives or raises")
 
@@ -135,23 +136,23 @@ class Steadiness:
         Raises:
             StoreError: If it stays away for longer.
         """
-        waiting = format_seconds(PATIENCE_SECONDS)
+        seconds = PATIENCE_SECONDS if self._reached else OPENING_SECONDS
         self._tell(
             away=True,
             text=f"the database {self._name} does not answer ({first_line(error.cause)}); it is "
-            f"tried again for {waiting}",
+            f"tried again for {format_seconds(seconds)}",
         )
         try:
-            state = self._state_at_return(error, waiting)
+            state = self._state_at_return(error, seconds)
         except BaseException:
             self._given_up = True  # whatever ends this, nobody waits once more while it ends
             raise
         self._tell(away=False, text=f"the database {self._name} answers again")
         return state == "committed"
 
-    def _state_at_return(self, error: ServerLostError, waiting: str) -> str | None:
+    def _state_at_return(self, error: ServerLostError, seconds: float) -> str | None:
         """What became of the transaction that had no answer, as soon as the server tells."""
-        number, end = error.transaction, time.monotonic() + PATIENCE_SECONDS
+        number, end = error.transaction, time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(PAUSE_SECONDS)
             try:
@@ -162,7 +163,8 @@ class Steadiness:
                 if state != "in progress":
                     return state
         raise StoreError(
-            f"the database {self._name} must answer within {waiting}, it did not; {error}"
+            f"the database {self._name} must answer within {format_seconds(seconds)}, it did not; "
+            f"{error}"
         ) from error
 
     def _state(self, transaction: int | None) -> str | None:

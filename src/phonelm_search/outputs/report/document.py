@@ -6,8 +6,8 @@ from typing import Any
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
-from phonelm_search.core.judgement import judged_together
-from phonelm_search.core.latency import Extent, Latency, Span
+from phonelm_search.core.judgement import worst_verdict
+from phonelm_search.core.latency import Extent, Span
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
@@ -150,7 +150,10 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
     for shape_id, row in zip(view.table.ids, view.rows, strict=True):
         sampled = row.name is None
         first = row.times[view.device.name]
-        suspect = {"prefill": _suspect(first.prefill), "decode": _suspect(*first.steps)}
+        suspect = {
+            "prefill": first.prefill.verdict == "suspect",
+            "decode": worst_verdict(first.steps) == "suspect",
+        }
         found.append(
             {
                 "id": shape_id,
@@ -216,10 +219,6 @@ def _span(span: Span | Extent) -> Interval:
 
 def _alone(value: float | None, unit: float = 1.0) -> Interval | None:
     return None if value is None else [*_rounded(value / unit), None, None]
-
-
-def _suspect(*parts: Latency) -> bool:
-    return judged_together(parts)[0] == "suspect"
 
 
 def _configs(rows: Sequence[StudyRow]) -> dict[str, Document]:

@@ -119,7 +119,7 @@ def _half_width(row: StudyRow, view: StudyView, device: str) -> float:
         known = view.readings[view.devices.index(device)].comparisons.values()
         parts = [beside_reference(row.shape.shape_id, c) for c in known]
         told = [p for p in parts if p]
-    return statistics.mean((t.high - t.low) / (2 * t.value) for t in told) if told else 0.0
+    return sum((t.high - t.low) / (2 * t.value) for t in told) / len(told) if told else 0.0
 
 
 def _quiet(rounds: Sequence[RoundConditions], halves: Sequence[float]) -> Iterator[list[str]]:
