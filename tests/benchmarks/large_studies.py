@@ -6,10 +6,12 @@ Builds studies on the fake device in a scratch database, as the store's own reco
 were measured whole in two processes of four models and the reference each, and a study whose
 shapes were mostly estimated by an earlier release, some of which failed. The first reading of a
 study fits what later readings take from ``results/cache``; it stands in the table as a command of
-its own. Rows are added to the file as they come.
+its own. Rows are added to the file as they come. With ``--server`` the studies lie on a PostgreSQL
+server that is started on loopback and goes with them.
 """
 
 import argparse
+import contextlib
 import csv
 import os
 import resource
@@ -41,6 +43,10 @@ from phonelm_search.graph import GRAPH_VERSION
 from phonelm_search.measure import REFERENCE
 from phonelm_search.space import enumerate_space, load_space
 from phonelm_search.store import Store
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' helpers
+
+from servers import running_server
 
 SPACE = "slm-phone"
 SCENARIO = Scenario.parse("chat=256:128")
@@ -208,15 +214,27 @@ def main() -> None:
     parser.add_argument("--commands", default="", help="substring of the commands to time")
     parser.add_argument("--limit", type=float, default=300, help="processor seconds of a command")
     parser.add_argument("--memory", type=float, default=8, help="GB of a command at most")
+    parser.add_argument("--server", action="store_true", help="on PostgreSQL")
     parser.add_argument("--keep", type=Path, help="folder of the databases; else a scratch one")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        url = None
+        if options.server:
+            server = stack.enter_context(running_server())
+            assert server is not None, "PostgreSQL must be installed"
+            url = server.url(server.new_database())
+        run(options, url)
+
+
+def run(options: argparse.Namespace, url: str | None) -> None:
+    """Build studies, and time what reads them."""
     folder = options.keep or Path(tempfile.mkdtemp())
     for kind in options.kinds.split(","):
         estimated, failed = {"measured": (0.0, 0.0), "mixed": (0.6, 0.2)}[kind]
         for count in map(int, options.counts.split(",")):
             results, study = folder / f"{kind}-{count}", f"{kind}-{count}"
-            store = Store(results)
+            store = Store(results, url=url)
             if study not in [s.name for s in store.studies()]:
                 say(f"building {study}")
                 build(store, study, count, estimated=estimated, failed=failed)
@@ -227,6 +245,7 @@ def main() -> None:
                 if options.commands not in name:
                     continue
                 arguments = [names.get(w, w) for w in words] + ["--results", str(results)]
+                arguments += ["--storage", url] if url else []
                 row = {
                     "release": options.label, "kind": kind, "shapes": count, "command": name,
                     **timed(arguments, folder, options.limit, int(options.memory * 1e9)),
