@@ -7,7 +7,8 @@
 PostgreSQL (`cluster_site`). It is held against one process with the fake runtime, whose formula
 tells the phones' times, too. Then, while it runs, a worker, a node, a phone's adb, the server, a
 whole machine, the head or the driver is killed; what a person would start again is. Together: two
-drivers on one study, another study beside, and who reads meanwhile. Needs Linux and root.
+drivers on one study, another study beside from another machine, and who reads meanwhile. Needs
+Linux and root.
 """
 
 import argparse
@@ -202,7 +203,7 @@ def together(place: Site) -> None:
     second = Run(place, "second", database=first.database)
     refused = second.start("sim")
     beside = Run(place, "beside", database=first.database)
-    other = beside.start("sim", study="other")
+    other = beside.start("sim", study="other", machine="trainer")
     say(f"a second driver of the study: {refused.wait()}, {second.said.splitlines()[-1]}")
     reads: list[int] = []
     while driver.poll() is None or other.poll() is None:

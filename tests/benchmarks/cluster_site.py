@@ -209,11 +209,13 @@ class Run:
         """Of the database."""
         return self.site.server.url(self.database)
 
-    def start(self, device: str, *, study: str = STUDY) -> "subprocess.Popen[bytes]":
-        """A driver on the head's machine; ``fake-phone`` is quicker than ``sim``."""
+    def start(
+        self, device: str, *, study: str = STUDY, machine: str = "head"
+    ) -> "subprocess.Popen[bytes]":
+        """A driver on a machine; ``fake-phone`` is quicker than ``sim``."""
         words = ["--device", device, "--engine", "ray", "--address", self.site.address]
         with self._stderr() as log:
-            return self.site.machines["head"].process(
+            return self.site.machines[machine].process(
                 *self._words(study, *words), folder=self.folder, variables=self.site.variables,
                 log=log,
             )  # fmt: skip
