@@ -1,7 +1,7 @@
 """What the report shows of a study, as one JSON document; nothing is drawn here."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
@@ -142,10 +142,19 @@ def _phase_keys(view: StudyView, phase: str) -> list[tuple[str, str]]:
     return [(phase, first), *((f"{phase} on {name}", name) for name in others)]
 
 
+class _TimeKeys(NamedTuple):
+    """Axes of times and their devices, of each part."""
+
+    whole: list[tuple[str, str]]
+    prefill: list[tuple[str, str]]
+    decode: list[tuple[str, str]]
+
+
 def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
     chances = view.front_probabilities
     picked = pick.row.shape.shape_id if pick else None
     tied = {r.shape.shape_id for r in pick.tied} if pick else set()
+    keys = _TimeKeys(*(_phase_keys(view, phase) for phase in ("whole", "prefill", "decode")))
     found = []
     for shape_id, row in zip(view.table.ids, view.rows, strict=True):
         sampled = row.name is None
@@ -173,7 +182,7 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
                 "tie_word_embeddings": row.shape.tie_word_embeddings,
                 "family": _family(row.shape),
                 "kv_groups": row.shape.kv_groups,
-                "values": _values(row, view),
+                "values": _values(row, view, keys),
                 "suspect": row.verdict == "suspect",
                 "suspect_phase": suspect,
                 "reasons": texts.places([*(r.text for r in row.reasons), *row.notes]),
@@ -185,7 +194,7 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
     return found
 
 
-def _values(row: StudyRow, view: StudyView) -> dict[str, Interval | None]:
+def _values(row: StudyRow, view: StudyView, keys: _TimeKeys) -> dict[str, Interval | None]:
     """What stands on axes: value, lower and upper end of the interval where there is one."""
     shape, scheme = row.shape, view.device.scheme
     half = row.score.interval if row.score else None
@@ -193,9 +202,9 @@ def _values(row: StudyRow, view: StudyView) -> dict[str, Interval | None]:
     quantised = row.score.quantised(scheme.name) if row.score else None
     return {
         "latency": _span(row.latency),
-        **{key: _span(row.times[d].end_to_end) for key, d in _phase_keys(view, "whole")},
-        **{key: _span(row.times[d].ttft) for key, d in _phase_keys(view, "prefill")},
-        **{key: _span(row.times[d].tpot) for key, d in _phase_keys(view, "decode")},
+        **{key: _span(row.times[d].end_to_end) for key, d in keys.whole},
+        **{key: _span(row.times[d].ttft) for key, d in keys.prefill},
+        **{key: _span(row.times[d].tpot) for key, d in keys.decode},
         "loss": _rounded(*(100 * (share - 1) for share in row.loss)),
         "bits_per_byte": _rounded(bits, bits - half, bits + half)
         if bits is not None and half is not None
