@@ -88,7 +88,12 @@ def test_what_cannot_be_represented_is_refused_by_name(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "valid JSON"), ("[]", "must hold a JSON object, got list"), ("{}", "model_type")],
+    [
+        ("{", "valid JSON"),
+        ("[]", "must hold a JSON object, got list"),
+        ("null", "got null"),
+        ("{}", "model_type"),
+    ],
 )
 def test_malformed_files_name_themselves(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "config.json"
@@ -104,7 +109,7 @@ def test_malformed_files_name_themselves(tmp_path: Path, content: str, message: 
     ("content", "message"),
     [
         ('{"model_type": ' + "[" * 100_000, "must be valid JSON; it is nested too deep"),
-        ('{"vocab_size": ' + "9" * 5000 + "}", "must be valid JSON; .* digits"),
+        ('{"vocab_size": ' + "9" * 5000 + "}", "must be valid JSON; a number in it has th"),
         (json.dumps({**PUBLIC["SmolLM2-135M"], "num_hidden_layers": 10**9}), "at most 10,000, got"),
         (json.dumps({**PUBLIC["SmolLM2-135M"], "vocab_size": 10**13}), "at most 1e.15 parameters"),
         (json.dumps({"model_type": "x" * 10**6}), "model_type must be one of llama"),

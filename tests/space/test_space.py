@@ -252,6 +252,8 @@ def test_errors_name_the_file_the_key_and_what_is_allowed(
         ("", "got nothing"),
         ("name: !!python/object/apply:os.system [ls]", "must be valid YAML"),
         ("\x00", "must be"),
+        ("name: 2026-01-01", r"name: input should be a valid string, got .*; put it in quotes"),
+        ("name: yes", "name: input should be a valid string, got True; put it in quotes"),
     ],
 )
 def test_malformed_yaml_is_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -199,11 +199,12 @@ def load_hf_config(path: Path) -> ModelShape:
             f"{file} must be valid JSON; it is nested too deeply"
         ) from error
     except ValueError as error:
-        raise UnsupportedConfigError(f"{file} must be valid JSON; {error}") from error
+        well_formed = not isinstance(error, json.JSONDecodeError)
+        why = "a number in it has thousands of digits" if well_formed else error
+        raise UnsupportedConfigError(f"{file} must be valid JSON; {why}") from error
     if not isinstance(content, dict):
-        raise UnsupportedConfigError(
-            f"{file} must hold a JSON object, got {type(content).__name__}"
-        )
+        given = "null" if content is None else type(content).__name__
+        raise UnsupportedConfigError(f"{file} must hold a JSON object, got {given}")
     try:
         return from_hf_config(content)
     except ValueError as error:

@@ -122,6 +122,8 @@ def _describe(item: dict[str, Any], model: type[BaseModel]) -> str:
         message = "this key is required"
     elif item["type"] != "value_error" and not isinstance(item["input"], dict | list):
         message = f"{message[0].lower()}{message[1:]}, got {shown(item['input'])}"
+        if item["type"] == "string_type" and item["input"] is not None:
+            message += "; put it in quotes"  # YAML took it for a number, a date, or yes and no
     return f"{where}: {message}" if where else message
 
 
