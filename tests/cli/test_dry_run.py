@@ -43,14 +43,13 @@ def test_a_plan_refuses_what_a_run_would() -> None:
     ("options", "message"),
     [
         (["--data", "/nope"], "there is no /nope"),
-        (["--data", ""], "got an empty name; leave --data out"),
         (["--data", "null.jsonl"], 'line 2 has a "text" that is null'),
         (
             ["--vocab-size", "1"],
             "vocab_size.0: input should be greater than or equal to 2",
         ),
         (["--vocab-size", "1000000000"], "should be less than or equal to 2097152, got 1000000000"),
-        (["--study", ""], "a study's name must be"),
+        (["--study", "."], "a study's name must be"),
         (["--tokens-per-parameter", "1e20"], "'--tokens-per-parameter': Input should be less"),
         (["--proxy-parameters", "9" * 26], "--proxy-parameters: a count must be less than 2^63"),
         (["--law", "nope.json"], "nope.json must be readable: No such file"),

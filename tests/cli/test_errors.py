@@ -109,6 +109,26 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     assert "Usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "tiny", "--law", ""], "--law must have a value"),
+        (["run", "tiny", "--results="], "--results must have a value"),
+        (["run", "tiny", "--storage", "", "--json"], "--storage must have a value"),
+        (["run", "tiny", "--data", "", "--dry-run"], "--data must have a value"),
+        (["search", "tiny", "--study", ""], "--study must have a value"),
+        (["report", "x", "-o", ""], "-o must have a value"),
+        (["profile", ""], "the argument after profile must have a value"),
+        ([""], "the argument after phonelm-search must have a value"),
+    ],
+)
+def test_an_empty_argument_is_no_value(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in complaint(capsys, arguments, code=2)
+    assert not Path("phonelm.db").exists()
+
+
 def test_malformed_files_name_file_and_key(capsys: pytest.CaptureFixture[str]) -> None:
     local_space(hidden_sizes="[1]")
     line = complaint(capsys, ["spaces", "check", "mine"])

@@ -56,3 +56,6 @@ def test_no_value_is_said_twice() -> None:
 def test_a_stage_is_said_once() -> None:
     inner = MeasurementError("the kernel refuses it", stage="run")
     assert str(MeasurementError(str(inner), stage="run")).count("(stage: run)") == 1
+    first = MeasurementError(f"all failed, the first: {inner}", stage="timeout")
+    assert str(first) == "all failed, the first: the kernel refuses it (stage: run)"
+    assert first.stage == "run"

@@ -51,7 +51,15 @@ def test_a_file_of_a_sqlite_uri_is_found(tmp_path: Path) -> None:
     uri = f"sqlite:///file:{tmp_path}/a%2520b/phonelm.db?mode=ro&uri=true"
     assert sqlite_file(parse_address(uri)) == tmp_path / "a b" / "phonelm.db"
     assert Store(tmp_path, url=uri, create=False).studies() == []
-    assert sqlite_file(parse_address("sqlite://")) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"],
+)
+def test_a_database_in_memory_keeps_nothing_and_is_refused(url: str) -> None:
+    with pytest.raises(StoreError, match=r"must keep what is measured, sqlite://.* lies in memory"):
+        parse_address(url)
 
 
 @given(SECRETS)

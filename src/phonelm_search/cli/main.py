@@ -4,7 +4,9 @@ import errno
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -80,6 +82,9 @@ def run_command(arguments: list[str], stopping: Stopping | None = None) -> int:
         arguments: What follows the program's name.
         stopping: Signals that end it; None: those of the program that this is part of.
     """
+    if empty := _empty_argument(arguments):
+        _complain(f"{empty} must have a value, it is empty; give one, or leave it out")
+        return 2
     try:
         with stopping.raises() if stopping else nullcontext():
             result = typer.main.get_command(app).main(
@@ -115,6 +120,17 @@ def run_command(arguments: list[str], stopping: Stopping | None = None) -> int:
     if result == INTERRUPTED:  # typer may turn Ctrl-C into this code itself
         _complain(STOPPED)
     return result if isinstance(result, int) else 0
+
+
+def _empty_argument(arguments: Sequence[str]) -> str | None:
+    """What has no value, as where a shell's variable was not set; None where all have one."""
+    for before, argument in pairwise(["phonelm-search", *arguments]):
+        option, given, value = argument.partition("=")
+        if not argument:
+            return before if before.startswith("-") else f"the argument after {before}"
+        if given and not value and option.startswith("--"):
+            return option
+    return None
 
 
 def _usage_error(error: Exception) -> int | None:

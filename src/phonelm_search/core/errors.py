@@ -41,6 +41,9 @@ _WRITING = {
 _TRANSIENT = {
     "memory", "stopped", "timeout", "start", "protocol", "transport", "estimate", "rejected",
 }  # fmt: skip
+_STAGES = {
+    *_TRANSIENT, "load", "run", "storage", "numerics", "compile", "coverage", "simulated",
+}  # fmt: skip
 
 
 def first_line(error: Exception) -> str:
@@ -139,11 +142,13 @@ class MeasurementError(PhonelmSearchError):
         stage: Where: ``start``, ``load``, ``run``, ``timeout``, ``memory``, ``protocol``,
             ``transport``, ``storage``, ``numerics``, ``estimate``, ``compile``, ``coverage``;
             ``stopped``: others ended the process; ``simulated``: no chip ran it; or ``rejected``:
-            every round was disturbed.
+            every round was disturbed. A message that tells one already keeps that.
     """
 
     def __init__(self, message: str, *, stage: str) -> None:
-        message = message.removesuffix(f" (stage: {stage})")  # of the error that it hands on
+        for inner in _STAGES:  # of the error that it hands on: it is told once
+            if message.endswith(suffix := f" (stage: {inner})"):
+                message, stage = message.removesuffix(suffix), inner
         super().__init__(f"{clipped(message)} (stage: {stage})")
         self.message, self.stage = message, stage
 

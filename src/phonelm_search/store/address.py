@@ -25,8 +25,8 @@ def parse_address(text: str) -> URL:
     """A URL that a person gave.
 
     Raises:
-        StoreError: If it is none of a database that we know, or its password is ambiguous; no
-            part of the password is repeated.
+        StoreError: If it is none of a database that we know, one in memory, or its password is
+            ambiguous; no part of the password is repeated.
     """
     try:
         url = make_url(text)
@@ -49,6 +49,11 @@ def parse_address(text: str) -> URL:
             raise StoreError(
                 "--storage of SQLite must have three slashes and a file, or four and an absolute "
                 f"one (sqlite:///results/x.db, sqlite:////home/x.db), got {masked(text)}"
+            )
+        if sqlite_file(url) is None:
+            raise StoreError(
+                f"--storage must keep what is measured, {masked(text)} lies in memory and ends "
+                "with the command; give a file (sqlite:///results/x.db), or leave it out"
             )
         return url
     if "@" in text and not _ONE_USER.match(text):
