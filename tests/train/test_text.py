@@ -141,6 +141,33 @@ def test_a_large_text_is_cut_and_said(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found.notes == ("only the first 0 MB of the text are used",)
 
 
+def test_letters_without_a_space_are_cut_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = words(3000).replace(" ", "")
+    tokenizer = train_tokenizer([document], 400)
+    monkeypatch.setattr(corpus_module, "_PORTION", 50)
+    monkeypatch.setattr(corpus_module, "_LONGEST", 100)
+    portions = list(corpus_module._portions(document))
+    assert "".join(portions) == document
+    assert {len(p) for p in portions[:-1]} == {100}
+    ids = corpus_module._encode(tokenizer, [document])
+    assert tokenizer.decode(ids[1:].tolist()) == document
+
+
+def test_of_a_large_text_the_vocabulary_is_learnt_from_portions_all_over_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(corpus_module, "_PORTION", 50)
+    begin, end = (f"{word} " * 1000 for word in ("abcdefgh", "stuvwxyz"))
+    small = x.Text(name="small", train=("ab" * 2000,), validation=("x",))
+    large = x.Text(name="large", train=(begin, end), validation=("x",))
+    whole = [tokenise(text, 300, tmp_path).digest for text in (small, large)]
+    monkeypatch.setattr(corpus_module, "_LEARNT", 4000)
+    learnt = train_tokenizer(large.train, 300).get_vocab()
+    assert {"abcdefgh", "stuvwxyz"} <= {token.removeprefix("\u0120") for token in learnt}
+    assert tokenise(small, 300, tmp_path).digest == whole[0]
+    assert tokenise(large, 300, tmp_path).digest != whole[1]
+
+
 def test_a_long_document_is_tokenised_in_portions_of_the_same_tokens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

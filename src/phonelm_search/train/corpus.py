@@ -6,6 +6,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from phonelm_search.train.text import Text
 from phonelm_search.train.textfile import SEPARATOR
 from phonelm_search.work import file_under_way
 
-_PORTION = 50_000
-"""Characters that the tokenizer takes at once: it needs a hundred times their memory."""
+_PORTION, _LONGEST = 50_000, 100_000
+"""Characters that the tokenizer takes at once, and at most: it needs a hundred times their memory."""
 _BATCH = 1_000_000
+_LEARNT = 10_000_000
+"""Characters that a vocabulary is learnt from; of more text, portions all over it."""
 _WORD = re.compile(r"(?<=\S) (?=\S)")
 
 
@@ -49,6 +52,9 @@ class TokenisedCorpus:
 def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Any:
     """A byte-level BPE trained on documents; id 0 separates documents.
 
+    Of a large text it sees portions all over it: each letter of a word that occurs once, as all
+    are where a language has no spaces, takes memory, and time at every merge.
+
     Raises:
         TrainingError: If the vocabulary is too small for all bytes or too large for 16 bits.
     """
@@ -66,8 +72,13 @@ def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Any:
         show_progress=False,
     )
     portions = (p for d in documents for p in _portions(d))
-    tokenizer.train_from_iterator(portions, trainer)
+    tokenizer.train_from_iterator(islice(portions, 0, None, _stride(documents)), trainer)
     return tokenizer
+
+
+def _stride(documents: Sequence[str]) -> int:
+    """A vocabulary is learnt from every so many-th portion."""
+    return max(1, -(-sum(map(len, documents)) // _LEARNT))
 
 
 def token_bytes(tokenizer: Any) -> npt.NDArray[np.int64]:
@@ -145,6 +156,8 @@ def _digest(text: Text, vocab_size: int) -> str:
         digest.update(b"\x1e")
         digest.update(document.encode())
     digest.update(f"|bpe{vocab_size}|2".encode())
+    if (stride := _stride(text.train)) > 1:
+        digest.update(f"|{stride}".encode())
     return digest.hexdigest()[:12]
 
 
@@ -179,15 +192,15 @@ def _batches(documents: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
 
 
 def _portions(document: str) -> Iterator[str]:
-    """A document cut where its tokens stay the same.
+    """A document cut where its tokens stay the same, or anywhere if no such place is near.
 
     No token of a byte-level BPE reaches over the beginning of a word with one space before it.
     """
     begin = 0
     while len(document) - begin > _PORTION:
-        found = _WORD.search(document, begin + _PORTION)
-        if found is None:
-            break
-        yield document[begin : found.start()]
-        begin = found.start()
-    yield document[begin:]
+        found = _WORD.search(document, begin + _PORTION, begin + _LONGEST)
+        end = found.start() if found else begin + _LONGEST
+        yield document[begin:end]
+        begin = end
+    if begin < len(document) or not document:
+        yield document[begin:]
