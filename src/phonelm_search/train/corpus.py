@@ -20,7 +20,7 @@ from phonelm_search.train.textfile import SEPARATOR
 from phonelm_search.work import file_under_way
 
 _PORTION, _LONGEST = 50_000, 100_000
-"""Characters that the tokenizer takes at once, and at most: it needs a hundred times their memory."""
+"""Characters that the tokenizer takes at once, and at most: it needs their memory 100 times."""
 _BATCH = 1_000_000
 _LEARNT = 10_000_000
 """Characters that a vocabulary is learnt from; of more text, portions all over it."""
