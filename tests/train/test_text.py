@@ -146,7 +146,7 @@ def test_letters_without_a_space_are_cut_anywhere(monkeypatch: pytest.MonkeyPatc
     tokenizer = train_tokenizer([document], 400)
     monkeypatch.setattr(corpus_module, "_PORTION", 50)
     monkeypatch.setattr(corpus_module, "_LONGEST", 100)
-    portions = list(corpus_module._portions(document))
+    portions = list(corpus_module._portions(document, 50, 100))
     assert "".join(portions) == document
     assert {len(p) for p in portions[:-1]} == {100}
     ids = corpus_module._encode(tokenizer, [document])
@@ -156,7 +156,7 @@ def test_letters_without_a_space_are_cut_anywhere(monkeypatch: pytest.MonkeyPatc
 def test_of_a_large_text_the_vocabulary_is_learnt_from_portions_all_over_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(corpus_module, "_PORTION", 50)
+    monkeypatch.setattr(corpus_module, "_LEARNING", (50, 100))
     begin, end = (f"{word} " * 1000 for word in ("abcdefgh", "stuvwxyz"))
     small = x.Text(name="small", train=("ab" * 2000,), validation=("x",))
     large = x.Text(name="large", train=(begin, end), validation=("x",))
@@ -175,10 +175,11 @@ def test_a_long_document_is_tokenised_in_portions_of_the_same_tokens(
     tokenizer = train_tokenizer([document], 400)
     whole = [0, *tokenizer.encode(document, add_special_tokens=False).ids]
     monkeypatch.setattr(corpus_module, "_PORTION", 50)
-    assert len(list(corpus_module._portions(document))) > 100
-    assert "".join(corpus_module._portions(document)) == document
+    portions = list(corpus_module._portions(document, 50, 10**9))
+    assert len(portions) > 100
+    assert "".join(portions) == document
     assert corpus_module._encode(tokenizer, [document, "", document]).tolist() == [
         *whole, 0, *whole
     ]  # fmt: skip
-    again = train_tokenizer([document], 400)
-    assert again.get_vocab() == tokenizer.get_vocab()
+    monkeypatch.setattr(corpus_module, "_LEARNING", (50, 10**9))
+    assert train_tokenizer([document], 400).get_vocab() == tokenizer.get_vocab()

@@ -21,6 +21,8 @@ from phonelm_search.work import file_under_way
 
 _PORTION, _LONGEST = 50_000, 100_000
 """Characters that the tokenizer takes at once, and at most: it needs their memory 100 times."""
+_LEARNING = 1_000, 2_000
+"""The same where a vocabulary is learnt: merging letters takes the square of a word's length."""
 _BATCH = 1_000_000
 _LEARNT = 10_000_000
 """Characters that a vocabulary is learnt from; of more text, portions all over it."""
@@ -71,7 +73,7 @@ def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Any:
         special_tokens=[SEPARATOR],
         show_progress=False,
     )
-    portions = (p for d in documents for p in _portions(d))
+    portions = (p for d in documents for p in _portions(d, *_LEARNING))
     tokenizer.train_from_iterator(islice(portions, 0, None, _stride(documents)), trainer)
     return tokenizer
 
@@ -180,7 +182,7 @@ def _batches(documents: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
     size = 0
     for document in documents:
         first = True
-        for portion in _portions(document):
+        for portion in _portions(document, _PORTION, _LONGEST):
             batch.append((portion, first))
             first = False
             size += len(portion) + 1
@@ -191,15 +193,15 @@ def _batches(documents: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
         yield batch
 
 
-def _portions(document: str) -> Iterator[str]:
+def _portions(document: str, usual: int, most: int) -> Iterator[str]:
     """A document cut where its tokens stay the same, or anywhere if no such place is near.
 
     No token of a byte-level BPE reaches over the beginning of a word with one space before it.
     """
     begin = 0
-    while len(document) - begin > _PORTION:
-        found = _WORD.search(document, begin + _PORTION, begin + _LONGEST)
-        end = found.start() if found else begin + _LONGEST
+    while len(document) - begin > usual:
+        found = _WORD.search(document, begin + usual, begin + most)
+        end = found.start() if found else begin + most
         yield document[begin:end]
         begin = end
     if begin < len(document) or not document:
