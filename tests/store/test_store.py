@@ -357,6 +357,10 @@ def test_names_are_ordered_by_their_characters(tmp_path: Path, url: str | None) 
     [
         ("bandwidth_bytes_per_s", "fast", "bandwidth_bytes_per_s is 'fast' in one"),
         ("samples_ns", '["x"]', r"samples_ns is .*x.* in one"),
+        ("samples_ns", "{}", "samples_ns is '{}' in one"),
+        ("conditions", "", "conditions is 'None' in one"),
+        ("conditions", "{}, {}", "must hold JSON where they should"),
+        ("conditions", "{", "must hold JSON where they should"),
         ("verdict", "fine", "verdict is 'fine' in one"),
     ],
 )

@@ -93,15 +93,15 @@ def round_conditions(
         yield from map(RoundConditions, *(told[name] for name in names), map(sum, taken))
 
 
-def _parsed(column: Column[Any], texts: Sequence[str]) -> list[Any]:
+def _parsed(column: Column[Any], texts: Sequence[str | None]) -> list[Any]:
     """JSON of many rows, parsed in one go: calls are most of parsing so little.
 
     Raises:
         StoreError: If it is of another type than the column's.
     """
-    values: list[Any] = json.loads(f"[{','.join(texts)}]")
+    values: list[Any] = json.loads(f"[{','.join(t or 'null' for t in texts)}]")
     if len(values) != len(texts):  # a row that is no JSON by itself
-        values = list(map(json.loads, texts))
+        values = [json.loads(t or "null") for t in texts]
     check_types(column, values)
     return values
 
