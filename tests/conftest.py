@@ -165,6 +165,8 @@ def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
             f"phonelm_search.{module}.MeasureSettings", lambda **changes: replace(QUICK, **changes)
         )
     monkeypatch.setattr("phonelm_search.measure.executor._LEAST_BANDWIDTH_BYTES", 2**20)
+    # Copies of weights that a real cache does not hold take seconds to make for every process.
+    monkeypatch.setattr("phonelm_search.backends.host.last_level_cache_bytes", lambda: 2**20)
     monkeypatch.setattr("phonelm_search.measure.verdict.WIDEST_HALF", 1e9)
 
 
