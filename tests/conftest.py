@@ -55,14 +55,14 @@ def _revisions_once() -> Iterator[None]:
     """Every database reads the same revisions, ours and Optuna's: each file is loaded once."""
     from alembic import util
 
-    load = cache_of(util.load_python_file)
+    plain = util.load_python_file
+    once = cache_of(plain)
 
     def loaded(folder: str, name: str) -> ModuleType:
         # What stands beside the revisions does something when it is loaded.
-        return load(folder, name) if Path(folder).name == "versions" else plain(folder, name)
+        return once(folder, name) if Path(folder).name == "versions" else plain(folder, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        plain = util.load_python_file
         patch.setattr(util, "load_python_file", loaded)
         yield
 

@@ -144,8 +144,7 @@ def test_a_large_text_is_cut_and_said(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_letters_without_a_space_are_cut_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     document = words(3000).replace(" ", "")
     tokenizer = train_tokenizer([document], 400)
-    monkeypatch.setattr(corpus_module, "_PORTION", 50)
-    monkeypatch.setattr(corpus_module, "_LONGEST", 100)
+    monkeypatch.setattr(corpus_module, "_TAKEN", (50, 100))
     portions = list(corpus_module._portions(document, 50, 100))
     assert "".join(portions) == document
     assert {len(p) for p in portions[:-1]} == {100}
@@ -174,7 +173,7 @@ def test_a_long_document_is_tokenised_in_portions_of_the_same_tokens(
     document = words(3000).replace("word1", " \u00e9's  \n").replace("word2", "\u3000.. ")
     tokenizer = train_tokenizer([document], 400)
     whole = [0, *tokenizer.encode(document, add_special_tokens=False).ids]
-    monkeypatch.setattr(corpus_module, "_PORTION", 50)
+    monkeypatch.setattr(corpus_module, "_TAKEN", (50, 10**9))
     portions = list(corpus_module._portions(document, 50, 10**9))
     assert len(portions) > 100
     assert "".join(portions) == document

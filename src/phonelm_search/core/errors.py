@@ -146,9 +146,9 @@ class MeasurementError(PhonelmSearchError):
     """
 
     def __init__(self, message: str, *, stage: str) -> None:
-        for inner in _STAGES:  # of the error that it hands on: it is told once
-            if message.endswith(suffix := f" (stage: {inner})"):
-                message, stage = message.removesuffix(suffix), inner
+        before, _, last = message.rpartition(" (stage: ")
+        if last.endswith(")") and last[:-1] in _STAGES:  # of the error that it hands on
+            message, stage = before, last[:-1]
         super().__init__(f"{clipped(message)} (stage: {stage})")
         self.message, self.stage = message, stage
 

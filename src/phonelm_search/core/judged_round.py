@@ -59,11 +59,11 @@ class RoundConditions(NamedTuple):
     """How far to trust the round."""
     bandwidth_bytes_per_s: float | None
     """Read bandwidth in the round's process."""
-    conditions: Mapping[str, Any]
-    """Load, frequency, temperature before and after."""
     package_version: str
     """Release that measured."""
     created_at: str
     """UTC time of the end, ISO 8601."""
+    conditions: Mapping[str, Any]
+    """Load, frequency, temperature before and after."""
     taken_ns: int
     """What its runs took, untimed ones and samples, in nanoseconds."""

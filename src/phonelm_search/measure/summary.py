@@ -79,9 +79,7 @@ def summarise_judged(rounds: Sequence[JudgedRound], ms: Extent) -> LatencySummar
         ci_low_ms=ms.low,
         ci_high_ms=ms.high,
         rounds=len(together.counted),
-        bandwidth_bytes_per_s=_bandwidth(
-            [rounds[i].bandwidth_bytes_per_s for i in together.counted]
-        ),
+        bandwidth_bytes_per_s=_bandwidth(rounds[i].bandwidth_bytes_per_s for i in together.counted),
         verdict=together.verdict,
         reasons=together.reasons,
         coverage=together.coverage,

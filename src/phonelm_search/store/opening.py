@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -115,10 +116,8 @@ class Database:
             self._steadiness = Steadiness(self._engine, self._name)
             self._steadiness.watch_losses(self._engine)
             self._steadiness.watch_commits(self._writer, self._check)
-
-        def prepare() -> None:
-            self._prepare(create=create, upgrade=create if upgrade is None else upgrade)
-
+        upgrade = create if upgrade is None else upgrade
+        prepare = partial(self._prepare, create=create, upgrade=upgrade)
         self.again(prepare, prepare)
 
     @property

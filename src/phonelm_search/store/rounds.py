@@ -81,16 +81,13 @@ def round_conditions(
         StoreError: If a row holds something else.
     """
     m = t.measurements.c
-    names = RoundConditions._fields[:-1]
-    plain = [m[name] for name in names if name != "conditions"]
+    plain = [m[name] for name in RoundConditions._fields[:-2]]
     texts = [m.conditions, m.warmup_ns, m.samples_ns]
     query = select(*plain, *(cast(c, String) for c in texts)).where(where).order_by(m.id)
     for own, rest in _columns(connection, query, plain, at_once):
         conditions, warmups, samples = map(_parsed, texts, rest)
         taken = zip(_sums(m.warmup_ns, warmups), _sums(m.samples_ns, samples), strict=True)
-        told = {c.name: values for c, values in zip(plain, own, strict=True)}
-        told["conditions"] = conditions
-        yield from map(RoundConditions, *(told[name] for name in names), map(sum, taken))
+        yield from map(RoundConditions, *own, conditions, map(sum, taken))
 
 
 def _parsed(column: Column[Any], texts: Sequence[str | None]) -> list[Any]:
@@ -99,9 +96,10 @@ def _parsed(column: Column[Any], texts: Sequence[str | None]) -> list[Any]:
     Raises:
         StoreError: If it is of another type than the column's.
     """
-    values: list[Any] = json.loads(f"[{','.join(t or 'null' for t in texts)}]")
-    if len(values) != len(texts):  # a row that is no JSON by itself
-        values = [json.loads(t or "null") for t in texts]
+    known = [t or "null" for t in texts]
+    values: list[Any] = json.loads(f"[{','.join(known)}]")
+    if len(values) != len(known):  # a row that is no JSON by itself
+        values = list(map(json.loads, known))
     check_types(column, values)
     return values
 

@@ -19,7 +19,7 @@ from phonelm_search.train.text import Text
 from phonelm_search.train.textfile import SEPARATOR
 from phonelm_search.work import file_under_way
 
-_PORTION, _LONGEST = 50_000, 100_000
+_TAKEN = 50_000, 100_000
 """Characters that the tokenizer takes at once, and at most: it needs their memory 100 times."""
 _LEARNING = 1_000, 2_000
 """The same where a vocabulary is learnt: merging letters takes the square of a word's length."""
@@ -182,7 +182,7 @@ def _batches(documents: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
     size = 0
     for document in documents:
         first = True
-        for portion in _portions(document, _PORTION, _LONGEST):
+        for portion in _portions(document, *_TAKEN):
             batch.append((portion, first))
             first = False
             size += len(portion) + 1

@@ -1,13 +1,14 @@
 """What the report shows of a study, as one JSON document; nothing is drawn here."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
 
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
 from phonelm_search.core.judgement import worst_verdict
-from phonelm_search.core.latency import Extent, Span
+from phonelm_search.core.latency import Extent, ScenarioTime, Span
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
@@ -33,6 +34,11 @@ from phonelm_search.store import Store
 
 Document = dict[str, Any]
 Interval = list[float | None]
+_Told = Callable[[ScenarioTime], Span]
+_TIMES: Mapping[str, _Told] = {
+    "whole": attrgetter("end_to_end"), "prefill": attrgetter("ttft"), "decode": attrgetter("tpot"),
+}  # fmt: skip
+"""What each phase's axis tells of a row's time."""
 _CURVE_POINTS = 200  # of one training; more cannot be told apart on a screen
 
 
@@ -142,19 +148,15 @@ def _phase_keys(view: StudyView, phase: str) -> list[tuple[str, str]]:
     return [(phase, first), *((f"{phase} on {name}", name) for name in others)]
 
 
-class _TimeKeys(NamedTuple):
-    """Axes of times and their devices, of each part."""
-
-    whole: list[tuple[str, str]]
-    prefill: list[tuple[str, str]]
-    decode: list[tuple[str, str]]
-
-
 def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
     chances = view.front_probabilities
     picked = pick.row.shape.shape_id if pick else None
     tied = {r.shape.shape_id for r in pick.tied} if pick else set()
-    keys = _TimeKeys(*(_phase_keys(view, phase) for phase in ("whole", "prefill", "decode")))
+    times = [
+        (key, device, told)
+        for phase, told in _TIMES.items()
+        for key, device in _phase_keys(view, phase)
+    ]
     found = []
     for shape_id, row in zip(view.table.ids, view.rows, strict=True):
         sampled = row.name is None
@@ -182,7 +184,7 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
                 "tie_word_embeddings": row.shape.tie_word_embeddings,
                 "family": _family(row.shape),
                 "kv_groups": row.shape.kv_groups,
-                "values": _values(row, view, keys),
+                "values": _values(row, view, times),
                 "suspect": row.verdict == "suspect",
                 "suspect_phase": suspect,
                 "reasons": texts.places([*(r.text for r in row.reasons), *row.notes]),
@@ -194,7 +196,9 @@ def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
     return found
 
 
-def _values(row: StudyRow, view: StudyView, keys: _TimeKeys) -> dict[str, Interval | None]:
+def _values(
+    row: StudyRow, view: StudyView, times: Sequence[tuple[str, str, _Told]]
+) -> dict[str, Interval | None]:
     """What stands on axes: value, lower and upper end of the interval where there is one."""
     shape, scheme = row.shape, view.device.scheme
     half = row.score.interval if row.score else None
@@ -202,9 +206,7 @@ def _values(row: StudyRow, view: StudyView, keys: _TimeKeys) -> dict[str, Interv
     quantised = row.score.quantised(scheme.name) if row.score else None
     return {
         "latency": _span(row.latency),
-        **{key: _span(row.times[d].end_to_end) for key, d in keys.whole},
-        **{key: _span(row.times[d].ttft) for key, d in keys.prefill},
-        **{key: _span(row.times[d].tpot) for key, d in keys.decode},
+        **{key: _span(told(row.times[device])) for key, device, told in times},
         "loss": _rounded(*(100 * (share - 1) for share in row.loss)),
         "bits_per_byte": _rounded(bits, bits - half, bits + half)
         if bits is not None and half is not None
