@@ -25,7 +25,7 @@ from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, Floats
 from phonelm_search.core.workload import Scenario, Workload
-from phonelm_search.measure import REFERENCE, LatencyComparison
+from phonelm_search.measure import REFERENCE, LatencyComparison, RoundColumns
 from phonelm_search.space import Columns, enumerate_space, load_space
 from phonelm_search.speed import LatencyModel
 from phonelm_search.store import Store
@@ -44,7 +44,7 @@ class Trial:
     ) -> None:  # fmt: skip
         self._rounds, self._shapes = rounds, shapes
         self._scheme, self._workload = scheme, workload
-        self._truth = LatencyComparison(rounds)
+        self._truth = LatencyComparison(RoundColumns.of(rounds))
         self.ids = [i for i in self._truth.shape_ids if i != REFERENCE.shape_id]
 
     def of_size(self, *, large: bool) -> list[str]:
@@ -54,7 +54,9 @@ class Trial:
     def model(self, ids: Sequence[str]) -> tuple[LatencyModel, Floats]:
         """What these shapes tell, from their rounds and the reference's alone; its log ms."""
         known = {*ids, REFERENCE.shape_id}
-        comparison = LatencyComparison([m for m in self._rounds if m.shape_id in known])
+        comparison = LatencyComparison(
+            RoundColumns.of([m for m in self._rounds if m.shape_id in known])
+        )
         shapes = {i: self._shapes[i] for i in ids}
         found = LatencyModel.of(comparison, shapes, self._scheme, self._workload)
         return found, comparison.log_ms(REFERENCE.shape_id)

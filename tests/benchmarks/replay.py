@@ -24,7 +24,7 @@ from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Z_95, Floats
 from phonelm_search.core.workload import Workload
-from phonelm_search.measure import REFERENCE, LatencyComparison
+from phonelm_search.measure import REFERENCE, LatencyComparison, RoundColumns
 from phonelm_search.speed import LatencyModel
 from phonelm_search.store import Store
 
@@ -51,7 +51,7 @@ class Told:
         self, rounds: Sequence[RoundMedian], shapes: dict[str, ModelShape], scheme: Precision,
         workload: Workload,
     ) -> None:  # fmt: skip
-        self.comparison = LatencyComparison(rounds)
+        self.comparison = LatencyComparison(RoundColumns.of(rounds))
         self.ids = [i for i in self.comparison.shape_ids if i != REFERENCE.shape_id]
         draws = np.stack([self.comparison.log_ms(i) for i in self.ids], axis=1)
         known = {i: shapes[i] for i in self.ids}

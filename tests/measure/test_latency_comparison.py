@@ -11,6 +11,7 @@ from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.measure import (
     REFERENCE,
     LatencyComparison,
+    RoundColumns,
     cached_doubles,
     cached_singles,
     smallest_difference,
@@ -39,8 +40,8 @@ def rounds() -> list[RoundMedian]:
 
 
 def test_a_ratio_knows_nothing_of_how_slow_a_process_was() -> None:
-    found = LatencyComparison(rounds())
-    assert len(found.processes) == 4
+    found = LatencyComparison(RoundColumns.of(rounds()))
+    assert len(found.rounds.processes) == 4
     ratio = found.ratio("b", "a")
     assert ratio.low < 2 < ratio.high
     assert ratio.high - ratio.low < 0.6
@@ -52,12 +53,12 @@ def test_a_ratio_knows_nothing_of_how_slow_a_process_was() -> None:
 
 def test_no_round_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one round"):
-        LatencyComparison([])
+        RoundColumns.of([])
 
 
 def test_a_twin_is_another_model_of_the_same_shape() -> None:
     twins = [a_round("a", 1.05 * 1.3**number, number, 2, twin=True) for number in range(4)]
-    found = LatencyComparison([*rounds(), *twins])
+    found = LatencyComparison(RoundColumns.of([*rounds(), *twins]))
     assert (found.shape_ids, found.twins) == (("a", "b"), ("a",))
     ratio = found.twin_ratio("a")
     assert ratio.low < 1.05 < ratio.high
@@ -75,22 +76,24 @@ def test_phones_of_a_kind_need_not_be_equally_fast() -> None:
             a_round(shape_id, ms * factor * wander, number, number // 2 % 2, serial=serial),
             a_round("r", 5 * factor * wander, number, 1 - number // 2 % 2, serial=serial),
         ]
-    ratio = LatencyComparison(made).ratio("b", "a")
+    ratio = LatencyComparison(RoundColumns.of(made)).ratio("b", "a")
     assert ratio.low < 3 < ratio.high
     assert ratio.high - ratio.low < 0.6
 
 
 def test_draws_are_kept_and_taken_for_the_same_rounds_alone(tmp_path: Path) -> None:
     file = tmp_path / "cache" / "draws.npz"
-    first = LatencyComparison(rounds(), file=file)
+    first = LatencyComparison(RoundColumns.of(rounds()), file=file)
     np.testing.assert_allclose(
-        LatencyComparison(rounds(), file=file).log_ms("b"), first.log_ms("b"), atol=1e-6
+        LatencyComparison(RoundColumns.of(rounds()), file=file).log_ms("b"),
+        first.log_ms("b"),
+        atol=1e-6,
     )
     more = [*rounds(), a_round("a", 9.0, 4, 0), a_round("b", 18.0, 4, 1)]
-    assert len(LatencyComparison(more, file=file).effects.processes[0]) == 5
+    assert len(LatencyComparison(RoundColumns.of(more), file=file).effects.processes[0]) == 5
     file.write_bytes(file.read_bytes()[:1000])  # a disk that was full
     np.testing.assert_array_equal(
-        LatencyComparison(rounds(), file=file).log_ms("b"), first.log_ms("b")
+        LatencyComparison(RoundColumns.of(rounds()), file=file).log_ms("b"), first.log_ms("b")
     )
 
 

@@ -19,9 +19,10 @@ from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.measure import (
     REFERENCE,
     LatencyComparison,
+    RoundColumns,
+    judge_together,
     judged_alone,
     summarise,
-    summarise_judged,
     too_wide,
 )
 from phonelm_search.measure.verdict import judge_round, judge_rounds
@@ -160,12 +161,13 @@ def together(rounds: list[Measurement]) -> LatencySummary:
     ]  # fmt: skip
     if not medians:
         return summarise(rounds, None)
-    comparison = LatencyComparison(medians)
+    comparison = LatencyComparison(RoundColumns.of(medians))
     found = summarise(rounds, comparison)
     # Studies are read without samples, and by the same rules.
     alike = replace(found, relative=None, p90_ms=None, p99_ms=None)
     usual = comparison.usual_ms(rounds[0].shape_id)
-    assert summarise_judged([judged_round(m) for m in rounds], usual) == alike
+    judgement, bandwidth = judge_together([judged_round(m) for m in rounds])
+    assert judgement.summary(usual, bandwidth) == alike
     return found
 
 

@@ -17,7 +17,7 @@ from phonelm_search.core.records import LatencyEstimate, Measurement, StudyRecor
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.measure import REFERENCE
 from phonelm_search.reading import Place, count_shapes, load_view
-from phonelm_search.reading.readings import places_of
+from phonelm_search.reading.place import places_of
 from phonelm_search.store import Store, StudyCounts
 
 FIXTURES = Path(__file__).parents[1] / "store" / "fixtures"

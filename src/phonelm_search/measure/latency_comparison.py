@@ -1,6 +1,6 @@
 """How much faster one shape is than another, from all rounds that they shared or are joined by."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cached_property
 from hashlib import sha256
@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from phonelm_search.core.latency import Extent
-from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.statistics import Z_95, Floats, middles_and_ends, spread_over
+from phonelm_search.measure.arrays_file import Singles, cached_arrays, kept_arrays
 from phonelm_search.measure.effects import Effects, Observations, fit_effects
-from phonelm_search.measure.effects_file import Singles, cached_arrays, kept_arrays
+from phonelm_search.measure.round_columns import RoundColumns
 
-_FIRST, _PHONE = 0.05, 0.2
-"""Deviation of how much slower a session is that was made first, and a phone than its kind, before
-anything is seen: the first was 1 to 6 % slower on average (results/LOG.md)."""
 _CHUNK = 500  # shapes at a time, for a bounded memory
 MOST_PAIRED = 1000  # shapes all of whose pairs are looked at
 _POWER_80 = 0.841621
@@ -31,44 +28,28 @@ class LatencyComparison:
     Args:
         rounds: Of one workload at one place, the reference's among them.
         file: Where draws are kept for the next reading; None keeps none.
-
-    Raises:
-        ValueError: If there is no round.
     """
 
-    def __init__(self, rounds: Sequence[RoundMedian], *, file: Path | None = None) -> None:
-        if not rounds:
-            raise ValueError("at least one round must be given, got none")
-        self.rounds, self.file = tuple(rounds), file
-        ids, twins, paired_ns, names, places, serials, _ = zip(*rounds, strict=True)
-        shapes: list[tuple[str, bool]] = list(zip(ids, twins, strict=True))
-        self._index = {shape: i for i, shape in enumerate(dict.fromkeys(shapes))}
-        self.processes = tuple(dict.fromkeys(names))
-        processes = {name: i for i, name in enumerate(self.processes)}
-        covariates = _covariates(places, serials)
-        self._observations = Observations(
-            log_ms=np.log(np.array(paired_ns) / 1e6),
-            shapes=np.array([self._index[shape] for shape in shapes]),
-            processes=np.array([processes[name] for name in names]),
-            covariates=covariates,
-            covariate_deviations=np.array([_FIRST, *[_PHONE] * (covariates.shape[1] - 1)]),
-        )
+    def __init__(self, rounds: RoundColumns, *, file: Path | None = None) -> None:
+        self.rounds, self.file = rounds, file
+        self._index = {shape: i for i, shape in enumerate(rounds.shapes)}
 
     @cached_property
     def digest(self) -> str:
         """Of everything that the draws depend on."""
         found = sha256()
         for field in fields(Observations):
-            found.update(np.ascontiguousarray(getattr(self._observations, field.name)).tobytes())
+            array = getattr(self.rounds.observations, field.name)
+            found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()
 
     @cached_property
     def effects(self) -> Effects:
-        """Draws of all effects, processes as `processes` numbers them."""
+        """Draws of all effects."""
 
         def fitted() -> dict[str, Floats]:
             # Workloads whose chains had the same random numbers would seem to err together.
-            found = fit_effects(self._observations, seed=int(self.digest[:15], 16))
+            found = fit_effects(self.rounds.observations, seed=int(self.digest[:15], 16))
             return {f.name: getattr(found, f.name) for f in fields(Effects)}
 
         return Effects(**cached_arrays(self.file, self.digest, fitted))
@@ -174,13 +155,3 @@ def smallest_difference(draws: Floats) -> float | None:
     of_pairs = variances[:, None] + variances[None, :] - 2 * covariance
     deviation = float(np.sqrt(np.median(of_pairs[np.triu_indices(count, 1)])))
     return float(np.expm1((Z_95 + _POWER_80) * deviation))
-
-
-def _covariates(places: Sequence[int], serials: Sequence[str | None]) -> Floats:
-    """``[rounds, 1 + phones − 1]``: whether a session was made first; on which phone it ran."""
-    columns = [np.array(places) == 0]
-    phones = np.array([serial or "" for serial in serials])
-    for serial in sorted(set(phones.tolist()))[1:]:
-        phone = (phones == serial).astype(float)
-        columns.append(phone - phone.mean())  # shapes are told as on the phones' average
-    return np.stack(columns, axis=1).astype(float)

@@ -20,6 +20,7 @@ from phonelm_search.measure.executor import Executor
 from phonelm_search.measure.gate import Gate
 from phonelm_search.measure.latency_comparison import LatencyComparison
 from phonelm_search.measure.reference import REFERENCE
+from phonelm_search.measure.round_columns import RoundColumns
 from phonelm_search.measure.settings import MeasureSettings
 from phonelm_search.measure.summary import summarise
 from phonelm_search.measure.tasks import Groups, Outcome, Request, Schedule, Task
@@ -300,7 +301,7 @@ class Profiler:
     def _comparison(self, workload: Workload, shape_ids: Sequence[str]) -> LatencyComparison | None:
         """Of shapes and all that shared a process with them; None where no round counts."""
         rounds = self._store.companion_rounds(shape_ids, workload, self.common(workload))
-        return LatencyComparison(rounds) if rounds else None
+        return LatencyComparison(RoundColumns.of(rounds)) if rounds else None
 
     def common(self, workload: Workload) -> dict[str, str | int]:
         """What keys of measurements have in common here and now, but for the shape."""

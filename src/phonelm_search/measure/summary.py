@@ -66,50 +66,55 @@ def summarise(
     )
 
 
-def summarise_judged(rounds: Sequence[JudgedRound], ms: Extent) -> LatencySummary:
-    """The same without samples, for studies of thousands of shapes.
-
-    Args:
-        rounds: Of one key.
-        ms: Milliseconds that all rounds beside each other tell of its shape.
-    """
-    together = _judged_together(tuple([r.judgement for r in rounds]))
-    return LatencySummary(
-        latency_ms=ms.value,
-        ci_low_ms=ms.low,
-        ci_high_ms=ms.high,
-        rounds=len(together.counted),
-        bandwidth_bytes_per_s=_bandwidth(rounds[i].bandwidth_bytes_per_s for i in together.counted),
-        verdict=together.verdict,
-        reasons=together.reasons,
-        coverage=together.coverage,
-        notes=together.notes,
-    )
-
-
-def verdict_of(rounds: Sequence[JudgedRound]) -> Verdict:
-    """What the judgements of the rounds of one key come to."""
-    return _judged_together(tuple([r.judgement for r in rounds])).verdict
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Together:
-    """What judgements of the rounds of one measurement come to."""
+class RoundsJudgement:
+    """What the judgements of the rounds of one measurement come to."""
 
-    counted: tuple[int, ...]
-    """Numbers of the rounds that count."""
+    rounds: int
+    """Number of rounds that count."""
     verdict: Verdict
+    """How far to trust them."""
     reasons: tuple[Reason, ...]
+    """Why they are not valid."""
     coverage: float | None
+    """Share of the graph's nodes that the accelerator took; None on a processor."""
     notes: tuple[str, ...]
+    """What is unusual about the graph."""
+
+    def summary(self, ms: Extent, bandwidth_bytes_per_s: float | None) -> LatencySummary:
+        """As `summarise`, without samples, for studies of thousands of shapes.
+
+        Args:
+            ms: Milliseconds that all rounds beside each other tell of the shape.
+            bandwidth_bytes_per_s: See `judge_together`.
+        """
+        return LatencySummary(
+            latency_ms=ms.value,
+            ci_low_ms=ms.low,
+            ci_high_ms=ms.high,
+            rounds=self.rounds,
+            bandwidth_bytes_per_s=bandwidth_bytes_per_s,
+            verdict=self.verdict,
+            reasons=self.reasons,
+            coverage=self.coverage,
+            notes=self.notes,
+        )
+
+
+def judge_together(rounds: Sequence[JudgedRound]) -> tuple[RoundsJudgement, float | None]:
+    """What rounds of one key were judged together, and the read bandwidth of those that count."""
+    counted, judgement = _judge_together(tuple([r.judgement for r in rounds]))
+    return judgement, _bandwidth(rounds[i].bandwidth_bytes_per_s for i in counted)
 
 
 @lru_cache(maxsize=1024)
-def _judged_together(judgements: tuple[Judgement, ...]) -> _Together:
+def _judge_together(judgements: tuple[Judgement, ...]) -> tuple[tuple[int, ...], RoundsJudgement]:
+    """Numbers of the rounds that count, and what they come to."""
     counted = _counted(judgements)
     verdict, reasons = judge_rounds(counted, made=len(judgements))
-    return _Together(
-        counted=tuple(i for i, j in enumerate(judgements) if j in counted),
+    numbers = tuple(i for i, j in enumerate(judgements) if j in counted)
+    return numbers, RoundsJudgement(
+        rounds=len(numbers),
         verdict=verdict,
         reasons=reasons,
         coverage=counted[0].coverage,

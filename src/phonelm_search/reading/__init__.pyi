@@ -21,10 +21,9 @@ from .pick import law_text as law_text
 from .pick import near_in_time as near_in_time
 from .pick import tokens_text as tokens_text
 from .pick import trust as trust
-from .readings import Place as Place
+from .place import Place as Place
+from .place import environments as environments
 from .readings import Readings as Readings
-from .readings import comparisons as comparisons
-from .readings import environments as environments
 from .regret import Regret as Regret
 from .regret import regret_matrix as regret_matrix
 from .regret import times_by_device as times_by_device

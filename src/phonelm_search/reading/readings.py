@@ -1,113 +1,33 @@
 """What the database knows of shapes at one place: a device in one environment."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phonelm_search.core.judged_round import JudgedRound
 from phonelm_search.core.latency import Extent, ScenarioTime
 from phonelm_search.core.records import (
     Kind,
     LatencyEstimate,
     Measurement,
-    StudyRecord,
     identity,
-    measurement_keys,
 )
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.workload import Scenario, Workload
-from phonelm_search.devices import DeviceProfile
 from phonelm_search.measure import (
     DRAWS,
     LatencyComparison,
     cached_doubles,
     summarise,
-    summarise_judged,
-    verdict_of,
 )
+from phonelm_search.reading.place import Place
+from phonelm_search.reading.place_rounds import place_rounds
 from phonelm_search.reading.pooled import WorkloadModel
 from phonelm_search.store import Store
 
 _CHUNK = 500  # shapes at a time, for a bounded memory
-_FIRST_VERSIONS = {"graph": 1, "protocol": 1}
-"""Of studies that were started before versions were kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A device in one environment, and the versions that measured there."""
-
-    device: DeviceProfile
-    """The profile."""
-    environment_id: str
-    """Digest of the environment."""
-    versions: Mapping[str, int]
-    """Of graph and protocol."""
-
-    def keys(
-        self, shape_ids: Iterable[str], workload: Workload, source: str = "memory"
-    ) -> Iterator[str]:
-        """Keys of measurements of shapes here."""
-        return measurement_keys(shape_ids, workload=workload, parts=self.common(workload, source))
-
-    def common(self, workload: Workload, source: str = "memory") -> dict[str, str | int]:
-        """What keys of measurements here are made of, but for shape and workload."""
-        old = self.versions["protocol"] == 1
-        device = self.device
-        return {
-            "precision": device.precision.of(workload.phase),
-            "environment_id": self.environment_id,
-            "cache_mode": device.cache if old else device.cache_mode(workload),
-            "weights_source": source,
-            "graph_version": self.versions["graph"],
-            "protocol_version": self.versions["protocol"],
-        }
-
-
-def places_of(record: StudyRecord) -> list[Place]:
-    """Where a study measures: its device, or all of several."""
-    versions = record.config.get("versions", _FIRST_VERSIONS)
-    first = {"device": record.config["device"], "environment_id": record.environment_id}
-    others: dict[str, dict[str, Any]] = record.config.get("beside", {})
-    return [
-        Place(
-            device=DeviceProfile.model_validate(p["device"]),
-            environment_id=p["environment_id"],
-            versions=versions,
-        )
-        for p in (first, *others.values())
-    ]
-
-
-def environments(record: StudyRecord) -> dict[str, Mapping[str, str]]:
-    """Environments of a study's devices, by their names."""
-    beside: Mapping[str, Any] = record.config.get("beside", {})
-    first = record.config["device"]["name"]
-    return {first: record.environment, **{n: p["environment"] for n, p in beside.items()}}
-
-
-def comparisons(
-    store: Store, place: Place, scenario: Scenario, shape_ids: Sequence[str]
-) -> dict[Workload, LatencyComparison]:
-    """Shapes of a study at one place beside each other, for each workload that has rounds.
-
-    Raises:
-        StoreError: If the database cannot be read.
-    """
-    found = {}
-    for workload in scenario.workloads:
-        common = place.common(workload)
-        if rounds := store.companion_rounds(shape_ids, workload, common):
-            work = (workload.phase, workload.tokens, workload.past_tokens)
-            name = identity({**common, "work": work, "shapes": sorted(shape_ids)})
-            file = store.results / "cache/effects" / f"{name}.npz"
-            found[workload] = LatencyComparison(rounds, file=file)
-    return found
 
 
 class Readings:
@@ -134,13 +54,14 @@ class Readings:
         shapes: Mapping[str, ModelShape] | None = None,
     ) -> None:
         self.place, self.scenario = place, scenario
-        self._store = store
-        self._rounds: dict[str, list[JudgedRound]] = {}
-        where = place.environment_id
-        for m in store.judged_rounds(shape_ids=shape_ids, environment_id=where):
-            self._rounds.setdefault(m.key, []).append(m)
-        self._keys = _keys_of(shape_ids, [place.keys(shape_ids, w) for w in scenario.workloads])
-        self.comparisons = comparisons(store, place, scenario, shape_ids)
+        self._store, self._shape_ids = store, shape_ids
+        self._rows = {shape_id: i for i, shape_id in enumerate(shape_ids)}
+        rounds = place_rounds(store, place, scenario, shape_ids)
+        self._judged = rounds.judged
+        self._whole, self._rejected = (
+            column.tolist() for column in (rounds.judged.whole, rounds.judged.rejected)
+        )
+        self.comparisons = rounds.comparisons
         """Shapes beside each other, and all that shared a process with them, by workload."""
         self.shapes = _all_shapes(store, self.comparisons.values(), shapes or {})
         """All of them, by id."""
@@ -152,7 +73,7 @@ class Readings:
         self._pooled = {
             w: pooled for w, m in self.models.items() if (pooled := m.pooled()) is not None
         }
-        found = store.estimates(shape_ids=shape_ids, environment_id=where)
+        found = store.estimates(shape_ids=shape_ids, environment_id=place.environment_id)
         self._estimates: dict[str, LatencyEstimate] = {e.key: e for e in found}
 
     @cached_property
@@ -168,17 +89,19 @@ class Readings:
 
     def kind(self, shape_id: str) -> Kind | None:
         """Whether a shape was measured whole here, else estimated; None where it has no time."""
-        keys = self._keys[shape_id]
-        if all(k in self._rounds for k in keys):
+        if self._whole[self._rows[shape_id]]:
             return "measured"
-        return "estimated" if all(k in self._estimates for k in keys) else None
+        if not self._estimates:
+            return None
+        return "estimated" if all(k in self._estimates for k in self._keys[shape_id]) else None
 
     def is_rejected(self, shape_id: str) -> bool:
         """Whether a part of a shape's time, which it has, must be left out."""
-        keys = self._keys[shape_id]
-        if self.kind(shape_id) == "measured":
-            return any(verdict_of(self._rounds[k]) == "rejected" for k in keys)
-        return any(self._estimates[k].verdict == "rejected" for k in keys)
+        row = self._rows[shape_id]
+        if self._whole[row]:
+            rejected: bool = self._rejected[row]
+            return rejected
+        return any(self._estimates[k].verdict == "rejected" for k in self._keys[shape_id])
 
     def measured(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the same draws as `end_to_end_draws`."""
@@ -197,14 +120,15 @@ class Readings:
 
     def _time(self, shape_id: str, told: Callable[[Workload, str], Extent]) -> ScenarioTime | None:
         """Rounds of a shape summed up; a comparison tells their milliseconds."""
+        row = self._rows[shape_id]
+        if not self._whole[row]:
+            return None
         found = []
-        for workload, key in zip(self.scenario.workloads, self._keys[shape_id], strict=True):
-            if key not in self._rounds:
-                return None
+        for i, workload in enumerate(self.scenario.workloads):
             if shape_id in self.comparisons.get(workload, ()):
-                found.append(summarise_judged(self._rounds[key], told(workload, shape_id)))
+                found.append(self._judged.summary(row, i, told(workload, shape_id)))
             else:
-                found.append(summarise(self._apart[key], None))
+                found.append(summarise(self._apart[self._keys[shape_id][i]], None))
         return ScenarioTime(scenario=self.scenario, prefill=found[0], steps=tuple(found[1:]))
 
     @cached_property
@@ -215,9 +139,10 @@ class Readings:
         """
         keys = [
             key
-            for shape_id, known in self._keys.items()
-            for workload, key in zip(self.scenario.workloads, known, strict=True)
-            if key in self._rounds and shape_id not in self.comparisons.get(workload, ())
+            for shape_id, whole in zip(self._shape_ids, self._whole, strict=True)
+            if whole
+            for workload, key in zip(self.scenario.workloads, self._keys[shape_id], strict=True)
+            if shape_id not in self.comparisons.get(workload, ())
         ]
         found: dict[str, list[Measurement]] = {}
         for m in self._store.measurements(keys=keys):
@@ -322,22 +247,14 @@ class Readings:
 
     def peak_bytes(self, shape_id: str) -> int | None:
         """Peak memory, where it was measured."""
-        (key,) = self._file_keys.get(shape_id, ("",))
-        found = self._rounds.get(key, [])
-        return found[-1].peak_bytes if found else None
+        return self._judged.peak_bytes(self._rows[shape_id])
 
     @cached_property
-    def _file_keys(self) -> dict[str, tuple[str, ...]]:
-        """Of rounds that exist for their peak memory; nothing where there are none."""
-        if all(m.peak_bytes is None for rounds in self._rounds.values() for m in rounds):
-            return {}
-        ids = list(self._keys)
-        return _keys_of(ids, [self.place.keys(ids, self.scenario.workloads[0], "file")])
-
-
-def _keys_of(shape_ids: Sequence[str], keys: Sequence[Iterator[str]]) -> dict[str, tuple[str, ...]]:
-    """Shape id → its keys."""
-    return dict(zip(shape_ids, zip(*keys, strict=True), strict=True))
+    def _keys(self) -> dict[str, tuple[str, ...]]:
+        """Of each shape's measurements, by workload."""
+        ids = self._shape_ids
+        keys = [self.place.keys(ids, workload) for workload in self.scenario.workloads]
+        return dict(zip(ids, zip(*keys, strict=True), strict=True))
 
 
 def _all_shapes(

@@ -8,7 +8,8 @@ import numpy as np
 from phonelm_search.core.errors import ConfigurationError
 from phonelm_search.core.pareto import front
 from phonelm_search.core.records import identity
-from phonelm_search.reading.readings import Place, Readings
+from phonelm_search.reading.place import Place
+from phonelm_search.reading.readings import Readings
 from phonelm_search.reading.row import StudyRow
 from phonelm_search.reading.view import StudyView
 from phonelm_search.store import Store

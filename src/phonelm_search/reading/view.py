@@ -30,8 +30,9 @@ from phonelm_search.reading.losses import (
 )
 from phonelm_search.reading.modelled import ModelledFront, model_front
 from phonelm_search.reading.models import ShapeModels, place_models
+from phonelm_search.reading.place import Place, places_of
 from phonelm_search.reading.read_table import read_table
-from phonelm_search.reading.readings import Place, Readings, places_of
+from phonelm_search.reading.readings import Readings
 from phonelm_search.reading.row import FailedShape, StudyRow
 from phonelm_search.reading.table import Rows, Table
 from phonelm_search.reading.trainings import law_trainings, load_ladder, old_scores

@@ -26,7 +26,12 @@ from phonelm_search.store import schema as t
 from phonelm_search.store.codec import Codec, shape_of
 from phonelm_search.store.counts import Common, StudyCounts, count_shapes
 from phonelm_search.store.opening import Database
-from phonelm_search.store.rounds import companion_rounds, judged_rounds, round_conditions
+from phonelm_search.store.rounds import (
+    companion_rounds,
+    judged_rounds,
+    round_conditions,
+    rounds_state,
+)
 from phonelm_search.store.statements import among, by_code, upsert
 from phonelm_search.store.steady import steady, steady_rows
 
@@ -112,6 +117,12 @@ class Store(Database):
         where = and_(self._among(m.shape_id, shape_ids), m.environment_id == environment_id)
         with self._transaction("read") as connection:
             yield from judged_rounds(connection, where, at_once=_AT_ONCE)
+
+    @steady
+    def rounds_state(self, environment_id: str) -> str:
+        """What is another one once a round of an environment was added or dropped."""
+        with self._transaction("read") as connection:
+            return rounds_state(connection, environment_id)
 
     @steady_rows
     def round_conditions(

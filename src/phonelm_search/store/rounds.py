@@ -5,9 +5,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    case,
+    cast,
+    func,
+    select,
+)
 
 from phonelm_search.core.judged_round import JudgedRound, Judgement, RoundConditions
+from phonelm_search.core.judgement import VERDICTS
 from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.workload import Workload
 from phonelm_search.store import schema as t
@@ -17,6 +29,8 @@ _JUDGEMENT = Codec(Judgement, t.measurements)
 _OWN = JudgedRound._fields[:-1]
 _COMMON = tuple(f.name for f in fields(Judgement))
 _JSON = ("reasons", "notes", "protocol")
+_PRIME = 1_000_000_007
+"""Numbers are summed up modulo it: what a strange row holds overflows no sum."""
 
 
 def judged_rounds(
@@ -65,6 +79,20 @@ class _Judgements(dict[tuple[Any, ...], Judgement]):
         ]
         (self[told],) = _JUDGEMENT.records_of(_COMMON, [row])
         return self[told]
+
+
+def rounds_state(connection: Connection, environment_id: str) -> str:
+    """What is another one once a round of an environment was added or dropped.
+
+    Args:
+        connection: The database.
+        environment_id: Digest of the environment.
+    """
+    m = t.measurements.c
+    summed = (func.sum(n % _PRIME) for n in (m.id, cast(m.paired_ns, BigInteger)))
+    doubted = [func.sum(case((m.verdict == v, 1), else_=0)) for v in VERDICTS]
+    query = select(func.max(m.id), *summed, *doubted).where(m.environment_id == environment_id)
+    return " ".join(map(str, connection.execute(query).one()))
 
 
 def round_conditions(

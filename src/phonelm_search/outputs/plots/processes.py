@@ -72,14 +72,14 @@ def processes_info(view: StudyView) -> ProcessesInfo:
 
 
 def _wandering(workload: Workload, comparison: LatencyComparison) -> Wandering:
-    ends = {m.process: datetime.fromisoformat(m.created_at) for m in comparison.rounds}
-    begin = min(ends.values())
+    ends = [datetime.fromisoformat(end) for end in comparison.rounds.ends]
+    begin = min(ends)
     percent = 100 * np.expm1(np.ascontiguousarray(comparison.effects.processes.T))
     slower = [Extent(*told) for told in middles_and_ends(percent).tolist()]
-    order = sorted(range(len(slower)), key=lambda i: ends[comparison.processes[i]])
+    order = sorted(range(len(slower)), key=ends.__getitem__)
     return Wandering(
         label=workload.name,
-        minutes=tuple((ends[comparison.processes[i]] - begin).total_seconds() / 60 for i in order),
+        minutes=tuple((ends[i] - begin).total_seconds() / 60 for i in order),
         slower=tuple(slower[i] for i in order),
     )
 

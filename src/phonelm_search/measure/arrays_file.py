@@ -1,9 +1,10 @@
-"""Draws of a fit, kept for the next command that reads the same rounds: a fit takes a while.
+"""What was worked out of rounds, kept for the next command that reads the same: it takes a while.
 
 What is kept is mapped and not read: of the draws of thousands of shapes a command looks at few.
 """
 
 import contextlib
+import json
 import mmap
 import struct
 import zipfile
@@ -44,7 +45,7 @@ def cached_singles(
     if found is not None:
         return found
     arrays = {name: array.astype(np.float32, copy=False) for name, array in make().items()}
-    _keep(file, digest, arrays)
+    keep_arrays(file, digest, arrays)
     return arrays
 
 
@@ -56,7 +57,7 @@ def cached_doubles(
     if found is not None:
         return found
     arrays = dict(make())
-    _keep(file, digest, arrays)
+    keep_arrays(file, digest, arrays)
     return arrays
 
 
@@ -93,11 +94,25 @@ def _array(pages: mmap.mmap, place: int) -> npt.NDArray[Any]:
     return np.ndarray(shape, dtype, pages, pages.tell(), order="F" if turned else "C")
 
 
-def _keep(file: Path | None, digest: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Replace the file; where it cannot be written, the next reading makes its arrays again."""
+def keep_arrays(file: Path | None, digest: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Replace a file of arrays; where it cannot be written, the next reading makes them again."""
     if file is None:
         return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file_under_way(file) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays, **{_DIGEST: np.array(_VERSION + digest)})
+
+
+def json_array(content: Any) -> npt.NDArray[np.uint8]:
+    """A JSON document as an array, to be kept beside others."""
+    return np.frombuffer(json.dumps(content).encode(), np.uint8)
+
+
+def json_of(array: npt.NDArray[Any]) -> Any:
+    """The document.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    return json.loads(array.tobytes())
