@@ -19,7 +19,8 @@ from phonelm_search.outputs.plots import draw_sensitivity, save, sensitivity_inf
 from phonelm_search.outputs.plots.bandwidth import bandwidth_info
 from phonelm_search.outputs.plots.draw import draw_spread
 from phonelm_search.outputs.plots.info import spread_info
-from phonelm_search.outputs.report.evidence import device_cards, rounds_of_places
+from phonelm_search.outputs.report.evidence import device_cards
+from phonelm_search.outputs.report.rounds import study_rounds
 from phonelm_search.reading import StudyRow, StudyView, analyse, explain_shape, load_view
 from phonelm_search.store import Store
 
@@ -161,7 +162,9 @@ def test_what_was_measured_on_a_device_counts_there_whatever_another_one_told(
     view = replace(view, rows=tuple(estimated(r) for r in view.rows))
     on_quick = [r for r in view.rows if r.device == "slow"]
     assert [p[0] for p in bandwidth_info(view).points] == [r.label for r in on_quick]
-    cards = {c["name"]: dict(c["facts"]) for c in device_cards(view, rounds_of_places(store, view))}
+    cards = {
+        c["name"]: dict(c["facts"]) for c in device_cards(view, study_rounds(store, view).places)
+    }
     assert f"median of {len(on_quick)} shapes" in cards["quick"]["noise floor"]
     others = len(view.rows) - len(on_quick)
     assert f"median of {others} shapes" in cards["slow"]["noise floor"]

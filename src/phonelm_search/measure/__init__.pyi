@@ -1,5 +1,6 @@
 from .arrays_file import cached_arrays as cached_arrays
 from .arrays_file import cached_doubles as cached_doubles
+from .arrays_file import cached_json as cached_json
 from .arrays_file import cached_singles as cached_singles
 from .arrays_file import json_array as json_array
 from .arrays_file import json_of as json_of

@@ -22,7 +22,7 @@ from phonelm_search.work import file_under_way
 Singles = npt.NDArray[np.float32]
 
 _VERSION = "2"  # of the sampler: another one's draws are not taken
-_DIGEST = "digest"
+_DIGEST, _DOCUMENT = "digest", "document"
 _ZIP_HEADER = struct.Struct("<26xHH")
 """Of a file in an archive; lengths of its name and of what else stands before its bytes."""
 
@@ -102,6 +102,17 @@ def keep_arrays(file: Path | None, digest: str, arrays: Mapping[str, npt.NDArray
         file.parent.mkdir(parents=True, exist_ok=True)
         with file_under_way(file) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays, **{_DIGEST: np.array(_VERSION + digest)})
+
+
+def cached_json(file: Path | None, digest: str, make: Callable[[], Any]) -> Any:
+    """A JSON document that was kept with a digest, else made and kept; without a file made."""
+    found = kept_arrays(file, digest)
+    if found is not None:
+        with contextlib.suppress(ValueError, KeyError):  # of a file that was damaged
+            return json_of(found[_DOCUMENT])
+    content = make()
+    keep_arrays(file, digest, {_DOCUMENT: json_array(content)})
+    return content
 
 
 def json_array(content: Any) -> npt.NDArray[np.uint8]:

@@ -61,7 +61,7 @@ def _sentences(view: StudyView) -> Iterator[str]:
 def _valid(view: StudyView) -> str:
     """How many latencies are valid, and what that is."""
     count = len(view.rows)
-    valid = sum(r.verdict == "valid" for r in view.rows)
+    valid = sum(j.verdict == "valid" for j in view.table.judgements)
     return (
         f"{valid:,} of {format_counted(count, 'shape')} {'has' if count == 1 else 'have'} a valid "
         f"latency: known, as a share of {view.baseline}, to ± {WIDEST_HALF:.0%} or better (95 %), "

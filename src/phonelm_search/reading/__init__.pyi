@@ -38,6 +38,7 @@ from .sensitivity import check_count as check_count
 from .shortlist import candidates as candidates
 from .shortlist import near_front as near_front
 from .shortlist import typical_size as typical_size
+from .table import Table as Table
 from .trainings import dataset_of as dataset_of
 from .trainings import ladder_of as ladder_of
 from .trainings import longest_trainings as longest_trainings

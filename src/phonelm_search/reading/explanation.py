@@ -1,7 +1,7 @@
 """Why a shape: what near ones do better, what each dimension buys, where kernels stumble."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -148,11 +148,6 @@ def _first(rows: Iterable[StudyRow], less: Callable[[StudyRow], bool]) -> Iterat
     return islice(filter(less, rows), _SHOWN)
 
 
-def _measured_on(device: str, rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Those whose time on a device is no estimate; what is known of other devices may be."""
-    return [r for r in rows if r.times[device].kind == "measured"]
-
-
 def _equal(a: ModelShape, b: ModelShape) -> bool:
     return abs(math.log(a.decoder_parameters / b.decoder_parameters)) <= math.log1p(EQUAL_SIZE)
 
@@ -218,11 +213,13 @@ def _evidence(row: StudyRow, view: StudyView) -> str:
     if row.kind != "measured":
         return "no evidence: its time is an estimate from blocks; `profile` measures it whole"
     told = []
-    rows = _measured_on(row.device, view.rows)
-    own = next(i for i, r in enumerate(rows) if r is row)
+    times = view.table.times(row.device)
+    rows = view.table.only(times.measured)
+    own = list(zip(rows.ids, rows.names, strict=True)).index((row.shape.shape_id, row.name))
     for place, workload in enumerate(view.scenario.workloads):
         scheme = view.device.scheme_of(workload.phase)
-        points = [(r.shape, workload, r.times[row.device].parts[place].latency_ms) for r in rows]
+        latencies = times.parts[place][times.measured, 0].tolist()
+        points = [(s, workload, ms) for s, ms in zip(rows.shapes, latencies, strict=True)]
         ratios = against_prices(points, scheme)
         if ratios is None:
             few = format_counted(len(rows), "measured shape")

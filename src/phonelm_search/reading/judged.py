@@ -100,6 +100,10 @@ class JudgedColumns:
         found: npt.NDArray[np.bool_] = np.any(bad[self.codes], axis=1)
         return found
 
+    def of_shape(self, shape: int) -> tuple[RoundsJudgement, ...]:
+        """Of a shape that has rounds of each workload."""
+        return tuple([self.judgements[code] for code in self.codes[shape].tolist()])
+
     def summary(self, shape: int, workload: int, ms: Extent) -> LatencySummary:
         """One measurement with its time, which all rounds beside each other tell."""
         bandwidth = float(self.bandwidths[shape, workload])

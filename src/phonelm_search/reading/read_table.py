@@ -1,11 +1,13 @@
 """The rows of a study from what was measured and trained for it."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from phonelm_search.core.latency import Extent, ScenarioTime
+from phonelm_search.core.reason import Reason
 from phonelm_search.core.records import StudyShape, identity
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
@@ -15,8 +17,10 @@ from phonelm_search.reading.baseline import Baseline
 from phonelm_search.reading.losses import RelativeLosses
 from phonelm_search.reading.readings import Readings
 from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.row_judgement import RowJudgement, judge_row
 from phonelm_search.reading.shares import share_draws, shares_of
 from phonelm_search.reading.table import RowColumns, Rows, Table
+from phonelm_search.reading.times import TimeColumns
 
 
 def read_table(
@@ -41,8 +45,8 @@ def read_table(
         file: Where shares are kept for the next reading.
     """
     ids = [p.shape_id for p in parts]
-    told = {"times": [r.digest for r in readings], "baseline": baseline.shape_id, "shapes": ids}
-    digest = identity(told)
+    depends = {"times": [r.digest for r in readings], "baseline": baseline.shape_id, "shapes": ids}
+    digest = identity(depends)
     shares = shares_of(baseline, readings, ids, digest=digest, file=file)
     order = np.lexsort((np.array(ids, str), shares.extents[:, 0]))
     parts, ids = [parts[i] for i in order], [ids[i] for i in order]
@@ -52,29 +56,52 @@ def read_table(
     def draws(rows: Rows) -> Floats:
         return share_draws(baseline, readings, [ids[i] for i in rows])
 
+    names = [r.place.device.name for r in readings]
+    judged = lru_cache(maxsize=1024)(judge_row)  # of thousands most are judged alike
+
+    @cache
+    def times(device: str) -> TimeColumns:
+        """Times whose wholes are their shares of the baseline's, here in milliseconds.
+
+        So shares and milliseconds order shapes alike. What an earlier release estimated stays as it
+        was told.
+        """
+        i = names.index(device)
+        told = readings[i].times(ids)
+        factors = middles[:, i] * baseline_ms[i] / told.end_to_end[:, 0]
+        return told.scaled(np.where(told.measured, factors, 1.0))
+
+    def judgement(row: int) -> RowJudgement:
+        order = dict.fromkeys([int(worst[row]), *range(len(readings))])
+        parts = tuple((names[i], readings[i].judgements(ids[row])) for i in order)
+        return judged(parts, doubts(row))
+
+    def doubts(row: int) -> tuple[Reason, ...]:
+        wide = too_wide(Extent(*extents[row].tolist()), baseline.name)
+        return (wide,) if wide else ()
+
     def make(row: int) -> StudyRow:
         part, extent, place = parts[row], Extent(*extents[row].tolist()), int(worst[row])
         whole = zip(readings, middles[row].tolist(), baseline_ms, strict=True)
-        times = [_as_told(r, part.shape_id, share * ms) for r, share, ms in whole]
+        told = [_as_told(r, part.shape_id, share * ms) for r, share, ms in whole]
         estimated = readings[place].estimated(part.shape_id)
-        wide = too_wide(extent, baseline.name)
         return StudyRow(
             shape=shapes[part.shape_id],
             name=part.name,
-            time=times[place],
+            time=told[place],
             elsewhere={
-                r.place.device.name: t
-                for i, (r, t) in enumerate(zip(readings, times, strict=True))
+                name: time
+                for i, (name, time) in enumerate(zip(names, told, strict=True))
                 if i != place
             },
-            device=readings[place].place.device.name,
+            device=names[place],
             latency=extent,
             baseline=baseline.name,
             draw=lambda: draws(np.array([row]))[0],
             loss=Extent(*loss[row].tolist()),
             draw_loss=lambda: losses.draws([part.shape_id])[0],
             prior_share=losses.prior_share(part.shape_id),
-            doubts=(wide,) if wide else (),
+            doubts=doubts(row),
             peak_bytes=readings[place].peak_bytes(part.shape_id),
             score=scores.get(part.shape_id),
             estimate_ms=estimated.end_to_end.ms if estimated else None,
@@ -88,12 +115,19 @@ def read_table(
             shapes=[shapes[i] for i in ids],
             names=[p.name for p in parts],
             kinds=[k for k in kinds if k],
+            devices=[names[place] for place in worst.tolist()],
+            peak_bytes=[
+                readings[place].peak_bytes(i) for i, place in zip(ids, worst.tolist(), strict=True)
+            ],
+            scores=[scores.get(i) for i in ids],
+            times=times,
+            judgement=judgement,
             latency=extents,
             loss=loss,
             make=make,
             draws=draws,
             loss_draws=lambda rows: losses.draws([ids[i] for i in rows]),
-            digest=identity({**told, "names": [p.name for p in parts], "loss": losses.digest}),
+            digest=identity({**depends, "names": [p.name for p in parts], "loss": losses.digest}),
         )
     )
 

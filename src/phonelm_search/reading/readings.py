@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from phonelm_search.core.judgement import Judged
 from phonelm_search.core.latency import Extent, ScenarioTime
 from phonelm_search.core.records import (
     Kind,
@@ -25,6 +26,7 @@ from phonelm_search.measure import (
 from phonelm_search.reading.place import Place
 from phonelm_search.reading.place_rounds import place_rounds
 from phonelm_search.reading.pooled import WorkloadModel
+from phonelm_search.reading.times import TimeColumns
 from phonelm_search.store import Store
 
 _CHUNK = 500  # shapes at a time, for a bounded memory
@@ -106,6 +108,45 @@ class Readings:
     def measured(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the same draws as `end_to_end_draws`."""
         return self._time(shape_id, self._by_all)
+
+    def times(self, shape_ids: Sequence[str]) -> TimeColumns:
+        """Of shapes that have a time, as `time`."""
+        parts = [self._extents(w, shape_ids) for w in self.scenario.workloads]
+        measured = np.array([self.kind(i) == "measured" for i in shape_ids], bool)
+        for i in np.flatnonzero(~np.logical_and.reduce([known for known, _ in parts])).tolist():
+            time = self.time(shape_ids[i])
+            assert time is not None, "only shapes with a time are asked for"
+            for (_, extents), part in zip(parts, time.parts, strict=True):
+                extents[i] = part.latency_ms, part.ci_low_ms, part.ci_high_ms
+        return TimeColumns(
+            parts=tuple(extents for _, extents in parts),
+            generated_tokens=self.scenario.generated_tokens,
+            measured=measured,
+        )
+
+    def _extents(
+        self, workload: Workload, shape_ids: Sequence[str]
+    ) -> tuple[npt.NDArray[np.bool_], Floats]:
+        """``[n]``, which of some shapes a comparison tells; ``[n, 3]`` of milliseconds."""
+        pooled, comparison = self._pooled.get(workload), self.comparisons.get(workload, ())
+        known = np.array([i in comparison for i in shape_ids], bool)
+        extents = np.empty((len(shape_ids), 3))
+        places = np.array([-1 if pooled is None else pooled.places.get(i, -1) for i in shape_ids])
+        if pooled is not None:
+            extents[places >= 0] = pooled.extents_ms[places[places >= 0]]
+        for i in np.flatnonzero(known & (places < 0)).tolist():
+            extents[i] = self._by_all(workload, shape_ids[i])
+        return known, extents
+
+    def judgements(self, shape_id: str) -> tuple[Judged, ...]:
+        """Of a shape that has a time, by workload: how far to trust each part of it."""
+        row = self._rows[shape_id]
+        compared = (shape_id in self.comparisons.get(w, ()) for w in self.scenario.workloads)
+        if self._whole[row] and all(compared):
+            return self._judged.of_shape(row)
+        time = self.time(shape_id)
+        assert time is not None, "only shapes with a time are asked for"
+        return time.parts
 
     def own_time(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the rounds of the shape alone: no other one moves it."""

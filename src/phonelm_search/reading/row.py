@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phonelm_search.core.judgement import Verdict, judged_together, worst_verdict
+from phonelm_search.core.judgement import Verdict
 from phonelm_search.core.latency import Extent, Latency, LatencySummary, ScenarioTime
 from phonelm_search.core.printable import visible
 from phonelm_search.core.reason import Reason
@@ -13,6 +13,7 @@ from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
 from phonelm_search.core.units import format_ms
 from phonelm_search.quality import Score
+from phonelm_search.reading.row_judgement import RowJudgement, judge_row
 
 
 def least_coverage(parts: Iterable[Latency]) -> float | None:
@@ -80,18 +81,17 @@ class StudyRow:
     @property
     def verdict(self) -> Verdict:
         """The worst of its latencies', on all devices, and of the whole."""
-        found = worst_verdict(self._parts)
-        return "suspect" if found == "valid" and self.doubts else found
+        return self.judgement.verdict
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
         """Why it is not valid."""
-        return (*self.doubts, *judged_together(self._parts)[1])
+        return self.judgement.reasons
 
     @property
     def coverage(self) -> float | None:
         """Least share of a graph's nodes that an accelerator took; None on processors."""
-        return least_coverage(self._parts)
+        return least_coverage(p for time in self.times.values() for p in time.parts)
 
     @property
     def times(self) -> Mapping[str, ScenarioTime]:
@@ -99,14 +99,15 @@ class StudyRow:
         return {self.device: self.time, **self.elsewhere}
 
     @property
-    def _parts(self) -> list[Latency]:
-        return [p for time in self.times.values() for p in time.parts]
+    def judgement(self) -> RowJudgement:
+        """How far to trust it."""
+        parts = [(device, time.parts) for device, time in self.times.items()]
+        return judge_row(parts, self.doubts)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is unusual about the graph; estimates tell nothing of it."""
-        first = self.time.prefill
-        return first.notes if isinstance(first, LatencySummary) else ()
+        return self.judgement.notes
 
     @property
     def bits_per_byte(self) -> float | None:

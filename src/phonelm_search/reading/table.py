@@ -11,7 +11,10 @@ from phonelm_search.core.latency import Extent
 from phonelm_search.core.records import Kind
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import Floats
+from phonelm_search.quality import Score
 from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.row_judgement import RowJudgement
+from phonelm_search.reading.times import TimeColumns
 
 Rows = npt.NDArray[np.intp]
 
@@ -32,6 +35,16 @@ class RowColumns:
     """``[n, 3]``, as `StudyRow.latency`."""
     loss: Floats
     """``[n, 3]``, as `StudyRow.loss`."""
+    devices: Sequence[str]
+    """As `StudyRow.device`."""
+    peak_bytes: Sequence[int | None]
+    """As `StudyRow.peak_bytes`."""
+    scores: Sequence[Score | None]
+    """As `StudyRow.score`."""
+    times: Callable[[str], TimeColumns]
+    """Times of all on a device by its name."""
+    judgement: Callable[[int], RowJudgement]
+    """How far to trust a row."""
     make: Callable[[int], StudyRow]
     """Makes a row."""
     draws: Callable[[Rows], Floats]
@@ -66,6 +79,11 @@ class Table(Sequence[StudyRow]):
                 shapes=[r.shape for r in made],
                 names=[r.name for r in made],
                 kinds=[r.kind for r in made],
+                devices=[r.device for r in made],
+                peak_bytes=[r.peak_bytes for r in made],
+                scores=[r.score for r in made],
+                times=lambda device: TimeColumns.of([r.times[device] for r in made]),
+                judgement=lambda i: made[i].judgement,
                 latency=np.array([r.latency for r in made]).reshape(-1, 3),
                 loss=np.array([r.loss for r in made]).reshape(-1, 3),
                 make=made.__getitem__,
@@ -129,6 +147,30 @@ class Table(Sequence[StudyRow]):
     def kinds(self) -> list[Kind]:
         """As `StudyRow.kind`."""
         return [self._columns.kinds[i] for i in self._rows]
+
+    @property
+    def devices(self) -> list[str]:
+        """As `StudyRow.device`."""
+        return [self._columns.devices[i] for i in self._rows]
+
+    @property
+    def peak_bytes(self) -> list[int | None]:
+        """As `StudyRow.peak_bytes`."""
+        return [self._columns.peak_bytes[i] for i in self._rows]
+
+    @property
+    def scores(self) -> list[Score | None]:
+        """As `StudyRow.score`."""
+        return [self._columns.scores[i] for i in self._rows]
+
+    @property
+    def judgements(self) -> list[RowJudgement]:
+        """How far to trust each row."""
+        return [self._columns.judgement(i) for i in self._rows.tolist()]
+
+    def times(self, device: str) -> TimeColumns:
+        """Times on one of the study's devices."""
+        return self._columns.times(device).rows(self._rows)
 
     @property
     def latency(self) -> Floats:

@@ -45,7 +45,8 @@ from phonelm_search.outputs.plots.devices import devices_info, draw_devices
 from phonelm_search.outputs.plots.draw import _labelled, draw_spread
 from phonelm_search.outputs.plots.info import Point, spread_info, step_line
 from phonelm_search.outputs.plots.validation import draw_validation, validation_info
-from phonelm_search.outputs.report.evidence import device_cards, rounds_of_places
+from phonelm_search.outputs.report.evidence import device_cards
+from phonelm_search.outputs.report.rounds import study_rounds
 from phonelm_search.reading import load_view
 from told_losses import with_losses
 
@@ -302,7 +303,7 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     assert (row.kind, row.estimate_ms) == ("measured", 40.0)
     assert row.end_to_end_ms == pytest.approx(32.0, rel=5e-3)
     view = load_view(store, "study")
-    (card,) = device_cards(view, rounds_of_places(store, view))
+    (card,) = device_cards(view, study_rounds(store, view).places)
     assert dict(card["facts"])["estimates"].startswith("25.0% off in the median, 25.0% at most")
 
 

@@ -1,28 +1,21 @@
 """What the report shows of a study, as one JSON document; nothing is drawn here."""
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 from phonelm_search import __version__
 from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
-from phonelm_search.core.judgement import worst_verdict
-from phonelm_search.core.latency import Extent, ScenarioTime, Span
-from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs import advise, next_steps, resolution_sentences
-from phonelm_search.outputs.report.evidence import (
-    device_cards,
-    rounds_of_places,
-    time_spent,
-)
+from phonelm_search.outputs.report.evidence import device_cards, time_spent
+from phonelm_search.outputs.report.rounds import study_rounds
+from phonelm_search.outputs.report.row_columns import family, phase_keys, rounded, row_columns
 from phonelm_search.reading import (
     FailedShape,
     Pick,
-    StudyRow,
     StudyView,
     current_pick,
     longest_trainings,
@@ -33,12 +26,6 @@ from phonelm_search.space import ParameterTarget
 from phonelm_search.store import Store
 
 Document = dict[str, Any]
-Interval = list[float | None]
-_Told = Callable[[ScenarioTime], Span]
-_TIMES: Mapping[str, _Told] = {
-    "whole": attrgetter("end_to_end"), "prefill": attrgetter("ttft"), "decode": attrgetter("tpot"),
-}  # fmt: skip
-"""What each phase's axis tells of a row's time."""
 _CURVE_POINTS = 200  # of one training; more cannot be told apart on a screen
 
 
@@ -54,8 +41,8 @@ def document(store: Store, view: StudyView) -> Document:
         ``[value, low, high]``.
     """
     pick = current_pick(view)
-    texts = _Texts()
-    rounds = rounds_of_places(store, view)
+    rows, texts = row_columns(view, pick)
+    rounds = study_rounds(store, view)
     return {
         "study": view.record.name,
         "version": __version__,
@@ -64,9 +51,9 @@ def document(store: Store, view: StudyView) -> Document:
         "precision": str(view.device.precision),
         "axes": _axes(view),
         "reference": view.baseline,
-        "rows": _rows(view, pick, texts),
-        "texts": texts.known,
-        "configs": _configs(view.rows),
+        "rows": rows,
+        "texts": texts,
+        "configs": _configs(view.table.shapes),
         "failed": [_failed(f) for f in view.failed],
         "pick": _pick(pick),
         "advice": list(advise(view, pick)) if pick else [],
@@ -77,28 +64,12 @@ def document(store: Store, view: StudyView) -> Document:
         "checked": list(resolution_sentences(view)),
         "next": [list(step) for step in next_steps(view)],
         "curves": list(map(_curve, longest_trainings(view.trainings))),
-        "estimated": any(r.kind == "estimated" for r in view.rows),
-        "time": time_spent(store, view, rounds),
-        "cards": device_cards(view, rounds),
+        "estimated": "estimated" in view.table.kinds,
+        "time": time_spent(view, rounds),
+        "cards": device_cards(view, rounds.places),
         "commands": list(view.record.config.get("commands", [])),
         "settings": _settings(view),
     }
-
-
-class _Texts:
-    """Texts that many rows share, each kept once."""
-
-    def __init__(self) -> None:
-        self.known: list[str] = []
-        self._places: dict[str, int] = {}
-
-    def places(self, texts: Sequence[str]) -> list[int]:
-        """Where they stand in `known`."""
-        for text in texts:
-            if text not in self._places:
-                self._places[text] = len(self.known)
-                self.known.append(text)
-        return [self._places[t] for t in texts]
 
 
 def _axes(view: StudyView) -> list[Document]:
@@ -115,15 +86,15 @@ def _axes(view: StudyView) -> list[Document]:
         ("latency", f"end-to-end, {view.scenario}, on {where} [{unit}]", "low"),
         *(
             (key, f"end-to-end, {view.scenario}{on(device)} [ms]", "low")
-            for key, device in _phase_keys(view, "whole")
+            for key, device in phase_keys(view, "whole")
         ),
         *(
             (key, f"prefill of {view.scenario.prompt_tokens} tokens (TTFT){on(device)} [ms]", "low")
-            for key, device in _phase_keys(view, "prefill")
+            for key, device in phase_keys(view, "prefill")
         ),
         *(
             (key, f"decode step at {answer} tokens (TPOT){on(device)} [ms]", "low")
-            for key, device in _phase_keys(view, "decode")
+            for key, device in phase_keys(view, "decode")
         ),
         (
             "loss",
@@ -142,112 +113,16 @@ def _axes(view: StudyView) -> list[Document]:
     return [{"key": key, "label": label, "better": better} for key, label, better in told]
 
 
-def _phase_keys(view: StudyView, phase: str) -> list[tuple[str, str]]:
-    """Axis and device: one of each; milliseconds of different devices never share an axis."""
-    first, *others = view.devices
-    return [(phase, first), *((f"{phase} on {name}", name) for name in others)]
-
-
-def _rows(view: StudyView, pick: Pick | None, texts: _Texts) -> list[Document]:
-    chances = view.front_probabilities
-    picked = pick.row.shape.shape_id if pick else None
-    tied = {r.shape.shape_id for r in pick.tied} if pick else set()
-    times = [
-        (key, device, told)
-        for phase, told in _TIMES.items()
-        for key, device in _phase_keys(view, phase)
-    ]
-    found = []
-    for shape_id, row in zip(view.table.ids, view.rows, strict=True):
-        sampled = row.name is None
-        first = row.times[view.device.name]
-        suspect = {
-            "prefill": first.prefill.verdict == "suspect",
-            "decode": worst_verdict(first.steps) == "suspect",
-        }
-        found.append(
-            {
-                "id": shape_id,
-                "label": row.label,
-                "reference": not sampled,
-                "kind": row.kind,
-                "device": row.device,
-                "hidden_size": row.shape.hidden_size,
-                "intermediate_size": row.shape.intermediate_size,
-                "num_hidden_layers": row.shape.num_hidden_layers,
-                "num_attention_heads": row.shape.num_attention_heads,
-                "num_key_value_heads": row.shape.num_key_value_heads,
-                "head_dim": row.shape.head_dim,
-                "hidden_act": row.shape.hidden_act,
-                "ffn": row.shape.ffn,
-                "vocab_size": row.shape.vocab_size,
-                "tie_word_embeddings": row.shape.tie_word_embeddings,
-                "family": _family(row.shape),
-                "kv_groups": row.shape.kv_groups,
-                "values": _values(row, view, times),
-                "suspect": row.verdict == "suspect",
-                "suspect_phase": suspect,
-                "reasons": texts.places([*(r.text for r in row.reasons), *row.notes]),
-                "chance": chances.get(shape_id) if sampled else None,
-                "pick": sampled and shape_id == picked,
-                "tied": sampled and shape_id in tied,
-            }
-        )
-    return found
-
-
-def _values(
-    row: StudyRow, view: StudyView, times: Sequence[tuple[str, str, _Told]]
-) -> dict[str, Interval | None]:
-    """What stands on axes: value, lower and upper end of the interval where there is one."""
-    shape, scheme = row.shape, view.device.scheme
-    half = row.score.interval if row.score else None
-    bits = row.bits_per_byte
-    quantised = row.score.quantised(scheme.name) if row.score else None
-    return {
-        "latency": _span(row.latency),
-        **{key: _span(told(row.times[device])) for key, device, told in times},
-        "loss": _rounded(*(100 * (share - 1) for share in row.loss)),
-        "bits_per_byte": _rounded(bits, bits - half, bits + half)
-        if bits is not None and half is not None
-        else _alone(bits),
-        "quantised": _alone(quantised),
-        "peak": _alone(row.peak_bytes, 1e6),
-        "weights": _alone(shape.weight_bytes(scheme).total, 1e6),
-        "kv": _alone(kv_cache_bytes(shape, scheme, 1024), 1e6),
-        "decoder": _alone(shape.decoder_parameters, 1e6),
-        "parameters": _alone(shape.parameters, 1e6),
-    }
-
-
-def _rounded(*values: float) -> Interval:
-    return [float(f"{v:.6g}") for v in values]
-
-
-def _span(span: Span | Extent) -> Interval:
-    return _rounded(*span)
-
-
-def _alone(value: float | None, unit: float = 1.0) -> Interval | None:
-    return None if value is None else [*_rounded(value / unit), None, None]
-
-
-def _configs(rows: Sequence[StudyRow]) -> dict[str, Document]:
+def _configs(shapes: Sequence[ModelShape]) -> dict[str, Document]:
     """``config.json`` of each family; a row's own fields go over it."""
     found: dict[str, Document] = {}
-    for row in rows:
-        if _family(row.shape) not in found:
+    for shape in shapes:
+        if family(shape) not in found:
             try:
-                found[_family(row.shape)] = to_hf_config(row.shape)
+                found[family(shape)] = to_hf_config(shape)
             except UnsupportedConfigError:
                 continue
     return found
-
-
-def _family(shape: ModelShape) -> str:
-    """What rows must share for one configuration to serve both but for their dimensions."""
-    norms = (shape.rope_theta, shape.rms_norm_eps, shape.rope_scaling)
-    return " ".join(map(str, (shape.ffn, shape.qkv_bias, shape.qk_norm, *norms)))
 
 
 def _failed(found: FailedShape) -> Document:
@@ -273,12 +148,12 @@ def _modelled(view: StudyView) -> Document | None:
     return {
         "shapes": found.count,
         "front": {
-            **{name: _rounded(*values.tolist()) for name, values in columns.items()},
+            **{name: rounded(values.tolist()) for name, values in columns.items()},
             "label": [found.shape(int(i)).label for i in front],
         },
         "counts": density.counts.T.astype(int).tolist(),
-        "x": _rounded(*density.latency.tolist()),
-        "y": _rounded(*(100 * (density.loss - 1)).tolist()),
+        "x": rounded(density.latency.tolist()),
+        "y": rounded((100 * (density.loss - 1)).tolist()),
     }
 
 

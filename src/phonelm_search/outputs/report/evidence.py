@@ -1,43 +1,31 @@
 """What stands behind a study's numbers: where time went, and the devices as they were found."""
 
 import statistics
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from phonelm_search.core.judged_round import RoundConditions
 from phonelm_search.core.units import format_counted
 from phonelm_search.measure import beside_reference
 from phonelm_search.outputs import TWIN_MISSES
-from phonelm_search.reading import Place, StudyRow, StudyView, environments
-from phonelm_search.store import Store
+from phonelm_search.outputs.report.rounds import RoundsSummary, StudyRounds
+from phonelm_search.reading import Readings, StudyView, Table, environments
 
 Card = dict[str, Any]
 _NS = 1e9
 
 
-def rounds_of_places(store: Store, view: StudyView) -> list[list[RoundConditions]]:
-    """Rounds of a study's shapes at each of its places."""
-    return [_rounds(store, view, place, _shapes(view)) for place in view.places]
-
-
-def time_spent(
-    store: Store, view: StudyView, rounds: Sequence[Sequence[RoundConditions]]
-) -> list[Card]:
+def time_spent(view: StudyView, rounds: StudyRounds) -> list[Card]:
     """Seconds of each kind of work, and in words what is in them.
 
     Rounds count with their warm-up and all samples. What is not kept is in none of them: starting
     processes, making weights, cooling down, the reference's steps. Work of several processes adds
     up.
     """
-    whole = [m for found in rounds for m in found]
-    told = [(place, _blocks(store, view, place)) for place in view.places]
-    blocks = [m for place, ids in told for m in _rounds(store, view, place, ids)]
     found: list[Card] = [
-        _spent(f"{phase} of whole models", [m for m in whole if m.phase == phase])
+        _spent(f"{phase} of whole models", [s.phases.get(phase, (0, 0)) for s in rounds.places])
         for phase in ("prefill", "decode")
     ]
-    found.append(_spent("blocks of layers", blocks))
+    found.append(_spent("blocks of layers", [p for s in rounds.blocks for p in s.phases.values()]))
     for what, stopped in (("training to the end", False), ("training that was stopped", True)):
         runs = [t for t in view.trainings if t.stopped is stopped]
         found.append(
@@ -50,29 +38,16 @@ def time_spent(
     return [f for f in found if f["seconds"] > 0]
 
 
-def _spent(what: str, rounds: Sequence[RoundConditions]) -> Card:
-    seconds = sum(m.taken_ns for m in rounds) / _NS
-    return {"what": what, "seconds": seconds, "detail": format_counted(len(rounds), "round")}
-
-
-def _shapes(view: StudyView) -> set[str]:
-    measured = set(view.table.ids)
-    return measured | {f.shape.shape_id for f in view.failed}
-
-
-def _blocks(store: Store, view: StudyView, place: Place) -> set[str]:
-    """Truncated models that the study's estimates come from, and that are no shapes of its own."""
-    shapes = dict(zip(view.table.ids, view.table.shapes, strict=True))
-    estimates = store.estimates(shape_ids=list(shapes), environment_id=place.environment_id)
-    found = {
-        replace(shapes[e.shape_id], num_hidden_layers=depth).shape_id
-        for e in estimates
-        for depth in e.depths
+def _spent(what: str, phases: Sequence[tuple[int, int]]) -> Card:
+    seconds = sum(taken_ns for _, taken_ns in phases) / _NS
+    return {
+        "what": what,
+        "seconds": seconds,
+        "detail": format_counted(sum(count for count, _ in phases), "round"),
     }
-    return found - set(shapes)
 
 
-def device_cards(view: StudyView, rounds_of: Sequence[Sequence[RoundConditions]]) -> list[Card]:
+def device_cards(view: StudyView, places: Sequence[RoundsSummary]) -> list[Card]:
     """A card a device: its environment, how quiet it was, how warm it got.
 
     Returns:
@@ -80,20 +55,22 @@ def device_cards(view: StudyView, rounds_of: Sequence[Sequence[RoundConditions]]
     """
     known = environments(view.record)
     cards = []
-    for readings, rounds in zip(view.readings, rounds_of, strict=True):
+    for readings, rounds in zip(view.readings, places, strict=True):
         name = readings.place.device.name
-        measured = [r for r in view.rows if r.times[name].kind == "measured"]
+        measured = view.table.only(view.table.times(name).measured) if view.rows else view.table
         both = [
-            (r.estimate_ms, own.end_to_end.ms)
-            for r in measured
-            if r.estimate_ms and r.device == name and (own := readings.own_time(r.shape.shape_id))
+            (told.end_to_end.ms, own.end_to_end.ms)
+            for shape_id, device in zip(measured.ids, measured.devices, strict=True)
+            if device == name
+            and (told := readings.estimated(shape_id))
+            and (own := readings.own_time(shape_id))
         ]
         cards.append(
             {
                 "name": name,
                 "facts": [
                     *([k.replace("_", " "), str(v)] for k, v in known[name].items()),
-                    *_quiet(rounds, [_half_width(r, view, name) for r in measured]),
+                    *_quiet(rounds, _half_widths(measured, readings, alone=len(view.devices) == 1)),
                     *_resolution(view, name),
                     *_estimates(both),
                 ],
@@ -102,50 +79,41 @@ def device_cards(view: StudyView, rounds_of: Sequence[Sequence[RoundConditions]]
     return cards
 
 
-def _rounds(
-    store: Store, view: StudyView, place: Place, shape_ids: Collection[str]
-) -> list[RoundConditions]:
-    """Rounds of the study's own workloads at a place: no other study's, precision or prompt."""
-    keys = {key for w in view.scenario.workloads for key in place.keys(shape_ids, w)}
-    where = place.environment_id
-    found = store.round_conditions(shape_ids=list(shape_ids), environment_id=where)
-    return [m for m in found if m.key in keys]
+def _half_widths(rows: Table, readings: Readings, *, alone: bool) -> list[float]:
+    """Of rows' relative intervals, as shares; of one of several devices, of their parts there."""
+    if alone:
+        value, low, high = rows.latency.T
+        halves: list[float] = ((high - low) / (2 * value)).tolist()
+        return halves
+    found = []
+    for shape_id in rows.ids:
+        told = [beside_reference(shape_id, c) for c in readings.comparisons.values()]
+        parts = [(t.high - t.low) / (2 * t.value) for t in told if t]
+        found.append(sum(parts) / len(parts) if parts else 0.0)
+    return found
 
 
-def _half_width(row: StudyRow, view: StudyView, device: str) -> float:
-    """Of a row's relative interval, as a share; of several devices, of its parts on one."""
-    told = [row.latency]
-    if len(view.devices) > 1:
-        known = view.readings[view.devices.index(device)].comparisons.values()
-        parts = [beside_reference(row.shape.shape_id, c) for c in known]
-        told = [p for p in parts if p]
-    return sum((t.high - t.low) / (2 * t.value) for t in told) / len(told) if told else 0.0
-
-
-def _quiet(rounds: Sequence[RoundConditions], halves: Sequence[float]) -> Iterator[list[str]]:
+def _quiet(rounds: RoundsSummary, halves: Sequence[float]) -> Iterator[list[str]]:
     """How far this device can be trusted: verdicts, noise floor, bandwidth, temperatures."""
-    if rounds:
-        verdicts = [m.verdict for m in rounds]
-        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-        yield ["rounds", f"{len(rounds)}: {counts}"]
-        ends = sorted(m.created_at for m in rounds)
-        yield ["measured", f"{ends[0]} to {ends[-1]}"]
-        releases = sorted({m.package_version for m in rounds})
-        yield ["phonelm-search", ", ".join(releases)]
+    if rounds.created:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in rounds.verdicts.items())
+        yield ["rounds", f"{rounds.count}: {counts}"]
+        yield ["measured", "{} to {}".format(*rounds.created)]
+        yield ["phonelm-search", ", ".join(rounds.releases)]
     if halves:
         count = format_counted(len(halves), "shape")
         yield ["noise floor", f"± {statistics.median(halves):.1%} of the end-to-end time, the "
                               f"median of {count} (95 % intervals)"]  # fmt: skip
-    speeds = [m.bandwidth_bytes_per_s / 1e9 for m in rounds if m.bandwidth_bytes_per_s]
-    if speeds:
-        yield ["read bandwidth", f"{statistics.median(speeds):.1f} GB/s in the median round, "
-                                 f"{min(speeds):.1f} to {max(speeds):.1f}"]  # fmt: skip
-    warm = list(_conditions(rounds, "temperature_c"))
-    if warm:
-        yield ["temperature", f"{min(warm):.0f} to {max(warm):.0f} °C"]
-    clocks = [c / 1e6 for c in _conditions(rounds, "frequency_khz")]
-    if clocks:
-        yield ["frequency", f"{min(clocks):.2f} to {max(clocks):.2f} GHz"]
+    if rounds.bandwidth:
+        usual, least, most = rounds.bandwidth
+        yield ["read bandwidth", f"{usual:.1f} GB/s in the median round, "
+                                 f"{least:.1f} to {most:.1f}"]  # fmt: skip
+    if rounds.temperature_c:
+        least, most = rounds.temperature_c
+        yield ["temperature", f"{least:.0f} to {most:.0f} °C"]
+    if rounds.frequency_khz:
+        least, most = (khz / 1e6 for khz in rounds.frequency_khz)
+        yield ["frequency", f"{least:.2f} to {most:.2f} GHz"]
 
 
 def _resolution(view: StudyView, device: str) -> Iterator[list[str]]:
@@ -168,12 +136,3 @@ def _estimates(both: Iterable[tuple[float | None, float]]) -> Iterator[list[str]
         yield ["estimates", f"{statistics.median(errors):.1%} off in the median, {errors[-1]:.1%} "
                             f"at most, where blocks told a shape that was measured whole, too: "
                             f"{len(errors)}"]  # fmt: skip
-
-
-def _conditions(rounds: Iterable[RoundConditions], key: str) -> Iterator[float]:
-    """Numbers that stand beside rounds, before and after them."""
-    for m in rounds:
-        for moment in m.conditions.values():
-            value = moment.get(key) if isinstance(moment, Mapping) else None
-            if isinstance(value, int | float):
-                yield float(value)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def render(content: Document) -> str:
         style=(assets / "page.css").read_text(encoding="utf-8"),
         scripts=[(assets / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js")],
         plotly=get_plotlyjs(),
-        data=_script_safe({**content, "rows": _columns(content["rows"])}),
+        data=_script_safe(content),
     )
 
 
@@ -66,13 +65,3 @@ def _script_safe(content: Document) -> str:
     """JSON that cannot end its script element, whatever a study is called."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _columns(rows: Sequence[Document]) -> Document:
-    """Rows by column: thousands of them repeat no names."""
-    plain = [key for key in rows[0] if key != "values"] if rows else []
-    values = rows[0]["values"] if rows else {}
-    return {
-        **{key: [r[key] for r in rows] for key in plain},
-        "values": {axis: [r["values"][axis] for r in rows] for axis in values},
-    }

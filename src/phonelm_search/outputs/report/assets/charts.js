@@ -16,7 +16,7 @@ const DEPTHS = {
 // Rows come by column, as thousands of them would repeat every name.
 function rowsOf(columns) {
   const { values, ...plain } = columns;
-  return (plain.id || []).map((_, i) => ({
+  return plain.id.map((_, i) => ({
     ...Object.fromEntries(Object.entries(plain).map(([key, column]) => [key, column[i]])),
     values: Object.fromEntries(Object.entries(values).map(([axis, column]) => [axis, column[i]])), place: i,
   }));
