@@ -107,6 +107,18 @@ def test_shapes_that_one_device_knows_by_blocks_alone_are_left_out(tmp_path: Pat
     assert SHAPES[0] not in found.shapes
 
 
+def test_columns_of_each_device_say_what_rows_say(tmp_path: Path) -> None:
+    _, view = built(tmp_path, lambda s: 10 + depth_of(s), lambda s: 100 + 50 * depth_of(s))
+    for device in ("quick", "slow"):
+        times = view.table.times(device)
+        for i, row in enumerate(view.rows):
+            told = row.times[device]
+            for name in ("ttft", "tpot", "end_to_end"):
+                assert getattr(times, name)[i] == pytest.approx(tuple(getattr(told, name)))
+    assert view.table.judgements == [r.judgement for r in view.rows]
+    assert view.table.devices == [r.device for r in view.rows]
+
+
 def test_each_device_has_prices_of_its_own(tmp_path: Path) -> None:
     decode = SCENARIO.workloads[1]
     _, view = built(tmp_path, lambda s: 10 + depth_of(s), lambda s: 100 + 50 * depth_of(s))

@@ -110,9 +110,9 @@ def cached_json(file: Path | None, digest: str, make: Callable[[], Any]) -> Any:
     if found is not None:
         with contextlib.suppress(ValueError, KeyError):  # of a file that was damaged
             return json_of(found[_DOCUMENT])
-    content = make()
-    keep_arrays(file, digest, {_DOCUMENT: json_array(content)})
-    return content
+    made = json_array(make())
+    keep_arrays(file, digest, {_DOCUMENT: made})
+    return json_of(made)
 
 
 def json_array(content: Any) -> npt.NDArray[np.uint8]:

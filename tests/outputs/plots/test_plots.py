@@ -285,6 +285,11 @@ def test_estimated_shapes_are_drawn_as_such(tmp_path: Path) -> None:
     assert [(r.kind, r.estimate_ms) for r in view.rows] == [
         ("measured", None), ("measured", None), ("estimated", 40.0),
     ]  # fmt: skip
+    times = view.table.times("fake-phone")
+    assert times.measured.tolist() == [True, True, False]
+    for got, row in zip(times.end_to_end, view.rows, strict=True):
+        assert tuple(got) == pytest.approx(tuple(row.time.end_to_end))
+    assert view.table.judgements == [r.judgement for r in view.rows]
     info = front_info(view)
     assert [p.estimated for p in info.points] == [False, False, True]
     assert "estimated from blocks: 1 (triangles)" in info.footnote
