@@ -132,14 +132,18 @@ def test_a_wrong_file_is_one_line_that_names_row_and_column(
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"shared": {"names": []}}', "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"shared": {"names": []}}', "\0", '{"a": ' + "9" * 5000 + "}"]
+)
 def test_a_file_that_is_no_law_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     path = tmp_path / "law.json"
     path.write_text(text)
     assert run_command(["law", "show", "--law", str(path)]) == 1
-    assert "must be a law as `law fit` writes it" in capsys.readouterr().err.replace("\n", " ")
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "must be a law as `law fit` writes it" in said
+    assert "int_max_str_digits" not in said
 
 
 def test_files_that_are_not_there_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """Hugging Face ``config.json`` ⇄ ModelShape."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from phonelm_search.core.errors import ConfigurationError, ShapeError, Unsupport
 from phonelm_search.core.hf_defaults import BY_HEADS, DEFAULTS
 from phonelm_search.core.rotary import RotaryScaling, parse_scaling
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.textfile import read_text
+from phonelm_search.core.textfile import parse_json, read_text
 
 _ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "gelu": "gelu", "relu2": "relu2"}
 _NULL_IS_DEFAULT = {
@@ -191,17 +190,11 @@ def load_hf_config(path: Path) -> ModelShape:
     """
     file = path / "config.json" if path.is_dir() else path
     try:
-        content = json.loads(read_text(file))
+        content = parse_json(read_text(file))
     except ConfigurationError as error:
         raise UnsupportedConfigError(str(error)) from error
-    except RecursionError as error:
-        raise UnsupportedConfigError(
-            f"{file} must be valid JSON; it is nested too deeply"
-        ) from error
     except ValueError as error:
-        well_formed = not isinstance(error, json.JSONDecodeError)
-        why = "a number in it has thousands of digits" if well_formed else error
-        raise UnsupportedConfigError(f"{file} must be valid JSON; {why}") from error
+        raise UnsupportedConfigError(f"{file} {error}") from error
     if not isinstance(content, dict):
         given = "null" if content is None else type(content).__name__
         raise UnsupportedConfigError(f"{file} must hold a JSON object, got {given}")

@@ -1,9 +1,11 @@
 """Text files that a person gives: read to a sane size, with or without a byte-order mark."""
 
 import codecs
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from phonelm_search.core.errors import ConfigurationError
 
@@ -46,6 +48,22 @@ def read_text(path: Path, *, most_bytes: int = MOST_BYTES) -> str:
         raise ConfigurationError(
             f"{path} must be UTF-8: byte {error.start} is none; save it as UTF-8"
         ) from error
+
+
+def parse_json(text: str) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        ValueError: If it is none; says what it must be.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("must be valid JSON; it is nested too deeply") from error
+    except ValueError as error:
+        well_formed = not isinstance(error, json.JSONDecodeError)
+        why = "a number in it has thousands of digits" if well_formed else error
+        raise ValueError(f"must be valid JSON; {why}") from error
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -1,17 +1,19 @@
 """What there is: studies of a database, shapes of a space."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phonelm_search.core.kernels import head_unit
 from phonelm_search.core.precision import get_precision
-from phonelm_search.outputs.rows import Row
 from phonelm_search.reading import count_shapes
 from phonelm_search.space import count_space, load_space, nearest_heads
 from phonelm_search.store import Store
 
+if TYPE_CHECKING:
+    from phonelm_search.outputs.rows import Row  # what makes rows reads whole studies
 
-def count_rows(store: Store) -> list[Row]:
+
+def count_rows(store: Store) -> "list[Row]":
     """A row for each study, with the numbers of its shapes."""
     rows = []
     for record in store.studies():

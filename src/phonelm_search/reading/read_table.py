@@ -71,6 +71,7 @@ def read_table(
         factors = middles[:, i] * baseline_ms[i] / told.end_to_end[:, 0]
         return told.scaled(np.where(told.measured, factors, 1.0))
 
+    @cache
     def judgement(row: int) -> RowJudgement:
         order = dict.fromkeys([int(worst[row]), *range(len(readings))])
         parts = tuple((names[i], readings[i].judgements(ids[row])) for i in order)

@@ -11,7 +11,7 @@ import numpy as np
 
 from phonelm_search.core.errors import ConfigurationError, first_line, shown, unwritable
 from phonelm_search.core.statistics import Floats
-from phonelm_search.core.textfile import read_text
+from phonelm_search.core.textfile import parse_json, read_text
 from phonelm_search.quality.law.discrepancy import Discrepancy, Points
 from phonelm_search.quality.law.form import OWN, SHARED, Dimensions
 from phonelm_search.quality.law.posterior import Evidence, Gaussian, LawPrior, QualityLaw
@@ -40,7 +40,7 @@ def load_prior(path: Path | None = None) -> LawPrior:
     try:
         if path is None:
             return decode_prior(json.loads(_SHIPPED.read_text(encoding="utf-8")))
-        prior = decode_prior(json.loads(read_text(path)))
+        prior = decode_prior(parse_json(read_text(path)))
         _check_losses(prior)
         return prior
     except ConfigurationError:
