@@ -17,6 +17,13 @@ from phonelm_search.reading import (
     tokens_text,
     trust,
 )
+from phonelm_search.reading.budgets import (
+    KEPT,
+    keeping_probability,
+    keeping_rows,
+    nearest_row,
+    standings,
+)
 from told_losses import with_losses
 
 MS = (10.0, 20.0, 30.0, 60.0)
@@ -181,6 +188,22 @@ def test_memory_counts_weights_and_the_cache_at_the_end(tmp_path: Path) -> None:
     held = row.shape.weight_bytes(scheme).total + context * row.shape.kv_bytes_per_token(4)
     assert picked(limited(view, memory=str(held))) == 20
     assert picked(limited(view, memory=str(held - 1))) == 10
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"ttft": "1ms", "latency": "14ms"}, {"tpot": "2ms"}, {"loss": "+1%"}, {"memory": "1MB"},
+        {"latency": "1ms", "loss": "-5%"},
+    ],
+)  # fmt: skip
+def test_all_rows_at_once_stand_as_each_alone(tmp_path: Path, limits: dict[str, str]) -> None:
+    _, view = study(tmp_path, [(10.0 + n, None) for n in range(9)])
+    view = replace(view, budgets=parse_budgets(**limits))
+    kept = [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
+    assert [r.shape for r in keeping_rows(view)] == [r.shape for r in kept]
+    misses = {r.shape: max(s.excess for s in standings(view, r)) for r in view.sampled}
+    assert misses[nearest_row(view).shape] == min(misses.values())
 
 
 def test_where_nothing_keeps_the_budgets_the_nearest_is_taken_and_the_miss_told(

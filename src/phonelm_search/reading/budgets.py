@@ -8,18 +8,19 @@ from statistics import NormalDist
 import numpy as np
 
 from phonelm_search.core.budget import Budget
-from phonelm_search.core.latency import Span
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Z_95, Floats
 from phonelm_search.core.units import format_bytes
 from phonelm_search.devices import DeviceProfile
 from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.table import Table
 from phonelm_search.reading.view import StudyView
 from phonelm_search.space import Columns, FeasibleSet
 
 KEPT = 0.9
 """Probability from which budgets count as kept."""
+_CHUNK = 500  # shapes at a time, for a bounded memory
 
 
 def wants_speed(budgets: Sequence[Budget]) -> bool:
@@ -53,7 +54,11 @@ class Standing:
 
 def standings(view: StudyView, row: StudyRow) -> tuple[Standing, ...]:
     """How a row stands to each budget of its study."""
-    return tuple(_standing(view, row, b) for b in view.budgets)
+    told = zip(view.budgets, _columns(view, Table.of([row])), strict=True)
+    return tuple(
+        Standing(budget=budget, value=float(values[0]), probability=float(probabilities[0]))
+        for budget, (values, probabilities) in told
+    )
 
 
 def keeping_probability(view: StudyView, row: StudyRow) -> float:
@@ -64,19 +69,20 @@ def keeping_probability(view: StudyView, row: StudyRow) -> float:
     return prod(s.probability for s in standings(view, row))
 
 
-def keeping_rows(view: StudyView) -> list[StudyRow]:
+def keeping_rows(view: StudyView) -> Table:
     """Measured shapes that count as keeping all budgets."""
-    return [r for r in view.sampled if keeping_probability(view, r) >= KEPT]
+    found = np.ones(len(view.sampled))
+    for _, probabilities in _columns(view, view.sampled):
+        found *= probabilities
+    return view.sampled.only(found >= KEPT)
 
 
-def nearest(view: StudyView, rows: Sequence[StudyRow]) -> tuple[StudyRow, Standing]:
-    """The row that misses least, and the budget that it misses most."""
-
-    def worst(row: StudyRow) -> Standing:
-        return max(standings(view, row), key=lambda s: (s.excess, -s.probability))
-
-    row = min(rows, key=lambda r: (worst(r).excess, r.shape.shape_id))
-    return row, worst(row)
+def nearest_row(view: StudyView) -> StudyRow:
+    """The measured shape whose largest miss is least."""
+    limits = [b.limit for b in view.budgets]
+    told = zip(_columns(view, view.sampled), limits, strict=True)
+    excess = np.max([values / limit - 1 for (values, _), limit in told], axis=0)
+    return view.sampled[int(np.lexsort((np.array(view.sampled.ids, str), excess))[0])]
 
 
 def memory_bytes(view: StudyView, shape: ModelShape) -> float:
@@ -131,32 +137,37 @@ def _memory(view: StudyView, device: DeviceProfile, shape: ModelShape) -> float:
     return float(weights + kv_cache_bytes(shape, device.scheme, context))
 
 
-def _standing(view: StudyView, row: StudyRow, budget: Budget) -> Standing:
-    if budget.quantity == "loss":
-        probability = float(np.mean(row.loss_draws <= budget.limit))
-        return Standing(budget=budget, value=row.loss.value, probability=probability)
-    if budget.quantity == "memory":
-        value = memory_bytes(view, row.shape)
-        kept = float(value <= budget.limit)
-        return Standing(budget=budget, value=value, probability=kept)
-    spans = list(_spans(row, budget))
-    return Standing(
-        budget=budget,
-        value=max(s.ms for s in spans),
-        probability=prod(_below(s, budget.limit) for s in spans),
-    )
+def _columns(view: StudyView, rows: Table) -> Iterator[tuple[Floats, Floats]]:
+    """Of each budget ``[n]``, values in its unit, and ``[n]``, probabilities that it is kept."""
+    for budget in view.budgets:
+        if budget.quantity == "loss":
+            parts = [slice(i, i + _CHUNK) for i in range(0, len(rows), _CHUNK)]
+            kept = [np.mean(rows.loss_draws(part) <= budget.limit, axis=1) for part in parts]
+            yield rows.loss[:, 0], np.concatenate([*kept, np.empty(0)])
+        elif budget.quantity == "memory":
+            held = np.array([memory_bytes(view, shape) for shape in rows.shapes])
+            yield held, (held <= budget.limit).astype(float)
+        else:
+            spans = list(_spans(view, rows, budget))
+            yield (
+                np.max([span[:, 0] for span in spans], axis=0),
+                np.prod([_below(span, budget.limit) for span in spans], axis=0),
+            )
 
 
-def _spans(row: StudyRow, budget: Budget) -> Iterator[Span]:
-    """The limited time on each device that the budget holds for."""
-    for device, time in row.times.items():
+def _spans(view: StudyView, rows: Table, budget: Budget) -> Iterator[Floats]:
+    """``[n, 3]`` of the limited time on each device that the budget holds for."""
+    for device in view.devices:
         if budget.device in (None, device):
-            spans = {"ttft": time.ttft, "tpot": time.tpot, "latency": time.end_to_end}
+            times = rows.times(device)
+            spans = {"ttft": times.ttft, "tpot": times.tpot, "latency": times.end_to_end}
             yield spans[budget.quantity]
 
 
-def _below(span: Span, limit: float) -> float:
-    """How probable it is that a time is at most so much."""
-    deviation = span.deviation_ms / span.ms
-    distance = log(limit / span.ms)
-    return NormalDist(0, deviation).cdf(distance) if deviation > 0 else float(distance >= 0)
+def _below(span: Floats, limit: float) -> Floats:
+    """``[n]``: how probable it is that a time is at most so much."""
+    ms, low, high = span.T
+    deviation, distance = (high - low) / (2 * Z_95) / ms, np.log(limit / ms)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        told = [NormalDist().cdf(d) for d in (distance / deviation).tolist()]
+    return np.where(deviation > 0, told, distance >= 0)

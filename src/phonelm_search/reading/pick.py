@@ -18,7 +18,7 @@ from phonelm_search.reading.budgets import (
     keeping_rows,
     memory_bytes,
     memory_text,
-    nearest,
+    nearest_row,
     standings,
     wants_speed,
 )
@@ -124,9 +124,9 @@ def _within_budgets(view: StudyView) -> tuple[StudyRow, str]:
     """The best that keeps all budgets, else the shape that misses least."""
     told = " and ".join(b.text for b in view.budgets)
     kept = keeping_rows(view)
-    if kept:
+    if len(kept):
         fast = wants_speed(view.budgets)
-        row = min(kept, key=lambda r: (r.latency if fast else r.loss).value)
+        row = kept[int(np.argmin((kept.latency if fast else kept.loss)[:, 0]))]
         which = (
             "the only measured shape that keeps"
             if len(kept) == 1
@@ -135,7 +135,7 @@ def _within_budgets(view: StudyView) -> tuple[StudyRow, str]:
         )
         held = f"{which} {told} with at least {KEPT:.0%} probability"
         return row, f"{held}{memory_text(view, row)}"
-    row, _ = nearest(view, view.sampled)
+    row = nearest_row(view)
     if len(view.sampled) == 1:
         return row, f"the only measured shape, which does not keep {told}"
     return row, f"none of {len(view.sampled):,} measured shapes keeps {told}, it is the nearest"

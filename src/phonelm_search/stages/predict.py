@@ -69,7 +69,8 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str] | None:
 
 def _lowest(view: StudyView, *, fast: bool) -> float:
     """Lowest loss, or latency, of measured shapes that keep all budgets; infinity without any."""
-    return min(((r.latency if fast else r.loss).value for r in keeping_rows(view)), default=np.inf)
+    kept = keeping_rows(view)
+    return float(np.min((kept.latency if fast else kept.loss)[:, 0], initial=np.inf))
 
 
 def describe(models: ShapeModels, shapes: int) -> dict[str, Any]:
