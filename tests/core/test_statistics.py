@@ -11,6 +11,7 @@ from phonelm_search.core.statistics import (
     paired_medians,
     percentile_interval,
     quantile_of_ordered,
+    significant,
     spearman,
 )
 
@@ -88,6 +89,19 @@ def test_middles_and_ends_of_logarithms_are_those_of_the_raised_draws(
     told = middles_and_ends(logs, of_logarithms=True)
     assert told.dtype == float
     np.testing.assert_allclose(told, middles_and_ends(np.exp(logs.astype(float))), rtol=4e-16)
+
+
+@given(st.lists(st.floats(-1e15, 1e15).filter(lambda v: abs(v) > 1e-12), max_size=9))
+def test_six_digits_are_those_that_are_written(values: list[float]) -> None:
+    for given_value, found in zip(values, significant(values).tolist(), strict=True):
+        assert found == float(f"{found:.6g}")
+        assert found == pytest.approx(given_value, rel=5.01e-6)
+
+
+def test_what_is_no_number_or_0_stays() -> None:
+    found = significant([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 0.1, 123456.5, 999999.7])
+    expected = [0, 0, np.inf, -np.inf, np.nan, 5e-324, 0.1, 123456, 1e6]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_draws_that_are_no_numbers_have_no_middle() -> None:

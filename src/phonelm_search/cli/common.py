@@ -266,7 +266,9 @@ def _tell_pick(pick: Pick, aloud: Callable[[str], object]) -> None:
 def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "table") -> None:
     """Print the front, the references, and the pick with its reasons."""
     front = {r.shape.shape_id for r in view.front}
-    rows = study_rows(view, [r for r in view.rows if r.name or r.shape.shape_id in front])
+    table = view.table
+    shown = [bool(name) or i in front for name, i in zip(table.names, table.ids, strict=True)]
+    rows = study_rows(view, list(table.only(shown)))
     if as_json:
         verdict = {
             "shape_id": pick.row.shape.shape_id,

@@ -201,15 +201,21 @@ class ModelShape:
     @property
     def layer_linears(self) -> tuple[LinearDims, ...]:
         """The matrices of one layer, queries, keys and values packed as the graph runs them."""
+        return tuple(
+            LinearDims(name=name, in_features=inputs, out_features=outputs)
+            for name, inputs, outputs in self._layer_linears
+        )
+
+    @property
+    def _layer_linears(self) -> tuple[tuple[str, int, int], ...]:
+        """Name, inputs and outputs of each: thousands of shapes need no objects of theirs."""
         h, f = self.hidden_size, self.intermediate_size
-        inputs = ("gate_proj", "up_proj") if self.ffn == "gated" else ("up_proj",)
+        up = ("mlp.up_proj", h, f)
         return (
-            LinearDims(
-                name="attn.qkv_proj", in_features=h, out_features=self.q_size + 2 * self.kv_size
-            ),
-            LinearDims(name="attn.o_proj", in_features=self.q_size, out_features=h),
-            *(LinearDims(name=f"mlp.{n}", in_features=h, out_features=f) for n in inputs),
-            LinearDims(name="mlp.down_proj", in_features=f, out_features=h),
+            ("attn.qkv_proj", h, self.q_size + 2 * self.kv_size),
+            ("attn.o_proj", self.q_size, h),
+            *((("mlp.gate_proj", h, f), up) if self.ffn == "gated" else (up,)),
+            ("mlp.down_proj", f, h),
         )
 
     @property
@@ -239,7 +245,7 @@ class ModelShape:
 
     def weight_bytes(self, scheme: StorageScheme) -> WeightBytes:
         """Bytes of the stored weights under a precision scheme."""
-        layer = sum(scheme.matrix_bytes(m.in_features, m.out_features) for m in self.layer_linears)
+        layer = sum(scheme.matrix_bytes(i, o) for _, i, o in self._layer_linears)
         return WeightBytes(
             body=self.num_hidden_layers * (layer + 4 * self._layer_vectors) + 4 * self.hidden_size,
             head=scheme.matrix_bytes(self.hidden_size, self.vocab_size),

@@ -9,6 +9,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
+_NEXT_TO_0 = 1e-300
 Z_95 = 1.959964
 """Half width of a 95 % interval in standard deviations."""
 
@@ -53,6 +54,17 @@ def middles_and_ends(draws: npt.ArrayLike, *, of_logarithms: bool = False) -> Fl
         axis=-1,
     )
     found[np.isnan(ordered[..., -1])] = np.nan
+    return found
+
+
+def significant(values: npt.ArrayLike, digits: int = 6) -> Floats:
+    """Rounded to so many significant digits; what is not finite or next to 0 stays as it is."""
+    found = np.array(values, float)
+    some = np.isfinite(found) & (np.abs(found) > _NEXT_TO_0)
+    places = digits - 1 - np.floor(np.log10(np.abs(found[some]))).astype(int)
+    # A whole number over a power of ten is the float that is nearest to that decimal.
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    found[some] = np.round(found[some] * up / down) * down / up
     return found
 
 

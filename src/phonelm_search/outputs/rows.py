@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from phonelm_search.core.judgement import judged_together
 from phonelm_search.core.latency import Latency, LatencySummary, ScenarioTime, Span
 from phonelm_search.core.memory import decode_bytes
@@ -307,9 +309,9 @@ def sensitivity_rows(found: Sensitivity) -> list[Row]:
 def doubtful_rows(view: StudyView) -> list[Row]:
     """Shapes whose latency is not valid or surprises, and those that could not be measured."""
     suspect = [
-        {"shape_id": r.shape.shape_id, "verdict": r.verdict, "why": in_one_line(r.reasons)}
-        for r in view.rows
-        if r.verdict != "valid"
+        {"shape_id": shape_id, "verdict": j.verdict, "why": in_one_line(j.reasons)}
+        for shape_id, j in zip(view.table.ids, view.table.judgements, strict=True)
+        if j.verdict != "valid"
     ]
     failed = [
         {"shape_id": f.shape.shape_id, "verdict": "rejected", "why": f.reason} for f in view.failed
@@ -321,25 +323,26 @@ def doubtful_rows(view: StudyView) -> list[Row]:
 def _far_off(view: StudyView, device: DeviceProfile) -> list[Row]:
     """Measurements far from the roofline that all of the study's on a device are fitted by."""
     where = f" on {device.name}" if len(view.devices) > 1 else ""
+    times = view.table.times(device.name)
+    rows = view.table.only(times.measured)
+    told = np.stack([part[times.measured, 0] for part in times.parts], axis=1).tolist()
     found = [
-        (row, workload, latency.latency_ms)
-        for row in view.rows
-        if row.times[device.name].kind == "measured"
-        for workload, latency in zip(
-            view.scenario.workloads, row.times[device.name].parts, strict=True
-        )
+        (i, workload, ms)
+        for i, of_row in enumerate(told)
+        for workload, ms in zip(view.scenario.workloads, of_row, strict=True)
     ]
+    shapes = rows.shapes
     ratios: dict[int, float] = {}
     for part in device.parts:  # one roofline for each processor and precision
         phases = {p for p in PHASES if device.for_phase(p) == part}
         mine = [i for i, (_, w, _) in enumerate(found) if w.phase in phases]
-        points = [(found[i][0].shape, found[i][1], found[i][2]) for i in mine]
+        points = [(shapes[row], w, ms) for row, w, ms in (found[i] for i in mine)]
         off = far_off(points, part.scheme) if points else []
         ratios |= {i: r for i, r in zip(mine, off, strict=True) if r is not None}
     return [
         {
-            "shape_id": row.shape.shape_id,
-            "verdict": row.verdict,
+            "shape_id": rows[row].shape.shape_id,
+            "verdict": rows[row].verdict,
             "why": f"{w.name}{where} takes {ratio:.2f} times what its bytes, FLOPs and operators "
             "predict from all shapes; a kernel that is off its fast path",
         }

@@ -251,7 +251,8 @@ def _doubts(
 ) -> Iterator[str]:
     yield from _missed(view, row)
     yield from _beyond_memory(view, row)
-    rivals = [r for r in tied if r not in equals]
+    near = set(map(id, equals))  # rows are one object each; to compare them takes their shapes'
+    rivals = [r for r in tied if id(r) not in near]
     if rivals:
         nearest = sorted(rivals, key=lambda r: abs(r.latency.value - row.latency.value))[:_NAMED]
         names = zip(names_of([row, *nearest])[1:], nearest, strict=True)

@@ -57,6 +57,8 @@ def read_table(
         return share_draws(baseline, readings, [ids[i] for i in rows])
 
     names = [r.place.device.name for r in readings]
+    ends, places = extents.tolist(), worst.tolist()
+    orders = [list(dict.fromkeys([i, *range(len(readings))])) for i in range(len(readings))]
     judged = lru_cache(maxsize=1024)(judge_row)  # of thousands most are judged alike
 
     @cache
@@ -73,16 +75,15 @@ def read_table(
 
     @cache
     def judgement(row: int) -> RowJudgement:
-        order = dict.fromkeys([int(worst[row]), *range(len(readings))])
-        parts = tuple((names[i], readings[i].judgements(ids[row])) for i in order)
+        parts = tuple([(names[i], readings[i].judgements(ids[row])) for i in orders[places[row]]])
         return judged(parts, doubts(row))
 
     def doubts(row: int) -> tuple[Reason, ...]:
-        wide = too_wide(Extent(*extents[row].tolist()), baseline.name)
+        wide = too_wide(Extent(*ends[row]), baseline.name)
         return (wide,) if wide else ()
 
     def make(row: int) -> StudyRow:
-        part, extent, place = parts[row], Extent(*extents[row].tolist()), int(worst[row])
+        part, extent, place = parts[row], Extent(*ends[row]), places[row]
         whole = zip(readings, middles[row].tolist(), baseline_ms, strict=True)
         told = [_as_told(r, part.shape_id, share * ms) for r, share, ms in whole]
         estimated = readings[place].estimated(part.shape_id)
@@ -109,16 +110,16 @@ def read_table(
         )
 
     loss = losses.shares(ids)
-    kinds = (readings[place].kind(i) for i, place in zip(ids, worst.tolist(), strict=True))
+    kinds = (readings[place].kind(i) for i, place in zip(ids, places, strict=True))
     return Table(
         RowColumns(
             ids=ids,
             shapes=[shapes[i] for i in ids],
             names=[p.name for p in parts],
             kinds=[k for k in kinds if k],
-            devices=[names[place] for place in worst.tolist()],
+            devices=[names[place] for place in places],
             peak_bytes=[
-                readings[place].peak_bytes(i) for i, place in zip(ids, worst.tolist(), strict=True)
+                readings[place].peak_bytes(i) for i, place in zip(ids, places, strict=True)
             ],
             scores=[scores.get(i) for i in ids],
             times=times,

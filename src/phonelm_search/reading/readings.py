@@ -141,12 +141,17 @@ class Readings:
     def judgements(self, shape_id: str) -> tuple[Judged, ...]:
         """Of a shape that has a time, by workload: how far to trust each part of it."""
         row = self._rows[shape_id]
-        compared = (shape_id in self.comparisons.get(w, ()) for w in self.scenario.workloads)
-        if self._whole[row] and all(compared):
+        if self._whole[row] and shape_id in self._compared:
             return self._judged.of_shape(row)
         time = self.time(shape_id)
         assert time is not None, "only shapes with a time are asked for"
         return time.parts
+
+    @cached_property
+    def _compared(self) -> set[str]:
+        """Shapes that each workload's comparison knows."""
+        known = [set(c.shape_ids) for c in self.comparisons.values()]
+        return set.intersection(*known) if len(known) == len(self.scenario.workloads) else set()
 
     def own_time(self, shape_id: str) -> ScenarioTime | None:
         """As measured whole, by the rounds of the shape alone: no other one moves it."""

@@ -7,7 +7,7 @@ import numpy as np
 from phonelm_search.core.pareto import dominance_rank
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.statistics import spread_over
-from phonelm_search.reading.row import StudyRow
+from phonelm_search.reading.table import Table
 from phonelm_search.reading.view import StudyView
 from phonelm_search.space import SearchSpace
 
@@ -22,21 +22,21 @@ def typical_size(space: SearchSpace, sizes: Iterable[int]) -> int | None:
 
 def candidates(view: StudyView, count: int) -> list[ModelShape]:
     """The front and near-front of a study, and what its losses are shares of."""
-    rows = near_front(view.sampled, count)
-    return [r.shape for r in (*rows, *[r for r in view.rows if r.name == view.baseline])]
+    baseline = view.table.only([name == view.baseline for name in view.table.names])
+    return [*near_front(view.sampled, count).shapes, *baseline.shapes]
 
 
-def near_front(rows: Iterable[StudyRow], count: int) -> list[StudyRow]:
+def near_front(rows: Table, count: int) -> Table:
     """Rows of lowest dominance rank by latency and loss, fastest first; of one rank spread over it.
 
     Args:
         rows: Measured shapes.
         count: How many to take; fewer where there are fewer.
     """
-    found = sorted(rows, key=lambda r: (r.latency.value, r.shape.shape_id))
-    if not found:
-        return []
-    ranks = dominance_rank([[r.latency.value, r.loss.value] for r in found])
+    if not len(rows):
+        return rows
+    found = rows.at(np.lexsort((np.array(rows.ids, str), rows.latency[:, 0])).tolist())
+    ranks = dominance_rank(np.stack([found.latency[:, 0], found.loss[:, 0]], axis=1))
     chosen: list[int] = []
     for rank in np.unique(ranks):
         members = np.flatnonzero(ranks == rank)
@@ -44,4 +44,4 @@ def near_front(rows: Iterable[StudyRow], count: int) -> list[StudyRow]:
         if left <= 0:
             break
         chosen += members[spread_over(len(members), left)].tolist()
-    return [found[i] for i in sorted(chosen)]
+    return found.at(sorted(chosen))

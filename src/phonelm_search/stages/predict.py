@@ -55,7 +55,7 @@ def telling_shapes(session: MeasuringSession, count: int) -> list[str] | None:
         least = 0.0 if np.isinf(lowest) else _LEAST_GAIN * lowest
     else:
         latency = models.latency_draws(Columns.of_space(shapes), _DRAWS)
-        points = np.array([[r.latency.value, r.loss.value] for r in view.sampled])
+        points = np.stack([view.sampled.latency[:, 0], view.sampled.loss[:, 0]], axis=1)
         corner = (max(points[:, 0].max(), latency.max()), max(points[:, 1].max(), loss.max()))
         gains = front_gains(latency, loss, points, corner, seconds)
         least = _LEAST_GAIN * float(np.prod(corner - points.min(axis=0)))

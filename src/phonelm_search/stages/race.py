@@ -74,19 +74,20 @@ def _most_open(session: MeasuringSession, made: dict[str, int], most: int) -> li
 
 def _baseline(view: StudyView) -> list[StudyRow]:
     """The reference that latencies are shares of; none where it is what every round measures."""
-    return [r for r in view.rows if r.name == view.baseline]
+    return list(view.table.only([name == view.baseline for name in view.table.names]))
 
 
 def _open_rows(view: StudyView) -> Iterator[tuple[StudyRow, float]]:
     """Rows that are not settled, and how open they are: front before suspect."""
-    likely = view.speed_probabilities
-    for row in view.measured:
-        chance = likely.get(row.shape.shape_id, 0.0)
-        width = (row.latency.high - row.latency.low) / row.latency.value
+    likely, rows = view.speed_probabilities, view.measured
+    middle, low, high = rows.latency.T
+    told = zip(rows.ids, ((high - low) / middle).tolist(), rows.judgements, strict=True)
+    for i, (shape_id, width, judgement) in enumerate(told):
+        chance = likely.get(shape_id, 0.0)
         if _OPEN[0] < chance < _OPEN[1]:
-            yield row, 1 + _entropy(chance) * width
-        elif row.verdict == "suspect" and row.doubts:
-            yield row, width
+            yield rows[i], 1 + _entropy(chance) * width
+        elif judgement.verdict == "suspect" and rows[i].doubts:
+            yield rows[i], width
 
 
 def _entropy(chance: float) -> float:

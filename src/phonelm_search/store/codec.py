@@ -1,5 +1,6 @@
 """Records as rows of their tables, and back."""
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -16,6 +17,7 @@ from phonelm_search.core.shape import ModelShape
 R = TypeVar("R")
 _JSON_TYPES: dict[str, set[type]] = {
     "conditions": {dict},
+    "config": {dict},
     "warmup_ns": {list},
     "samples_ns": {list},
 }
@@ -129,6 +131,20 @@ def check_types(column: Column[Any], values: Sequence[Any]) -> None:
     known = _JSON_TYPES.get(column.name) or {column.type.python_type}
     if strange := set(map(type, values)) - known - ({type(None)} if column.nullable else set()):
         raise strange_value(column, next(v for v in values if type(v) in strange))
+
+
+def parse_many(column: Column[Any], texts: Sequence[str | None]) -> list[Any]:
+    """JSON of many rows, parsed in one go: calls are most of parsing so little.
+
+    Raises:
+        StoreError: If it is of another type than the column's.
+    """
+    known = [t or "null" for t in texts]
+    values: list[Any] = json.loads(f"[{','.join(known)}]")
+    if len(values) != len(known):  # a row that is no JSON by itself
+        values = list(map(json.loads, known))
+    check_types(column, values)
+    return values
 
 
 def strange_value(column: Column[Any], value: Any) -> StoreError:

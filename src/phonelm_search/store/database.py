@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, String, and_, cast, delete, insert, select
 
 from phonelm_search.core.cache_probe import CacheProbe
 from phonelm_search.core.errors import (
@@ -23,7 +23,7 @@ from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.core.workload import Workload
 from phonelm_search.store import schema as t
-from phonelm_search.store.codec import Codec, shape_of
+from phonelm_search.store.codec import Codec, parse_many, shape_of
 from phonelm_search.store.counts import Common, StudyCounts, count_shapes
 from phonelm_search.store.opening import Database
 from phonelm_search.store.rounds import (
@@ -76,10 +76,15 @@ class Store(Database):
     @steady
     def shapes(self, shape_ids: Collection[str]) -> dict[str, ModelShape]:
         """Shapes by id; unknown ids are left out."""
-        query = select(t.shapes).where(self._among(t.shapes.c.shape_id, shape_ids))
+        table = t.shapes.c
+        query = select(table.shape_id, cast(table.config, String)).where(
+            self._among(table.shape_id, shape_ids)
+        )
         with self._transaction("read") as connection:
-            found = connection.execute(query).mappings().all()
-        return {r["shape_id"]: shape_of(r["config"]) for r in found}
+            found = connection.execute(query).all()
+        ids, texts = zip(*found, strict=True) if found else ((), ())
+        configs = parse_many(table.config, texts)
+        return dict(zip(ids, map(shape_of, configs), strict=True))
 
     @steady
     def add_measurements(self, shape: ModelShape, found: Sequence[Measurement]) -> None:

@@ -23,7 +23,7 @@ from phonelm_search.core.judgement import VERDICTS
 from phonelm_search.core.round_median import RoundMedian
 from phonelm_search.core.workload import Workload
 from phonelm_search.store import schema as t
-from phonelm_search.store.codec import Codec, check_types, strange_value
+from phonelm_search.store.codec import Codec, check_types, parse_many, strange_value
 
 _JUDGEMENT = Codec(Judgement, t.measurements)
 _OWN = JudgedRound._fields[:-1]
@@ -113,23 +113,9 @@ def round_conditions(
     texts = [m.conditions, m.warmup_ns, m.samples_ns]
     query = select(*plain, *(cast(c, String) for c in texts)).where(where).order_by(m.id)
     for own, rest in _columns(connection, query, plain, at_once):
-        conditions, warmups, samples = map(_parsed, texts, rest)
+        conditions, warmups, samples = map(parse_many, texts, rest)
         taken = zip(_sums(m.warmup_ns, warmups), _sums(m.samples_ns, samples), strict=True)
         yield from map(RoundConditions, *own, conditions, map(sum, taken))
-
-
-def _parsed(column: Column[Any], texts: Sequence[str | None]) -> list[Any]:
-    """JSON of many rows, parsed in one go: calls are most of parsing so little.
-
-    Raises:
-        StoreError: If it is of another type than the column's.
-    """
-    known = [t or "null" for t in texts]
-    values: list[Any] = json.loads(f"[{','.join(known)}]")
-    if len(values) != len(known):  # a row that is no JSON by itself
-        values = list(map(json.loads, known))
-    check_types(column, values)
-    return values
 
 
 def _sums(column: Column[Any], values: Sequence[Any]) -> list[int]:

@@ -8,11 +8,12 @@ from phonelm_search.core.errors import UnsupportedConfigError
 from phonelm_search.core.hf_config import to_hf_config
 from phonelm_search.core.records import ProxyScore
 from phonelm_search.core.shape import ModelShape
+from phonelm_search.core.statistics import significant
 from phonelm_search.core.units import format_count
 from phonelm_search.outputs import advise, next_steps, resolution_sentences
 from phonelm_search.outputs.report.evidence import device_cards, time_spent
 from phonelm_search.outputs.report.rounds import study_rounds
-from phonelm_search.outputs.report.row_columns import family, phase_keys, rounded, row_columns
+from phonelm_search.outputs.report.row_columns import family, phase_keys, row_columns
 from phonelm_search.reading import (
     FailedShape,
     Pick,
@@ -148,12 +149,12 @@ def _modelled(view: StudyView) -> Document | None:
     return {
         "shapes": found.count,
         "front": {
-            **{name: rounded(values.tolist()) for name, values in columns.items()},
+            **{name: significant(values).tolist() for name, values in columns.items()},
             "label": [found.shape(int(i)).label for i in front],
         },
         "counts": density.counts.T.astype(int).tolist(),
-        "x": rounded(density.latency.tolist()),
-        "y": rounded((100 * (density.loss - 1)).tolist()),
+        "x": significant(density.latency).tolist(),
+        "y": significant(100 * (density.loss - 1)).tolist(),
     }
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from phonelm_search.core.memory import kv_cache_bytes
 from phonelm_search.core.printable import visible
 from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.statistics import Floats
+from phonelm_search.core.statistics import Floats, significant
 from phonelm_search.quality import Score
 from phonelm_search.reading import Pick, StudyView
 
@@ -88,36 +90,34 @@ def _values(view: StudyView) -> dict[str, list[Interval | None]]:
         },
         "loss": _spans(100 * (table.loss - 1)),
         "bits_per_byte": [_bits(score) for score in table.scores],
-        "quantised": [_alone(s.quantised(scheme.name) if s else None) for s in table.scores],
-        "peak": [_alone(peak, 1e6) for peak in table.peak_bytes],
-        "weights": [_alone(s.weight_bytes(scheme).total, 1e6) for s in shapes],
-        "kv": [_alone(kv_cache_bytes(s, scheme, 1024), 1e6) for s in shapes],
-        "decoder": [_alone(s.decoder_parameters, 1e6) for s in shapes],
-        "parameters": [_alone(s.parameters, 1e6) for s in shapes],
+        "quantised": _alone([s.quantised(scheme.name) if s else None for s in table.scores]),
+        "peak": _alone(table.peak_bytes, 1e6),
+        "weights": _alone([s.weight_bytes(scheme).total for s in shapes], 1e6),
+        "kv": _alone([kv_cache_bytes(s, scheme, 1024) for s in shapes], 1e6),
+        "decoder": _alone([s.decoder_parameters for s in shapes], 1e6),
+        "parameters": _alone([s.parameters for s in shapes], 1e6),
     }
 
 
-def rounded(values: Sequence[float]) -> list[float]:
-    """Six digits: more cannot be told apart on a screen."""
-    return [float(f"{v:.6g}") for v in values]
-
-
 def _spans(extents: Floats) -> list[Interval | None]:
-    """Of ``[n, 3]``."""
-    return [[*rounded(extent)] for extent in extents.tolist()]
+    """Of ``[n, 3]``; six digits: more cannot be told apart on a screen."""
+    found: list[Interval | None] = significant(extents).tolist()
+    return found
 
 
-def _alone(value: float | None, unit: float = 1.0) -> Interval | None:
-    return None if value is None else [*rounded([value / unit]), None, None]
+def _alone(values: Sequence[float | None], unit: float = 1.0) -> list[Interval | None]:
+    told = significant(np.array(values, float) / unit).tolist()
+    return [None if v is None else [t, None, None] for v, t in zip(values, told, strict=True)]
 
 
 def _bits(score: Score | None) -> Interval | None:
     """Bits per byte of an earlier release's training."""
-    bits = score.bits_per_byte if score else None
-    half = score.interval if score else None
-    if bits is None or half is None:
-        return _alone(bits)
-    return [*rounded([bits, bits - half, bits + half])]
+    if score is None or score.bits_per_byte is None:
+        return None
+    bits, half = score.bits_per_byte, score.interval
+    if half is None:
+        return _alone([bits])[0]
+    return _spans(np.array([[bits, bits - half, bits + half]]))[0]
 
 
 def family(shape: ModelShape) -> str:
