@@ -2,8 +2,9 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from phonelm_search.core.judged_round import RoundConditions
 from phonelm_search.core.records import identity
@@ -42,6 +43,7 @@ class RoundsSummary:
             counts[m.phase] += 1
             taken[m.phase] += m.taken_ns
         ends = [m.created_at for m in made]
+        moments = [v for m in made for v in m.conditions.values() if isinstance(v, dict)]
         speeds = [m.bandwidth_bytes_per_s / 1e9 for m in made if m.bandwidth_bytes_per_s]
         return cls(
             phases={phase: (count, taken[phase]) for phase, count in counts.items()},
@@ -49,8 +51,8 @@ class RoundsSummary:
             created=(min(ends), max(ends)) if ends else None,
             releases=sorted({m.package_version for m in made}),
             bandwidth=(statistics.median(speeds), min(speeds), max(speeds)) if speeds else None,
-            temperature_c=_range(_conditions(made, "temperature_c")),
-            frequency_khz=_range(_conditions(made, "frequency_khz")),
+            temperature_c=_range(moments, "temperature_c"),
+            frequency_khz=_range(moments, "frequency_khz"),
         )
 
     @property
@@ -121,15 +123,8 @@ def _blocks(store: Store, view: StudyView, place: Place) -> set[str]:
     return found - set(shapes)
 
 
-def _range(values: Iterable[float]) -> tuple[float, float] | None:
-    known = list(values)
+def _range(moments: Iterable[Mapping[str, Any]], key: str) -> tuple[float, float] | None:
+    """Least and most of what stood beside rounds, before and after them."""
+    told = [m[key] for m in moments if key in m]
+    known = [float(value) for value in told if isinstance(value, int | float)]
     return (min(known), max(known)) if known else None
-
-
-def _conditions(rounds: Iterable[RoundConditions], key: str) -> Iterator[float]:
-    """Numbers that stand beside rounds, before and after them."""
-    for m in rounds:
-        for moment in m.conditions.values():
-            value = moment.get(key) if isinstance(moment, Mapping) else None
-            if isinstance(value, int | float):
-                yield float(value)
