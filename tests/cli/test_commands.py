@@ -11,6 +11,7 @@ import pytest
 
 from helpers import small_shape, study
 from phonelm_search.cli.main import run_command
+from phonelm_search.core.records import StudyShape
 from phonelm_search.reading import choose, front_pairs, load_view, trust
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,28 @@ def test_commands_that_read_a_study_load_little(
     reading = ("pareto study", "pareto study --all", "explain study", "studies check study")
     outputs_without(heavy, [[*line.split(), "--results", "."] for line in reading])
     outputs_without("torch", [["export", "study", "--to", "hf", "-o", "w", "--results", "."]])
+
+
+@pytest.mark.parametrize("failed", [0, 2])
+def test_a_study_without_a_measurement_is_read_by_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], failed: int
+) -> None:
+    store, _ = study(tmp_path, [])
+    for layers in range(1, failed + 1):
+        shape = small_shape(num_hidden_layers=layers)
+        part = StudyShape(shape_id=shape.shape_id, role="trial", reason="it was too large")
+        store.set_study_shape("study", shape, part)
+    lines = {
+        "studies list": 0, "studies show study": 0, "studies check study": 0, "report study": 0,
+        "pareto study --all --json": 0, "pareto study": 0, "pareto study --max-ttft 1ms": 0,
+        "explain study": 1, "explain study w64": 1, "plot study --kind all": 0,
+        "export study -o out": 1, "sensitivity study": 1,
+    }  # fmt: skip
+    for line, code in lines.items():
+        given = run_command([*line.split(), "--results", str(tmp_path)])
+        said = capsys.readouterr().err
+        assert "internal error" not in said, line
+        assert given == code, (line, said)
 
 
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:

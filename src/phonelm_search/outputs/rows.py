@@ -322,6 +322,8 @@ def doubtful_rows(view: StudyView) -> list[Row]:
 
 def _far_off(view: StudyView, device: DeviceProfile) -> list[Row]:
     """Measurements far from the roofline that all of the study's on a device are fitted by."""
+    if not view.rows:
+        return []
     where = f" on {device.name}" if len(view.devices) > 1 else ""
     times = view.table.times(device.name)
     rows = view.table.only(times.measured)

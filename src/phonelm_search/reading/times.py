@@ -24,7 +24,13 @@ class TimeColumns:
 
     @classmethod
     def of(cls, times: Sequence[ScenarioTime]) -> "TimeColumns":
-        """Of at least one time, all of one scenario."""
+        """Of times of one scenario.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if not times:
+            raise ValueError("at least one time must be given, got none")
         told = [[(p.latency_ms, p.ci_low_ms, p.ci_high_ms) for p in t.parts] for t in times]
         return cls(
             parts=tuple(np.array(told).swapaxes(0, 1)),
