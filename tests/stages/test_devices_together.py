@@ -296,5 +296,5 @@ def test_times_of_different_devices_are_never_pooled(tmp_path: Path) -> None:
     assert "| slow | end to end |" in card
     assert "soc slow" in card
     found = document(Store(Path("results")), view)
-    values = found["rows"][0]["values"]
+    values = {axis: told[0] for axis, told in found["rows"]["values"].items()}
     assert values["prefill on slow"][0] == pytest.approx(10 * values["prefill"][0], rel=0.05)
