@@ -59,6 +59,7 @@ def test_commands_that_read_a_study_load_little(
     heavy = "torch onnxruntime optuna pandas onnx matplotlib scipy"
     reading = ("pareto study", "pareto study --all", "explain study", "studies check study")
     outputs_without(heavy, [[*line.split(), "--results", "."] for line in reading])
+    outputs_without(f"{heavy} numpy", [["studies", "list", "--results", "."]])
     outputs_without("torch", [["export", "study", "--to", "hf", "-o", "w", "--results", "."]])
 
 

@@ -5,9 +5,8 @@ one of many, or none at all. Reads of a buffer over and over find nothing of it 
 they are as slow as those of the largest one, and so do turns of decode that stream as much.
 """
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 _NEAR = 1.08  # times the bandwidth of memory: the best of some passes repeats within that
 _TELLING = 1.25  # times the bandwidth of memory: a cache that is no faster shows no end
@@ -42,6 +41,7 @@ class CacheProbe:
         """
         if len(self.bytes_per_s) <= _PLATEAU:
             return None
+        import numpy as np
         from scipy.optimize import isotonic_regression  # takes half a second to load
 
         # A larger buffer is never read faster: where it seems so, both are noise.
@@ -66,5 +66,5 @@ def probe_sizes(
     largest = max(_LARGEST, 4 * told_bytes) * (_FURTHER if further else 1)
     if available_bytes is not None:
         largest = min(largest, available_bytes // 4)
-    steps = int(_STEPS * np.log2(max(1.0, largest / SMALLEST_BUFFER)))
+    steps = int(_STEPS * math.log2(max(1.0, largest / SMALLEST_BUFFER)))
     return tuple(round(SMALLEST_BUFFER * 2 ** (i / _STEPS)) for i in range(steps + 1))

@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import Any, Literal, Protocol, get_args
 
 from phonelm_search.core.errors import ShapeError, shown
-from phonelm_search.core.rotary import check_scaling
 
 HiddenAct = Literal["relu", "silu", "gelu", "relu2"]
 Ffn = Literal["gated", "plain"]
@@ -148,7 +147,10 @@ class ModelShape:
         for name in ("rope_theta", "rms_norm_eps"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ShapeError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        check_scaling(self.rope_scaling, head_dim=self.head_dim, theta=self.rope_theta)
+        if self.rope_scaling != "":
+            from phonelm_search.core.rotary import check_scaling  # loads numpy
+
+            check_scaling(self.rope_scaling, head_dim=self.head_dim, theta=self.rope_theta)
         if self.num_hidden_layers > MOST_LAYERS:
             raise ShapeError(
                 f"num_hidden_layers must be at most {MOST_LAYERS:,}, got "

@@ -2,7 +2,6 @@ from .advice import advise as advise
 from .explanation import explanation_document as explanation_document
 from .explanation import versus_document as versus_document
 from .inventory import count_rows as count_rows
-from .inventory import space_document as space_document
 from .next_steps import next_steps as next_steps
 from .predicted import predicted_rows as predicted_rows
 from .resolution import TWIN_MISSES as TWIN_MISSES
@@ -18,3 +17,4 @@ from .rows import latency_row as latency_row
 from .rows import scenario_rows as scenario_rows
 from .rows import sensitivity_rows as sensitivity_rows
 from .rows import study_rows as study_rows
+from .space_numbers import space_document as space_document

@@ -1,12 +1,8 @@
-"""What there is: studies of a database, shapes of a space."""
+"""What there is in a database."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from phonelm_search.core.kernels import head_unit
-from phonelm_search.core.precision import get_precision
 from phonelm_search.reading import count_shapes
-from phonelm_search.space import count_space, load_space, nearest_heads
 from phonelm_search.store import Store
 
 if TYPE_CHECKING:
@@ -30,18 +26,3 @@ def count_rows(store: Store) -> "list[Row]":
             }
         )
     return rows
-
-
-def space_document(space: str, precision: str) -> dict[str, Any]:
-    """Numbers of a space's shapes, and of those that each constraint excludes.
-
-    Args:
-        space: Its name, or the path of a YAML file.
-        precision: Name of the scheme at which byte limits are counted.
-    """
-    loaded, scheme = load_space(space), get_precision(precision)
-    counts = count_space(loaded, scheme)
-    document = {"space": loaded.name, **asdict(counts)}
-    heads = document.pop("refused_heads")
-    document["remedies"] = [nearest_heads(heads, head_unit(scheme))] if heads else []
-    return document

@@ -39,8 +39,8 @@ from .shortlist import candidates as candidates
 from .shortlist import near_front as near_front
 from .shortlist import typical_size as typical_size
 from .table import Table as Table
+from .trained import ladder_of as ladder_of
 from .trainings import dataset_of as dataset_of
-from .trainings import ladder_of as ladder_of
 from .trainings import longest_trainings as longest_trainings
 from .twins import TwinPair as TwinPair
 from .unmeasured import find_rows as find_rows

@@ -5,7 +5,7 @@ from dataclasses import replace
 from phonelm_search.core.records import StudyRecord
 from phonelm_search.core.workload import Scenario
 from phonelm_search.reading.place import places_of
-from phonelm_search.reading.trainings import ladder_of, settings_of_old_scores
+from phonelm_search.reading.trained import ladder_of, settings_of_old_scores
 from phonelm_search.store import Store, StudyCounts
 
 

@@ -7,13 +7,8 @@ from phonelm_search.core.records import ProxyScore, StudyRecord
 from phonelm_search.core.shape import ModelShape
 from phonelm_search.quality import Score, gather
 from phonelm_search.quality.law import Training
+from phonelm_search.reading.trained import ladder_of, settings_of_old_scores
 from phonelm_search.store import Store
-
-
-def ladder_of(record: StudyRecord) -> list[Mapping[str, Any]]:
-    """Trainings that count in a study: ``{"shape_id", "settings_id", "seed"}`` each."""
-    found: list[Mapping[str, Any]] = (record.config.get("score") or {}).get("ladder", [])
-    return found
 
 
 def load_ladder(store: Store, record: StudyRecord) -> tuple[ProxyScore, ...]:
@@ -44,12 +39,6 @@ def old_scores(store: Store, record: StudyRecord, shape_ids: Sequence[str]) -> d
         return {}
     found = store.scores(shape_ids=shape_ids, settings_id=settings_id)
     return gather(s for s in found if s.seed in seeds)
-
-
-def settings_of_old_scores(record: StudyRecord) -> tuple[str, list[int]]:
-    """Settings and seeds of the scores that an earlier release kept with a study."""
-    scored = record.config.get("score") or {}
-    return scored.get("settings_id", ""), scored.get("seeds") or [scored.get("seed", 0)]
 
 
 def longest_trainings(records: Iterable[ProxyScore]) -> list[ProxyScore]:
