@@ -119,6 +119,17 @@ def test_what_was_damaged_is_made_again(store: Store, number: int) -> None:
     assert told(store) == first
 
 
+def test_kept_rounds_are_fitted_as_those_of_the_database(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = told(store)
+    for file in (store.results / "cache/effects").iterdir():
+        if ".rounds." not in file.name and ".judged." not in file.name:
+            file.unlink()
+    monkeypatch.setattr(Store, "companion_rounds", lambda *_, **__: pytest.fail("it was kept"))
+    assert told(store) == first
+
+
 def test_an_unknown_environment_has_a_state(store: Store) -> None:
     assert store.rounds_state("nowhere") == store.rounds_state("neither")
 

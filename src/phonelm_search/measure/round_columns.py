@@ -80,7 +80,10 @@ class RoundColumns:
             shapes=tuple((shape_id, i in second) for i, shape_id in enumerate(ids)),
             processes=processes,
             ends=ends,
-            observations=Observations(**{f.name: arrays[f.name] for f in fields(Observations)}),
+            # Copied: what is mapped lies at any address, which compiled code need not take.
+            observations=Observations(
+                **{f.name: np.array(arrays[f.name]) for f in fields(Observations)}
+            ),
         )
 
 

@@ -48,7 +48,6 @@ def place_rounds(
         common = place.common(workload)
         work = (workload.phase, workload.tokens, workload.past_tokens)
         name = identity({**common, "work": work, "shapes": shapes})
-
         file = folder / f"{name}.rounds.npz"
         rounds = _kept(RoundColumns, file, digest)
         if rounds is None and (found := store.companion_rounds(shape_ids, workload, common)):
