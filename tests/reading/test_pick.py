@@ -269,6 +269,10 @@ def test_shapes_of_one_label_are_told_by_their_ids(tmp_path: Path) -> None:
     alike = choose(with_losses(view, [1.0, 1.0, 1.0], deviation=0.03), "fastest")
     assert len(alike.equals) == len(set(alike.equal_names)) == 2
     assert "64×2" not in alike.equal_names
+    assert alike.equal_text == ", ".join(alike.equal_names)
+    many = replace(alike, equals=tuple(alike.equals) * 6)
+    assert many.equal_text.count(", ") == 7
+    assert many.equal_text.endswith(" and 4 more")
 
 
 def test_where_the_tokens_come_from_is_said(tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def show_pick(view: StudyView, pick: Pick, *, as_json: bool, fmt: Format = "tabl
     if (found := worth_of(view, pick.row)) is not None and found.text:
         aloud(f"  worth: {found.text}")
     if pick.equals:
-        aloud(f"  as good, within 1 % on both axes: {', '.join(pick.equal_names)}")
+        aloud(f"  as good, within 1 % on both axes: {pick.equal_text}")
     aloud(f"  {_by_law(view, pick)}")
     aloud(f"  {tokens_text(view)}")
     aloud(f"  {trust(view)}")

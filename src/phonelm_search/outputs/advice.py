@@ -40,5 +40,5 @@ def _certainty(view: StudyView, pick: Pick) -> str:
     chance = view.front_probabilities.get(pick.row.shape.shape_id, 0.0)
     text = f"It belongs to the front with {chance:.0%} probability"
     if pick.equals:
-        text += f"; as good, within 1 % on both axes: {', '.join(pick.equal_names)}"
+        text += f"; as good, within 1 % on both axes: {pick.equal_text}"
     return f"{text}."

@@ -39,6 +39,8 @@ _EQUAL = 0.01
 """Less than this on both axes does not matter."""
 _NAMED = 3
 """Rivals that are named, the nearest in latency."""
+_SHOWN = 8
+"""Shapes that are named of those that are as good."""
 
 
 def check_rule(name: str) -> Rule:
@@ -71,6 +73,13 @@ class Pick:
     def equal_names(self) -> list[str]:
         """Of those, names that tell them from each other and from the pick."""
         return names_of([self.row, *self.equals])[1:]
+
+    @property
+    def equal_text(self) -> str:
+        """Some of those names, and how many more there are; empty without any."""
+        names = self.equal_names
+        more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+        return ", ".join(names[:_SHOWN]) + more
 
 
 def choose(view: StudyView, rule: Rule | None = None) -> Pick:

@@ -187,7 +187,7 @@ def _pick(pick: Pick | None) -> Document | None:
         "label": pick.row.label,
         "why": pick.why,
         "provisional": list(pick.provisional),
-        "equals": pick.equal_names,
+        "equals": pick.equal_text,
     }
 
 

@@ -223,7 +223,7 @@ function drawFront() {
   $("front-key").textContent = figure.key;
   if ($("modelled-key")) $("modelled-key").hidden = chosen.x !== "latency" || chosen.y !== "loss";
   const sampled = (found) => found.filter((r) => !r.reference).length;
-  $("shown").textContent = `${sampled(rows)} of ${counted(sampled(study.rows), "shape")} shown, ${figure.front.length} on the front` +
+  $("shown").textContent = `${sampled(rows).toLocaleString("en")} of ${counted(sampled(study.rows), "shape")} shown, ${figure.front.length} on the front` +
     (figure.unknown ? `; ${figure.unknown} without a value across are not drawn` : "") +
     (figure.aside.length ? `; ticks at the bottom: ${figure.aside.length} without a value upwards` : "") +
     (chosen.intervals && !figure.allBarred ? "; intervals of the front only, as there are so many points" : "") + ".";
