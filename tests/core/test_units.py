@@ -102,3 +102,11 @@ def test_rendering() -> None:
 )
 def test_what_is_counted_stands_in_its_number(count: int, text: str) -> None:
     assert units.format_counted(count, "shape") == text
+
+
+def test_some_names_and_how_many_more() -> None:
+    assert units.format_some([], 2) == ""
+    assert units.format_some(["a", "b"], 2) == "a, b"
+    assert units.format_some(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert units.format_some(["a", "b"], 2, total=9) == "a, b and 7 more"
+    assert units.format_some(["a"], 2, total=1) == "a"

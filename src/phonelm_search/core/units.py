@@ -1,6 +1,7 @@
 """The only place that renders and parses units. Decimal prefixes throughout: 1 kB = 1000 bytes."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from phonelm_search.core.errors import shown
@@ -32,6 +33,19 @@ def format_count(value: float) -> str:
 def format_counted(count: int, noun: str) -> str:
     """Render a number with what it counts: ``1 shape``, ``1,000 shapes``; a plural ends in s."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def format_some(texts: Sequence[str], most: int, *, total: int | None = None) -> str:
+    """The first ones, and how many more there are: ``a, b and 3 more``.
+
+    Args:
+        texts: All, or those that are named.
+        most: How many are named.
+        total: How many there are; None: as many as texts.
+    """
+    more = (len(texts) if total is None else total) - most
+    named = ", ".join(texts[:most])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def format_bytes(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from phonelm_search.core.units import format_counted
+from phonelm_search.core.units import format_counted, format_some
 from phonelm_search.measure import WIDEST_HALF
 from phonelm_search.outputs.rows import Row
 from phonelm_search.reading import StudyView, TwinPair, current_pick, names_of, near_in_time
@@ -77,10 +77,7 @@ def _for_the_pick(view: StudyView) -> str | None:
     near = near_in_time(view, pick.row)
     if not near:
         return f"for the pick that means: its time is told apart from {_each_other(others)}"
-    names = names_of([pick.row, *near])[1:]
-    shown = ", ".join(names[:_MOST_NAMES])
-    if len(names) > _MOST_NAMES:
-        shown += f" and {len(names) - _MOST_NAMES} more"
+    shown = format_some(names_of([pick.row, *near])[1:], _MOST_NAMES)
     return (
         f"for the pick that means: of {format_counted(others, 'other shape')} "
         f"{'one is' if len(near) == 1 else f'{len(near):,} are'} too near in time to say which is "

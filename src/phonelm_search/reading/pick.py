@@ -11,7 +11,7 @@ from phonelm_search.core.defaults import DEFAULT_RULE
 from phonelm_search.core.errors import TrainingError, UnknownNameError
 from phonelm_search.core.reason import in_one_line
 from phonelm_search.core.statistics import Floats, less_probabilities, less_probability
-from phonelm_search.core.units import format_count, format_counted
+from phonelm_search.core.units import format_count, format_counted, format_some
 from phonelm_search.reading.budgets import (
     KEPT,
     keeping_probability,
@@ -77,9 +77,7 @@ class Pick:
     @property
     def equal_text(self) -> str:
         """Some of those names, and how many more there are; empty without any."""
-        names = self.equal_names
-        more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-        return ", ".join(names[:_SHOWN]) + more
+        return format_some(self.equal_names, _SHOWN)
 
 
 def choose(view: StudyView, rule: Rule | None = None) -> Pick:
@@ -265,9 +263,8 @@ def _doubts(
     if rivals:
         nearest = sorted(rivals, key=lambda r: abs(r.latency.value - row.latency.value))[:_NAMED]
         names = zip(names_of([row, *nearest])[1:], nearest, strict=True)
-        told = ", ".join(f"{name} ({r.latency_text})" for name, r in names)
-        if more := len(rivals) - len(nearest):
-            told += f" and {more} more"
+        named = [f"{name} ({r.latency_text})" for name, r in names]
+        told = format_some(named, _NAMED, total=len(rivals))
         yield f"neither its latency nor its loss is told from that of {told}"
     if not view.evidence:
         yield "nothing was trained for it: its loss is told from published trainings alone"

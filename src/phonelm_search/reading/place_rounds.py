@@ -16,7 +16,7 @@ from phonelm_search.reading.judged import JudgedColumns
 from phonelm_search.reading.place import Place
 from phonelm_search.store import Store
 
-_VERSION = "1"  # of what is kept
+_VERSION = "1"  # of what is kept, and of the rules by which rounds are judged together
 K = TypeVar("K", JudgedColumns, RoundColumns)
 
 
@@ -24,6 +24,8 @@ K = TypeVar("K", JudgedColumns, RoundColumns)
 class PlaceRounds:
     """What a place's rounds say of shapes."""
 
+    state: str
+    """Of the environment's rounds, see `Store.rounds_state`."""
     judged: JudgedColumns
     """How they were judged, in the order of the shapes."""
     comparisons: dict[Workload, LatencyComparison]
@@ -39,7 +41,8 @@ def place_rounds(
         StoreError: If the database cannot be read.
     """
     # Asked first: of rounds that come meanwhile the next reading hears.
-    digest = f"{_VERSION} {store.rounds_state(place.environment_id)}"
+    state = store.rounds_state(place.environment_id)
+    digest = f"{_VERSION} {state}"
     folder = store.results / "cache/effects"
     shapes = sorted(shape_ids)
 
@@ -67,7 +70,7 @@ def place_rounds(
             store.judged_rounds(shape_ids=shape_ids, environment_id=where), keys, file_keys
         )
         keep_arrays(file, digest, judged.arrays())
-    return PlaceRounds(judged=judged, comparisons=comparisons)
+    return PlaceRounds(state=state, judged=judged, comparisons=comparisons)
 
 
 def _kept(columns: type[K], file: Path, digest: str) -> K | None:

@@ -59,6 +59,8 @@ class Readings:
         self._store, self._shape_ids = store, shape_ids
         self._rows = {shape_id: i for i, shape_id in enumerate(shape_ids)}
         rounds = place_rounds(store, place, scenario, shape_ids)
+        self.state = rounds.state
+        """Another one once a round was added to the environment, or dropped."""
         self._judged = rounds.judged
         self._whole, self._rejected = (
             column.tolist() for column in (rounds.judged.whole, rounds.judged.rejected)
@@ -131,8 +133,9 @@ class Readings:
         pooled, comparison = self._pooled.get(workload), self.comparisons.get(workload, ())
         known = np.array([i in comparison for i in shape_ids], bool)
         extents = np.empty((len(shape_ids), 3))
-        places = np.array([-1 if pooled is None else pooled.places.get(i, -1) for i in shape_ids])
+        places = np.full(len(shape_ids), -1)
         if pooled is not None:
+            places[:] = [pooled.places.get(i, -1) for i in shape_ids]
             extents[places >= 0] = pooled.extents_ms[places[places >= 0]]
         for i in np.flatnonzero(known & (places < 0)).tolist():
             extents[i] = self._by_all(workload, shape_ids[i])

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 from phonelm_search.core.deadline import Deadline
 from phonelm_search.core.reporting import RoundProgress
-from phonelm_search.core.shape import ModelShape
-from phonelm_search.core.units import format_counted
+from phonelm_search.core.units import format_counted, format_some
 from phonelm_search.measure import Request
 from phonelm_search.reading import StudyRow, StudyView
 from phonelm_search.stages.session import MeasuringSession
@@ -107,8 +106,5 @@ def _what_more_would_tell(view: StudyView) -> str | None:
         parts.append(f"{len(wide)} {has} wider than ± 3 %")
     if not parts:
         return None
-    names: list[ModelShape] = [r.shape for r in (front or wide)[:3]]
-    listed = ", ".join(s.shape_id for s in names)
-    if more := len(front or wide) - len(names):
-        listed += f" and {more} more"
+    listed = format_some([r.shape.shape_id for r in front or wide], 3)
     return f"{' and '.join(parts)} ({listed}): more --minutes would tell"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from phonelm_search.core.errors import TrainingError, first_line
+from phonelm_search.core.units import format_some
 from phonelm_search.train.messages import shortened
 from phonelm_search.train.sources import DATASET
 from phonelm_search.train.textfile import KEYS, keys_text, text_in, text_key
@@ -55,11 +56,10 @@ def _refusal(path: str, config: str | None, error: Exception, datasets: Any) -> 
     configs = _configs(path, datasets) if isinstance(error, ValueError) else []
     shown = shortened(path)
     if configs and config not in configs and (config or len(configs) > 1):
-        more = f" and {len(configs) - _SHOWN} more" if len(configs) > _SHOWN else ""
         got = f"there is no {shortened(config)}" if config else "none is named"
         return (
             f"the dataset {shown} must be named with one of its configurations, "
-            f"{', '.join(c[:40] for c in configs[:_SHOWN])}{more}, {got}; give "
+            f"{format_some([c[:40] for c in configs], _SHOWN)}, {got}; give "
             f"{DATASET}{shown}:{configs[0][:40]}"
         )
     return (

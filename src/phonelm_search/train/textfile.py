@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from phonelm_search.core.errors import TrainingError
+from phonelm_search.core.units import format_some
 from phonelm_search.train.messages import shortened
 from phonelm_search.train.packed import PACKED, text_blocks
 
@@ -77,8 +78,7 @@ def text_key(keys: Iterable[str]) -> str | None:
 def keys_text(keys: Iterable[str]) -> str:
     """Keys for a message, the first ones."""
     names = [k if len(k) <= 40 else f"{k[:39]}…" for k in keys]
-    more = f" and {len(names) - _SHOWN_KEYS} more" if len(names) > _SHOWN_KEYS else ""
-    return ", ".join(names[:_SHOWN_KEYS]) + more if names else "none"
+    return format_some(names, _SHOWN_KEYS) if names else "none"
 
 
 def text_in(record: Mapping[str, Any], key: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from phonelm_search.backends.phone.state import PhoneState, Sensor, parse_sensors, parse_state
+from phonelm_search.core.units import format_some
 
 _LOADS = 3  # timed jobs that move every sensor of a processor
 _STILL_SECONDS = 45.0  # in which a hot processor at rest cools by degrees
@@ -97,5 +98,4 @@ class Sensors:
 
 def in_words(sensors: Sequence[Sensor]) -> str:
     """Sensors and what they told."""
-    more = f" and {len(sensors) - _MOST_NAMES} more" if len(sensors) > _MOST_NAMES else ""
-    return ", ".join(f"{s.name} ({s.degrees:.0f} °C)" for s in sensors[:_MOST_NAMES]) + more
+    return format_some([f"{s.name} ({s.degrees:.0f} °C)" for s in sensors], _MOST_NAMES)

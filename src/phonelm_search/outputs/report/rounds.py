@@ -84,7 +84,7 @@ def study_rounds(store: Store, view: StudyView) -> StudyRounds:
         "blocks": [sorted(ids) for ids in blocks],
         "common": [[p.common(w) for w in view.scenario.workloads] for p in view.places],
         "scenario": str(view.scenario),
-        "states": [store.rounds_state(p.environment_id) for p in view.places],
+        "states": [r.state for r in view.readings],
     }
 
     def summed_up() -> list[list[dict[str, object]]]:
